@@ -1,0 +1,3 @@
+"""flow: a compiler from pruned and quantized PyTorch transformers to FPGA accelerators."""
+
+__version__ = "0.1.0"

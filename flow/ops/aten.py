@@ -1,0 +1,93 @@
+"""Raw torch operators (level 0): what the reader puts into the graph before anything is recognised.
+
+After recognition only data movement and host arithmetic remain as `Aten` nodes; they run in numpy on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from flow.errors import UnsupportedError
+from flow.ir.op import Array, Op, register
+from flow.ir.types import TensorType
+
+
+class Ref(NamedTuple):
+    """Stands in an argument for the node's `operand`-th input."""
+
+    operand: int
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Aten(Op):
+    """`target` (such as `aten.view.default`) applied to named arguments.
+
+    `arguments` maps every schema argument name to a plain value (int, float, bool, str, None, dtype name, tuples of
+    these) or to `Ref`s; defaults are filled in by the reader. `results` are the output types that the exporter recorded.
+    """
+
+    name: ClassVar[str] = "aten"
+    target: str
+    arguments: Mapping[str, Any]
+    results: tuple[TensorType, ...]
+
+    @property
+    def label(self) -> str:
+        return self.target
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return self.results
+
+    def golden(self, *inputs: Array) -> tuple[Array, ...]:
+        """Float (or integer, for token ids) evaluation in numpy.
+
+        Raises:
+            UnsupportedError: no numpy evaluation is known for the target.
+        """
+        from flow.ops import aten_numpy  # the table imports numpy-heavy code that lowering alone never needs
+
+        evaluate = aten_numpy.TABLE.get(self.target)
+        if evaluate is None:
+            raise UnsupportedError(f"{self.target}: found an operator with no host evaluation; expected one of flow.ops.aten_numpy")
+        arguments = {key: resolve(value, inputs) for key, value in self.arguments.items()}
+        result = evaluate(**{("input" if key == "self" else key): value for key, value in arguments.items()})
+        outputs = result if isinstance(result, tuple) else (result,)
+        return tuple(np.asarray(o) for o in outputs)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{k}={_show(v)}" for k, v in self.arguments.items() if v is not None)
+        return f"{self.target}({shown})"
+
+
+def resolve(value: Any, inputs: tuple[Array, ...]) -> Any:
+    """Replace every `Ref` in an argument by the array it stands for."""
+    if isinstance(value, Ref):
+        return inputs[value.operand]
+    if isinstance(value, (tuple, list)):
+        return tuple(resolve(v, inputs) for v in value)
+    return value
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Ref):
+        return f"${value.operand}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_show(v) for v in value) + "]"
+    return str(value)
+
+
+def reshape(shape: tuple[int, ...], like: TensorType) -> Aten:
+    """`aten.reshape` of operand 0 to `shape`."""
+    return Aten("aten.reshape.default", {"self": Ref(0), "shape": shape}, (like.with_shape(*shape),))
+
+
+def permute(dims: tuple[int, ...], like: TensorType) -> Aten:
+    """`aten.permute` of operand 0."""
+    return Aten(
+        "aten.permute.default", {"self": Ref(0), "dims": dims}, (like.with_shape(*(like.shape[d] for d in dims)),)
+    )
