@@ -1,0 +1,33 @@
+"""Where the top-level `templates/`, `hls/` and `boards/` lie: in a source checkout or inside a wheel.
+
+The build copies the three folders to `flow/_assets/` in the wheel; a checkout, and so an editable install, has
+them beside the package. No other module knows this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from flow.errors import FlowError
+
+AssetKind = Literal["templates", "hls", "boards"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def asset_dir(kind: AssetKind, package: Path = _PACKAGE) -> Path:
+    """Return the absolute path of the folder `kind` that belongs to the package at `package`.
+
+    Raises:
+        FlowError: neither the wheel's place nor the checkout's holds the folder.
+    """
+    candidates = (package / "_assets" / kind, package.parent / kind)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    found = " and ".join(str(path) for path in candidates)
+    raise FlowError(
+        f"{kind}: no such folder at {found}; expected it inside the package or beside it in a checkout; "
+        "install flow-hls again"
+    )
