@@ -103,12 +103,11 @@ def faults_of(source: str, unit: str, where: str) -> list[str]:
         elif unit not in CONFINED.get(parts[0], {unit}):
             allowed = " and ".join(sorted(CONFINED[parts[0]]))
             faults.append(f"{where}:{line}: {unit} imports {parts[0]}; only {allowed} may")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and runs_code(node):
-            faults.append(
-                f"{where}:{node.lineno}: calls {ast.unparse(node.func)}, which can run code out of a file"
-            )
-    return faults
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and runs_code(node)]
+    return faults + [
+        f"{where}:{call.lineno}: calls {ast.unparse(call.func)}, which can run code out of a file"
+        for call in calls
+    ]
 
 
 def test_every_unit_has_its_place() -> None:

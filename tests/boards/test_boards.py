@@ -165,7 +165,8 @@ def test_all_faults_at_once(tmp_path: Path, valid: str) -> None:
         "  - resources.ff: missing; expected an integer of at least 1; add the key\n"
         "  - resources.dsp: found True; expected an integer of at least 1; correct the value\n"
         "  - resources.dsp_kind: found 'DSP48'; expected one of DSP48E2, DSP48E1, MULT18X18D; correct the value\n"
-        "  - resources.slr: unknown key; expected a key of another board file; did you mean resources.slrs or resources.lut?"
+        "  - resources.slr: unknown key; expected a key of another board file; did you mean "
+        "resources.slrs or resources.lut?"
     )
 
 
@@ -213,7 +214,10 @@ def test_all_faults_at_once(tmp_path: Path, valid: str) -> None:
         (
             'figures = ["axi_beat_bytes"]',
             'figures = ["axi_beat_bytes", "resources.luts"]',
-            "sources: 'resources.luts' is no figure; expected the key of a figure; did you mean resources.lut or resources.lut_inputs?",
+            (
+                "sources: 'resources.luts' is no figure; expected the key of a figure; "
+                "did you mean resources.lut or resources.lut_inputs?"
+            ),
         ),
     ],
 )
