@@ -1,0 +1,5 @@
+"""Graph to Graph, one pass per file."""
+
+from flow.passes.recognise import recognise
+
+__all__ = ["recognise"]

@@ -1,0 +1,44 @@
+"""The device's own output: integers that leave as a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flow.engine import Engine
+from flow.ir.graph import Graph
+from flow.ir.op import Array, register
+from flow.ir.types import TensorType
+from flow.ops.device import DeviceOp, Estimate, Work
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class DeviceOutput(DeviceOp):
+    """The identity on [S, C], except that tokens at or beyond the length (`attention_mask` [1, S], if given) are 0. `key` names the stream."""
+
+    name: ClassVar[str] = "output"
+    stage: ClassVar[str | None] = None
+    key: str
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (inputs[0],)
+
+    def golden(self, *inputs: Array) -> tuple[Array, ...]:
+        x = np.array(inputs[0], np.int64)
+        if len(inputs) == 2:
+            x[int(np.count_nonzero(inputs[1])) :] = 0
+        return (x,)
+
+    def estimate(self, engine: Engine, work: Work) -> Estimate:
+        """Cycles: one stream beat each."""
+        words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
+        return Estimate(-(-words * engine.tokens // engine.stream_bytes), 0, 0, 0, 0, 0, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Graph, ...]:
+        from flow.ops.examples import linear_graph
+
+        return (linear_graph(tokens=5, channels=8, rows=6, bits=16, masked=True),)

@@ -1,0 +1,40 @@
+"""A constant tensor in the device's store: position tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from flow.engine import Engine
+from flow.ir.graph import Graph
+from flow.ir.op import Array, register
+from flow.ir.types import TensorType
+from flow.ops.device import DeviceOp, Estimate, Work
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class DeviceConstant(DeviceOp):
+    """int16 [S, C] read from the memory image. `scale` is the real step."""
+
+    name: ClassVar[str] = "table_tensor"
+    stage: ClassVar[str | None] = None
+    value: Array
+    scale: float
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(tuple(self.value.shape), "int16", self.scale),)
+
+    def golden(self, *inputs: Array) -> tuple[Array, ...]:
+        return (self.value,)
+
+    def estimate(self, engine: Engine, work: Work) -> Estimate:
+        """Cycles: one memory beat each."""
+        words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
+        return Estimate(-(-words * engine.tokens // engine.beat_bytes), 0, 0, 0, 0, 0, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Graph, ...]:
+        from flow.ops.examples import residual_graph
+
+        return (residual_graph(tokens=4, channels=8, constant=True),)

@@ -1,0 +1,58 @@
+"""Pooling over tokens: the mean, or the first token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flow.engine import Engine
+from flow.errors import UnsupportedError
+from flow.ir.graph import Graph
+from flow.ir.op import Array, register
+from flow.ir.types import TensorType
+from flow.numerics import Scale, mean_pool, requantise
+from flow.ops.device import DeviceOp, Estimate, Work, storage
+
+FILL_CYCLES = 16
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Pool(DeviceOp):
+    """int16 [S, C] (and `attention_mask` [1, S]) to [1, C].
+
+    mean: `requantise(sum over the length * floor(2^16/len), m, s)`; first: `requantise(x[0], m, s)`; saturated to `bits`.
+    """
+
+    name: ClassVar[str] = "pool"
+    stage: ClassVar[str | None] = "pool"
+    mean: bool
+    multiplier: int
+    shift: int
+    bits: int
+    scale: float
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        if inputs[0].dtype != "int16" or len(inputs[0].shape) != 2:
+            raise UnsupportedError(f"{self.name}: found input {inputs[0]}; expected int16 [S, C]")
+        return (TensorType((1, inputs[0].shape[1]), storage(self.bits, True), self.scale),)
+
+    def golden(self, *inputs: Array) -> tuple[Array, ...]:
+        x = np.asarray(inputs[0], np.int64)
+        if not self.mean:
+            return (requantise(x[:1], self.multiplier, self.shift, self.bits),)
+        length = int(np.count_nonzero(inputs[1])) if len(inputs) == 2 else x.shape[0]
+        total = x[:length].sum(axis=0, keepdims=True)
+        return (mean_pool(total, length, Scale(self.multiplier, self.shift), self.bits),)
+
+    def estimate(self, engine: Engine, work: Work) -> Estimate:
+        """Cycles: `tiles * D` word rows of B channels, each read once, plus fill."""
+        return Estimate(engine.tiles(work.tokens if self.mean else 1) * work.depth + FILL_CYCLES, 0, 0, 0, 0, 0, 0)
+
+    @classmethod
+    def examples(cls) -> tuple[Graph, ...]:
+        from flow.ops.examples import pool_graph
+
+        return (pool_graph(tokens=7, channels=12, mean=True), pool_graph(tokens=7, channels=10, mean=False), pool_graph(tokens=6, channels=8, mean=True, masked=True))

@@ -1,0 +1,64 @@
+"""Refuse, in one message, everything that the device cannot run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flow.errors import UnsupportedError, raise_all
+from flow.ir import Graph, Node, Value
+from flow.ops import aten_numpy
+from flow.ops.aten import Aten
+from flow.passes.movement import is_movement
+from flow.passes.regions import device_values
+
+ADVICE = {
+    "aten._transformer_encoder_layer_fwd.default": "export with strict=False and torch.backends.mha.set_fastpath_enabled(False)",
+    "aten.conv2d.default": "use a patch embedding whose stride equals its kernel, without padding, dilation or groups",
+    "aten.conv1d.default": "express it as a linear layer",
+    "aten.batch_norm.default": "fold it into the layer before it",
+    "aten.lstm.input": "use a transformer encoder",
+}
+COMPUTE = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.convolution.default", "aten.batch_norm.default",
+                     "aten._transformer_encoder_layer_fwd.default", "aten._native_multi_head_attention.default"})  # fmt: skip
+"""Raw operators that belong on the device wherever they stand."""
+
+
+@dataclass(frozen=True)
+class CheckSupported:
+    """After recognition: raw operators may stand before the device's first operator or after its last one, nowhere else.
+
+    Lists every other one with its module path and what to do. Rewrites nothing.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        device = device_values(graph)
+        above = _feeds_device(graph, device)
+        faults = []
+        for node in graph:
+            op = node.op
+            if not isinstance(op, Aten):
+                continue
+            if op.target in COMPUTE or (node.name in device and node.name in above):
+                faults.append(self._line(node, "between device operators" if op.target not in COMPUTE else "on the device"))
+            elif op.target not in aten_numpy.TABLE:
+                faults.append(self._line(node, "on the host"))
+        raise_all(UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults)
+        if not any(node.op.name in ("float.linear",) for node in graph):
+            raise UnsupportedError(f"{graph.name}: found no linear layer; expected a transformer")
+        return graph
+
+    def _line(self, node: Node, place: str) -> str:
+        assert isinstance(node.op, Aten)
+        movement = "a rearrangement of tokens or channels that is not head splitting, batch dropping or patch cutting"
+        advice = ADVICE.get(node.op.target, movement if is_movement(node) else "replace it by one of the operators in docs/operators.md")
+        return f"{node.module or node.name}: {node.op.target} {place}; {advice}"
+
+
+def _feeds_device(graph: Graph, device: set[str]) -> set[str]:
+    """Nodes that some device operator depends on."""
+    found: set[str] = set()
+    for node in reversed(list(graph)):
+        users = [u for i in range(len(node.types)) for u in graph.users(Value(node.name, i))]
+        if any(u.name in found or u.op.name.startswith("float.") for u in users):
+            found.add(node.name)
+    return found

@@ -1,0 +1,89 @@
+"""What a mask expression means, found by evaluating it.
+
+Masks reach attention through ten spellings (bool or additive, expanded, inverted, cumulated …). Their graphs depend on
+constants and on `attention_mask` only, so they are run for prefixes of ones and compared with the two masks that
+the engine has: keys below the length, and keys not after the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from flow.errors import UnsupportedError
+from flow.ir import Array, Graph, Value
+from flow.ops.source import Input
+
+MASK_KEY = "attention_mask"
+HIDDEN_BELOW = -1e4
+"""An additive mask value at or below this hides its key: exp(-1e4) is 0 in every float type."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An expression of `attention_mask` alone: `run(length)` evaluates it for a prefix of `length` ones."""
+
+    run: Callable[[int], Array]
+    mask: Value | None
+    """The `attention_mask` input, or None if the expression is constant."""
+
+
+def mask_expression(graph: Graph, value: Value) -> Evaluated | None:
+    """The evaluator of a value that depends on nothing but constants and `attention_mask`; None for any other value."""
+    names = {*nx.ancestors(graph.dag, value.node), value.node}
+    nodes = [node for node in graph if node.name in names]
+    inputs = [node for node in nodes if isinstance(node.op, Input)]
+    if any(not isinstance(n.op, Input) or n.op.key != MASK_KEY for n in inputs) or any(n.op.name.startswith("float.") for n in nodes):
+        return None
+    shape = inputs[0].type.shape if inputs else (1, 1)
+
+    def run(length: int) -> Array:
+        values: dict[str, tuple[Array, ...]] = {}
+        for node in nodes:
+            if isinstance(node.op, Input):
+                ones = (np.arange(shape[-1]) < length).reshape(shape)
+                values[node.name] = (ones.astype(node.type.dtype),)
+            else:
+                values[node.name] = node.op.golden(*(values[v.node][v.index] for v in node.inputs))
+        return values[value.node][value.index]
+
+    return Evaluated(run, Value(inputs[0].name) if inputs else None)
+
+
+def sample_lengths(tokens: int) -> list[int]:
+    """Lengths at which an expression is compared: all up to 32, else 16 spread over 1 .. S."""
+    return list(range(1, tokens + 1)) if tokens <= 32 else sorted({1, 2, 3, tokens - 1, *np.linspace(1, tokens, 12).astype(int).tolist()})
+
+
+def classify(evaluated: Evaluated, tokens: int, keep: Callable[[Array], Array], where: str) -> tuple[bool, bool]:
+    """(padding, causal) of an attention mask; `keep` turns its values into 'this key is seen'.
+
+    Raises:
+        UnsupportedError: it is neither; another mask would be lowered wrongly.
+    """
+    position = np.arange(tokens)
+    plain = np.ones((tokens, tokens), bool)
+    forms = {
+        (False, False): lambda n: plain,
+        (True, False): lambda n: plain & (position < n)[None, :],
+        (False, True): lambda n: plain & (position[None, :] <= position[:, None]),
+        (True, True): lambda n: plain & (position < n)[None, :] & (position[None, :] <= position[:, None]),
+    }
+    lengths = sample_lengths(tokens) if evaluated.mask is not None else [tokens]
+    for length in lengths:
+        value = np.asarray(evaluated.run(length))
+        seen = np.broadcast_to(keep(value), (*np.broadcast_shapes(value.shape, (1, 1, tokens, tokens)),))
+        valid = seen[..., :length, :]  # rows of padding queries never reach an output
+        forms = {k: f for k, f in forms.items() if bool((valid == f(length)[:length]).all())}
+    if not forms:
+        raise UnsupportedError(f"{where}: found an attention mask of another form; expected key padding (attention_mask), causal, both or none")
+    return min(forms)
+
+
+def keep_additive(value: Array) -> Array:
+    """Additive masks: 0 keeps, <= -1e4 hides; anything else is a bias and is refused by `classify` (it matches no form)."""
+    result = np.where(value == 0, 1, np.where(value <= HIDDEN_BELOW, 0, 2))
+    return result if (result == 2).any() else result.astype(bool)
