@@ -1,0 +1,1 @@
+"""Compression of float graphs: calibration, quantization and structured pruning."""
