@@ -1,0 +1,167 @@
+"""Finds the structure of a matrix from its zeros: which blocks, columns and group shapes store it best.
+
+Every encoding considered takes the fewest possible cycles (`flow.formats.bounds`), so the search is for the
+fewest bits. It runs over *blockings* (R rows share column lists) times ways to group the kept columns:
+
+- disjoint groups of V columns with K weights each: dense and block-column (V = K), hierarchical pruning,
+  N:M, patterns;
+- groups that share one list of columns, which stores any matrix: explicit indices, or codes of K weights at
+  a time.
+
+Different blocks may use different shapes, as far as a code page holds them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from flow.formats.blocking import Blocking, Occupancy, blockings
+from flow.formats.options import Candidate, Costs, Option, candidates, explicit, layouts, shared, trial
+from flow.formats.partition import Flags, Ints, column_lists
+from flow.formats.shapes import COLUMNS, MAX_ENTRIES, MAX_SHAPES, GroupShape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to store a matrix: column lists per block, shape and G per row group.
+
+    `lists` [blocks, most M, B] are offsets of which block b uses the first `entries[b]`; `real` is false at
+    repetitions.
+    """
+
+    shapes: tuple[GroupShape, ...]
+    groups_per_block: int
+    lists: Ints
+    real: Flags
+    entries: Ints
+    shape_of: Ints
+    groups: Ints
+
+
+def detect(occupancy: Occupancy) -> Plan:
+    """The plan with the fewest cycles and, among the encodings searched, the fewest bits."""
+    depth, _, banks = occupancy.nonzero.shape
+    count = len(occupancy.demand)
+    if bool(np.isin(occupancy.demand, (0, depth)).all()):
+        identity = np.broadcast_to(np.arange(depth)[:, None], (1, depth, banks))
+        return Plan(
+            shapes=(COLUMNS,),
+            groups_per_block=count,
+            lists=identity,
+            real=np.ones((1, depth, banks), dtype=np.bool_),
+            entries=np.array([depth]),
+            shape_of=np.zeros(count, dtype=np.int64),
+            groups=occupancy.demand,
+        )
+    best: tuple[float, Blocking, Mixture] | None = None
+    for blocking in sorted(blockings(occupancy), key=lambda b: float(b.least_map_bits.sum())):
+        mixture = _store(occupancy, blocking, math.inf if best is None else best[0])
+        if mixture is not None and (best is None or mixture.bits < best[0]):
+            best = mixture.bits, blocking, mixture
+    assert best is not None
+    return _plan(occupancy, best[1], best[2])
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """An option for every block: `choice` [blocks] indexes `options`."""
+
+    options: tuple[Option, ...]
+    choice: Ints
+
+    @property
+    def used(self) -> tuple[Option, ...]:
+        """The options that some block chooses."""
+        return tuple(option for index, option in enumerate(self.options) if (self.choice == index).any())
+
+    @property
+    def shapes(self) -> tuple[GroupShape, ...]:
+        """The distinct shapes of the options used."""
+        return tuple(dict.fromkeys(shape for option in self.used for shape in option.shapes))
+
+    @property
+    def cost(self) -> Costs:
+        """Bits of every block."""
+        costs = np.stack([option.cost for option in self.options])
+        chosen: Costs = np.take_along_axis(costs, self.choice[None], axis=0)[0]
+        return chosen
+
+    @property
+    def bits(self) -> float:
+        """Bits of codes, maps and code page; infinite where the page cannot hold the shapes."""
+        entries = sum(shape.entries for shape in self.shapes)
+        if len(self.shapes) > MAX_SHAPES or entries > MAX_ENTRIES:
+            return math.inf
+        return float(self.cost.sum()) + 64 * (len(self.shapes) + entries)
+
+    def extended(self, option: Option) -> Mixture:
+        """With `option` for the blocks that it stores in fewer or as many bits."""
+        better = option.cost <= self.cost
+        return Mixture((*self.options, option), np.where(better, len(self.options), self.choice))
+
+
+def _store(occupancy: Occupancy, blocking: Blocking, limit: float) -> Mixture | None:
+    """The best mixture of options for this blocking, or None where it cannot undercut `limit` bits."""
+    if float(blocking.least_map_bits.sum()) >= limit:
+        return None
+    single = explicit(occupancy, blocking)
+    seeds = [Mixture((single,), np.zeros(len(blocking.kept), dtype=np.int64))]
+    if (several := shared(occupancy, blocking)) is not None:
+        seeds.append(seeds[0].extended(several))
+    found = [trial(occupancy, blocking, candidate) for candidate in candidates(occupancy, blocking)]
+    worth = [candidate for candidate in found if candidate is not None]
+    known = np.minimum.reduce([seed.cost for seed in seeds])
+    if _promise(known, worth) >= limit:
+        return None
+    best = min(seeds, key=lambda mixture: mixture.bits)
+    options: list[Option] = []
+    for candidate in sorted(worth, key=lambda c: _promise(known, [c])):
+        if not (candidate.bound <= best.cost).any() or _promise(known, [candidate]) > best.bits:
+            continue
+        for option in layouts(occupancy, blocking, candidate):
+            options.append(option)
+            best = _better(best, best.extended(option))
+    # The order in which options join matters, since a page holds few shapes: grow from every seed.
+    joining = options if several is None else [*options, several]
+    for seed in seeds:
+        grown = reduce(lambda mixture, option: _better(mixture, mixture.extended(option)), joining, seed)
+        best = _better(best, grown)
+    return best
+
+
+def _better(mixture: Mixture, other: Mixture) -> Mixture:
+    """The one of fewer bits; where they tie, `other` if it says more about the structure."""
+    if mixture.bits != other.bits:
+        return min(mixture, other, key=lambda m: m.bits)
+    return other if all(shape.stride == 0 for shape in mixture.shapes) else mixture
+
+
+def _promise(known: Costs, worth: list[Candidate]) -> float:
+    """The least bits that these candidates can come to, beside what is known to be possible."""
+    return float(np.minimum.reduce([known, *(candidate.bound for candidate in worth)]).sum())
+
+
+def _plan(occupancy: Occupancy, blocking: Blocking, mixture: Mixture) -> Plan:
+    shapes = mixture.shapes
+    blocks, depth, banks = blocking.kept.shape
+    place = np.full((blocks, depth, banks), -1, dtype=np.int64)
+    take, shape_of = np.zeros_like(blocking.demand), np.zeros_like(blocking.demand)
+    entries = np.zeros(blocks, dtype=np.int64)
+    for index, option in enumerate(mixture.options):
+        chosen = (mixture.choice == index) & (blocking.peaks > 0)
+        if not chosen.any():
+            continue
+        place[chosen], take[chosen] = option.place[chosen], option.take[chosen]
+        entries[chosen] = option.entries[chosen]
+        for shape in option.shapes:
+            shape_of[chosen[:, None] & (option.take == shape.take)] = shapes.index(shape)
+    lists, real = column_lists(place, int(entries.max()))
+    count = len(occupancy.demand)
+    groups = np.where(take > 0, blocking.demand // np.maximum(take, 1), 0)
+    return Plan(
+        shapes, blocking.size, lists, real, entries, shape_of.reshape(-1)[:count], groups.reshape(-1)[:count]
+    )
