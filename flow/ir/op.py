@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,12 @@ import numpy.typing as npt
 from flow.ir.types import TensorType
 
 Array = npt.NDArray[Any]
+
+
+class Ref(NamedTuple):
+    """Stands in an attribute for the node's `operand`-th input."""
+
+    operand: int
 
 
 @dataclass_transform(frozen_default=True)
@@ -79,5 +84,3 @@ def register(cls: type[Op]) -> type[Op]:
     REGISTRY[cls.name] = cls
     return cls
 
-
-Evaluator = Callable[..., tuple[Array, ...]]

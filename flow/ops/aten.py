@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from flow.errors import UnsupportedError
-from flow.ir.op import Array, Op, register
+from flow.ir.op import Array, Op, Ref, register
 from flow.ir.types import TensorType
 
-
-class Ref(NamedTuple):
-    """Stands in an argument for the node's `operand`-th input."""
-
-    operand: int
+__all__ = ["Aten", "Ref", "permute", "reshape", "resolve"]
 
 
 @register

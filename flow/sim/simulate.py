@@ -1,0 +1,204 @@
+"""Run a build on samples with one backend and demand that every output bit equals the golden model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from flow.emit.build import Build
+from flow.errors import FlowError
+from flow.golden import execute
+from flow.ir import Array, Graph, Node
+from flow.ops.boundary import DeviceOutput
+from flow.passes.strip_quantize import StripQuantize, float_value
+from flow.sim.compare import Mismatch, count_differences, first_difference, sqnr_db
+from flow.sim.csim import CSim
+from flow.sim.host import HostProgram, Sample, raw_outputs
+from flow.sim.inputs import Samples
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+BACKENDS = ("golden", "csim")
+
+
+class Backend(Protocol):
+    """Something that runs the program: frames in, frames out, and for one frame the tensors after every step."""
+
+    def run(self, frames: Sequence[bytes], lengths: Sequence[int]) -> list[bytes]:
+        """Output frames, one for each input frame."""
+        ...
+
+    def trace(self, frame: bytes, length: int) -> list[dict[str, Array]]:
+        """For each step of the program, the tensors that it wrote, by name."""
+        ...
+
+
+@dataclass
+class SimReport:
+    """What `flow sim` found. `sqnr` holds, per step, the worst and the mean SQNR in dB against the float model."""
+
+    backend: str
+    samples: int
+    outputs_compared: int = 0
+    mismatches: int = 0
+    first_mismatch: Mismatch | None = None
+    accuracy: float | None = None
+    float_accuracy: float | None = None
+    sqnr: dict[str, tuple[float, float]] = field(default_factory=dict)
+    outputs: dict[str, Array] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `flow sim --json`."""
+        data: dict[str, Any] = {
+            "backend": self.backend, "samples": self.samples, "outputs_compared": self.outputs_compared, "mismatches": self.mismatches,
+        }  # fmt: skip
+        if self.first_mismatch is not None:
+            data["first_mismatch"] = str(self.first_mismatch)
+        if self.accuracy is not None:
+            data |= {"accuracy": self.accuracy, "float_accuracy": self.float_accuracy}
+        if self.sqnr:
+            data["trace"] = {step: {"sqnr_db_worst": _finite(low), "sqnr_db_mean": _finite(mean)} for step, (low, mean) in self.sqnr.items()}
+        return data
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 2) if np.isfinite(value) else None
+
+
+def simulate(build: Build, backend: str, samples: Samples, trace: bool = False, progress: Progress | None = None) -> SimReport:
+    """Run every sample through golden and through `backend`, and compare.
+
+    Raises:
+        FlowError: unknown backend or bad samples. ToolError: the backend's tools are missing or failed.
+    """
+    if backend not in BACKENDS:
+        raise FlowError(f"--backend: found {backend!r}; expected one of {', '.join(BACKENDS)}")
+    tell = progress or (lambda what, done, total: None)
+    program, graph = build.program, build.graph
+    host = HostProgram.of(graph, program.tokens)
+    report = SimReport(backend, len(samples.samples))
+    device = CSim(build) if backend == "csim" else None
+    golden = _golden(graph, samples.samples, tell)
+    if device is not None:
+        _compare(report, device, host, build, samples.samples, golden, tell)
+    report.outputs = _collect(graph, samples.samples, golden, host)
+    if samples.labels is not None:
+        _score(report, build, samples, tell)
+    if trace:
+        report.sqnr = _trace(build, samples.samples, tell)
+    return report
+
+
+Device = dict[str, Array]
+
+
+def _golden(graph: Graph, samples: Sequence[Sample], tell: Progress) -> list[Device]:
+    """Device outputs by key, for each sample."""
+    results = []
+    for index, sample in enumerate(samples):
+        found: Device = {}
+
+        def observe(node: Node, values: tuple[Array, ...], found: Device = found) -> None:
+            if isinstance(node.op, DeviceOutput):
+                found[node.op.key] = values[0]
+
+        execute(graph, sample, observe)
+        results.append(found)
+        tell("golden", index + 1, len(samples))
+    return results
+
+
+def _compare(
+    report: SimReport, device: Backend, host: HostProgram, build: Build, samples: Sequence[Sample], golden: Sequence[Device], tell: Progress
+) -> None:
+    program = build.program
+    lengths = [host.length(sample) for sample in samples]
+    frames = [program.frame(host.before(sample), length) for sample, length in zip(samples, lengths, strict=True)]
+    tell(report.backend, 0, len(samples))
+    results = device.run(frames, lengths)
+    if len(results) != len(frames):
+        raise FlowError(f"{report.backend}: found {len(results)} output frames; expected {len(frames)}")
+    for index, (data, length, expected) in enumerate(zip(results, lengths, golden, strict=True)):
+        if len(data) != program.output_bytes(length):
+            raise FlowError(f"{report.backend}: found {len(data)} bytes in output frame {index}; expected {program.output_bytes(length)}")
+        found = {port.name: tensor for port, tensor in zip(program.outputs, program.read_frame(data, length).values(), strict=True)}
+        compared, differing = count_differences(expected, found)
+        report.outputs_compared += compared
+        report.mismatches += differing
+        if differing and report.first_mismatch is None:
+            report.first_mismatch = _locate(build, device, index, samples[index], frames[index], length) or _first(index, expected, found)
+        tell(report.backend, index + 1, len(samples))
+
+
+def _first(index: int, golden: Device, found: Mapping[str, Array]) -> Mismatch | None:
+    differences = (first_difference(index, "output", key, golden[key], found[key]) for key in golden)
+    return next((d for d in differences if d is not None), None)
+
+
+def _locate(build: Build, device: Backend, index: int, sample: Sample, frame: bytes, length: int) -> Mismatch | None:
+    """The first step whose tensors differ from golden: rows at or beyond the length are nobody's."""
+    expected: Device = {}
+    execute(build.graph, sample, lambda node, values: expected.setdefault(node.name, values[0]) is None)
+    for step, tensors in zip(build.program.steps, device.trace(frame, length), strict=True):
+        for name, found in tensors.items():
+            rows = min(len(expected[name]), length)
+            different = first_difference(index, step, name, np.asarray(expected[name])[:rows], found[:rows])
+            if different is not None:
+                return different
+    return None
+
+
+def _collect(graph: Graph, samples: Sequence[Sample], golden: Sequence[Device], host: HostProgram) -> dict[str, Array]:
+    """Stacked outputs: real ones under their names, raw integers under `NAME__int`."""
+    real = [host.after(device, sample) for device, sample in zip(golden, samples, strict=True)]
+    stacked: dict[str, Array] = {name: np.concatenate([r[name] for r in real]).astype(np.float32) for name in graph.outputs}
+    for name, key in raw_outputs(graph).items():
+        stacked[f"{name}__int"] = np.stack([device[key] for device in golden])
+    return stacked
+
+
+def _score(report: SimReport, build: Build, samples: Samples, tell: Progress) -> None:
+    """Top-1 accuracy of the first output, and of the float model on the same samples."""
+    assert samples.labels is not None
+    name = next(iter(build.graph.outputs))
+    reference = StripQuantize()(build.reference)
+    reference.prune([n.name for n in reference if n.op.name == "input"])
+    floats = []
+    for index, sample in enumerate(samples.samples):
+        floats.append(execute(reference, sample)[name])
+        tell("float", index + 1, len(samples.samples))
+    report.accuracy = _accuracy(report.outputs[name], samples.labels)
+    report.float_accuracy = _accuracy(np.concatenate(floats), samples.labels)
+
+
+def _accuracy(scores: Array, labels: Array) -> float:
+    flat = scores.reshape(len(labels), -1)
+    return float((flat.argmax(axis=1) == labels).mean())
+
+
+def _trace(build: Build, samples: Sequence[Sample], tell: Progress) -> dict[str, tuple[float, float]]:
+    """(worst, mean) SQNR of every integer tensor that a step writes, against the float model."""
+    graph, reference = build.graph, build.reference
+    stripped = StripQuantize()(reference)
+    stripped.prune([n.name for n in stripped if n.op.name == "input"])
+    pairs = {node.name: value for node in graph if (value := float_value(reference, node.name.removesuffix("_wide"))) is not None and value.node in stripped}
+    wanted = {value.node for value in pairs.values()}
+    scores: dict[str, list[float]] = {name: [] for name in pairs}
+    host = HostProgram.of(graph, build.program.tokens)
+    for index, sample in enumerate(samples):
+        real: dict[str, Array] = {}
+        integers: dict[str, Array] = {}
+        execute(stripped, sample, lambda n, v, real=real: real.update({n.name: v[0]}) if n.name in wanted else None)  # type: ignore[misc]
+        execute(graph, sample, lambda n, v, integers=integers: integers.update({n.name: v[0]}) if n.name in pairs else None)  # type: ignore[misc]
+        for name, value in pairs.items():
+            kind = graph[name].type
+            if kind.scale is None or name not in integers:
+                continue
+            rows = min(len(integers[name]), host.length(sample))
+            dequantised = (np.asarray(integers[name], np.float64)[:rows] - kind.zero_point) * kind.scale
+            scores[name].append(sqnr_db(np.asarray(real[value.node])[:rows], dequantised))
+        tell("trace", index + 1, len(samples))
+    return {name: (min(values), float(np.mean(values))) for name, values in scores.items() if values}
