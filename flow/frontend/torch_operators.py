@@ -1,0 +1,185 @@
+"""The torch side of every operator that the way back allows: nothing outside these tables is ever called."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flow.frontend.architectures.layers import mean_over_tokens
+from flow.ops.aten import Aten, Ref
+from flow.ops.float import (
+    FloatActivation,
+    FloatAdd,
+    FloatAttention,
+    FloatLinear,
+    FloatNorm,
+    FloatPool,
+    FloatScale,
+)
+
+Function = Callable[..., Any]
+"""From the node's operands as tensors to its output (or a sequence of outputs)."""
+
+_MOVEMENT = """
+    alias.default chunk.default clone.default concat.default cat.default contiguous.default detach.default
+    expand.default expand_as.default flatten.using_ints gather.default index.Tensor index_select.default
+    lift_fresh_copy.default movedim.int movedim.intlist narrow.int permute.default repeat.default
+    reshape.default select.int slice.Tensor split.Tensor split_with_sizes.default squeeze.default squeeze.dim
+    squeeze.dims stack.default swapaxes.default t.default transpose.int unbind.int unflatten.int
+    unsqueeze.default view.default view_as.default
+"""
+_ARITHMETIC = """
+    _softmax.default _to_copy.default abs.default add.Scalar add.Tensor addmm.default amax.default
+    baddbmm.default bmm.default clamp.default clamp_max.default clamp_min.default conv1d.default conv2d.default
+    conv2d.padding div.Scalar div.Tensor dropout.default einsum.default embedding.default erf.default
+    exp.default gelu.default layer_norm.default linear.default matmul.default maximum.default mean.default
+    mean.dim minimum.default mm.default mul.Scalar mul.Tensor neg.default pow.Scalar pow.Tensor_Scalar
+    pow.Tensor_Tensor reciprocal.default relu.default rms_norm.default rsqrt.default rsub.Scalar rsub.Tensor
+    scaled_dot_product_attention.default sigmoid.default silu.default softmax.int sqrt.default square.default
+    sub.Scalar sub.Tensor sum.default sum.dim_IntList tanh.default to.dtype to.dtype_layout to.other
+    type_as.default
+"""
+_MASKS = """
+    all.default all.dim any.default any.dim arange.default arange.start arange.start_step bitwise_and.Tensor
+    bitwise_not.default bitwise_or.Tensor cumsum.default eq.Scalar eq.Tensor full.default full_like.default
+    ge.Scalar ge.Tensor gt.Scalar gt.Tensor le.Scalar le.Tensor logical_and.default logical_not.default
+    logical_or.default lt.Scalar lt.Tensor masked_fill.Scalar masked_fill.Tensor ne.Scalar ne.Tensor
+    new_full.default new_ones.default new_zeros.default ones.default ones_like.default scalar_tensor.default
+    tril.default triu.default where.Scalar where.ScalarOther where.ScalarSelf where.self zeros.default
+    zeros_like.default
+"""
+_QUANTIZED = """
+    dequantize_per_channel.default dequantize_per_tensor.default
+    quantize_per_channel.default quantize_per_tensor.default
+"""
+
+ALLOWED: frozenset[str] = frozenset(
+    [f"aten.{name}" for name in f"{_MOVEMENT} {_ARITHMETIC} {_MASKS}".split()]
+    + [f"quantized_decomposed.{name}" for name in _QUANTIZED.split()]
+)
+"""Raw targets that may run: functional (no in-place, no random) operators of encoders and their masks."""
+
+_DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "generator"})
+"""Arguments that do not survive: everything here is dense, strided and on the CPU."""
+
+
+def register_quantized() -> None:
+    """Make `torch.ops.quantized_decomposed` known to torch, unless another package has."""
+    if not hasattr(torch.ops.quantized_decomposed, "dequantize_per_channel"):
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
+
+
+def aten_function(op: Aten) -> Function:
+    """The overload behind an allowed raw target, with the node's plain arguments bound by schema name."""
+    register_quantized()
+    space, name, overload = op.target.split(".")
+    call = getattr(getattr(getattr(torch.ops, space), name), overload)
+    schema = call._schema.arguments
+    dtypes = {argument.name for argument in schema if "ScalarType" in str(argument.real_type)}
+    leading = list(itertools.takewhile(lambda a: not a.kwarg_only and _bound(op, a.name), schema))
+    named = [argument.name for argument in schema[len(leading) :] if _bound(op, argument.name)]
+
+    def value(key: str, operands: tuple[Tensor, ...]) -> Any:
+        argument = op.arguments[key]
+        return (
+            torch_dtype(argument)
+            if key in dtypes and isinstance(argument, str)
+            else _argument(argument, operands)
+        )
+
+    def run(*operands: Tensor) -> Any:
+        return call(
+            *(value(a.name, operands) for a in leading), **{key: value(key, operands) for key in named}
+        )
+
+    return run
+
+
+def _bound(op: Aten, key: str) -> bool:
+    return key in op.arguments and key not in _DROPPED
+
+
+def _argument(value: Any, operands: tuple[Tensor, ...]) -> Any:
+    if isinstance(value, Ref):
+        return operands[value.operand]
+    if isinstance(value, (tuple, list)):
+        return [_argument(item, operands) for item in value]
+    return value
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a numpy name (`bool` and `torch.float32` included)."""
+    dtype = getattr(torch, name.removeprefix("torch."))
+    assert isinstance(dtype, torch.dtype), name
+    return dtype
+
+
+def norm_function(op: FloatNorm) -> Function:
+    """`float.norm`; an RMSNorm has no bias in torch, so one is added where there is one."""
+
+    def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.layer_norm(x, weight.shape, weight, bias, op.eps)
+
+    def rms_norm(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        y = functional.rms_norm(x, weight.shape, weight, op.eps)
+        return y if bias is None else y + bias
+
+    return layer_norm if op.centred else rms_norm
+
+
+def attention_function(op: FloatAttention) -> Function:
+    """`float.attention`: heads out of the channels of [S, heads*d], masked keys left out."""
+
+    def split(x: Tensor) -> Tensor:
+        return x.view(1, x.shape[0], op.heads, -1).transpose(1, 2)
+
+    def run(q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        seen = None if attention_mask is None else (attention_mask != 0).view(1, 1, 1, -1)
+        causal = op.causal
+        if seen is not None and causal:  # torch takes a mask or the flag
+            seen = torch.logical_and(seen, torch.ones(q.shape[0], q.shape[0], dtype=torch.bool).tril())
+            causal = False
+        y = functional.scaled_dot_product_attention(
+            split(q), split(k), split(v), attn_mask=seen, is_causal=causal, scale=op.scale
+        )
+        return y.transpose(1, 2).reshape(q.shape)
+
+    return run
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+def pool_function(op: FloatPool) -> Function:
+    """`float.pool`, in the spelling that the recogniser reads."""
+
+    def mean(x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return mean_over_tokens(x.unsqueeze(0), attention_mask)
+
+    return mean if op.kind == "mean" else lambda x, *_: x[:1]
+
+
+FUNCTIONS: dict[type, Callable[[Any], Function]] = {
+    Aten: aten_function,
+    FloatLinear: lambda _: functional.linear,
+    FloatNorm: norm_function,
+    FloatAttention: attention_function,
+    FloatActivation: lambda op: _ACTIVATIONS[op.kind],
+    FloatAdd: lambda _: torch.add,
+    FloatScale: lambda _: torch.mul,
+    FloatPool: pool_function,
+}
+"""From an operator to the function that runs it."""
