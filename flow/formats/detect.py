@@ -22,7 +22,7 @@ import numpy as np
 from flow.formats.blocking import Blocking, Occupancy, blockings
 from flow.formats.options import Candidate, Costs, Option, candidates, explicit, layouts, shared, trial
 from flow.formats.partition import Flags, Ints, column_lists
-from flow.formats.shapes import COLUMNS, MAX_ENTRIES, MAX_SHAPES, GroupShape
+from flow.formats.shapes import COLUMNS, MAX_ENTRIES, MAX_SHAPES, GroupShape, bits_for
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def detect(occupancy: Occupancy) -> Plan:
             shape_of=np.zeros(count, dtype=np.int64),
             groups=occupancy.demand,
         )
+    searches = [(blocking, list(candidates(occupancy, blocking))) for blocking in blockings(occupancy)]
     best: tuple[float, Blocking, Mixture] | None = None
-    for blocking in sorted(blockings(occupancy), key=lambda b: float(b.least_map_bits.sum())):
-        mixture = _store(occupancy, blocking, math.inf if best is None else best[0])
+    for blocking, found in sorted(searches, key=lambda search: _guess(occupancy, *search)):
+        mixture = _store(occupancy, blocking, found, math.inf if best is None else best[0])
         if mixture is not None and (best is None or mixture.bits < best[0]):
             best = mixture.bits, blocking, mixture
     assert best is not None
@@ -104,7 +105,14 @@ class Mixture:
         return Mixture((*self.options, option), np.where(better, len(self.options), self.choice))
 
 
-def _store(occupancy: Occupancy, blocking: Blocking, limit: float) -> Mixture | None:
+def _guess(occupancy: Occupancy, blocking: Blocking, found: list[Candidate]) -> float:
+    """Bits that the blocking may come to, so that promising ones are searched first and bound the others."""
+    index_bits = bits_for(int(blocking.counts.max()))
+    indices = blocking.demand.sum(axis=1) * occupancy.lanes * index_bits + blocking.least_map_bits
+    return float(np.minimum.reduce([indices, *(candidate.guess for candidate in found)]).sum())
+
+
+def _store(occupancy: Occupancy, blocking: Blocking, found: list[Candidate], limit: float) -> Mixture | None:
     """The best mixture of options for this blocking, or None where it cannot undercut `limit` bits."""
     if float(blocking.least_map_bits.sum()) >= limit:
         return None
@@ -112,8 +120,8 @@ def _store(occupancy: Occupancy, blocking: Blocking, limit: float) -> Mixture | 
     seeds = [Mixture((single,), np.zeros(len(blocking.kept), dtype=np.int64))]
     if (several := shared(occupancy, blocking)) is not None:
         seeds.append(seeds[0].extended(several))
-    found = [trial(occupancy, blocking, candidate) for candidate in candidates(occupancy, blocking)]
-    worth = [candidate for candidate in found if candidate is not None]
+    tried = [trial(occupancy, blocking, candidate) for candidate in found]
+    worth = [candidate for candidate in tried if candidate is not None]
     known = np.minimum.reduce([seed.cost for seed in seeds])
     if _promise(known, worth) >= limit:
         return None

@@ -214,7 +214,9 @@ def decode(encoded: EncodedMatrix) -> npt.NDArray[np.int8]:
         target = lines + stored_columns(group, encoded.shapes[group.shape], current, where)
         sums = np.bincount(target.reshape(-1), weights=group.weights.reshape(-1), minlength=height * width)
         if sums.max() > 127 or sums.min() < -128:
-            raise FlowError(f"{where}: found weights of one column that add up beyond int8; damaged stream")
+            raise FlowError(
+                f"{where}: found weights of one column that add up beyond int8; the stream is damaged"
+            )
         dense[index] = sums
     return dense.reshape(encoded.rows, width)
 
@@ -227,22 +229,24 @@ def stored_columns(group: RowGroup, shape: GroupShape, columns: ColumnMap | None
     """
     if columns is None:
         raise FlowError(
-            f"{where}: found {group.groups} groups before any column map; expected a map; damaged stream"
+            f"{where}: found {group.groups} groups before any column map; expected a map; the stream is damaged"
         )
     last = (group.groups - 1) * shape.stride + (shape.width if shape.stride else 0)
     if last > columns.count:
         raise FlowError(
-            f"{where}: found groups over {last} columns; expected at most {columns.count}; damaged stream"
+            f"{where}: found groups over {last} columns; expected at most {columns.count}; the stream is damaged"
         )
     codes = group.codes.astype(np.int64)
     if int(codes.max()) >= shape.codes:
-        raise FlowError(f"{where}: found code {codes.max()}; expected 0..{shape.codes - 1}; damaged stream")
+        raise FlowError(
+            f"{where}: found code {codes.max()}; expected 0..{shape.codes - 1}; the stream is damaged"
+        )
     _, rows, banks = group.codes.shape
     base = (np.arange(group.groups) * shape.stride)[:, None, None, None]
     entries = base + shape.members[codes].transpose(0, 3, 1, 2)
     if int(entries.max()) >= columns.count:
         raise FlowError(
-            f"{where}: found entry {entries.max()}; expected 0..{columns.count - 1}; damaged stream"
+            f"{where}: found entry {entries.max()}; expected 0..{columns.count - 1}; the stream is damaged"
         )
     entries = entries.reshape(group.cycles, rows, banks)
     bank = np.arange(banks)

@@ -57,9 +57,9 @@ class Option:
 class Candidate:
     """Disjoint groups with `take` [blocks, size] weights each, for the `eligible` blocks.
 
-    `widths` [blocks] is the least V that could do, `bound` [blocks] the least bits (infinite where not
-    eligible), `widest` the greatest V that the format allows. `patterned`: a table of the subsets that occur
-    may need fewer code bits than one of all subsets.
+    `widths` [blocks] is the least V that could do, `bound` [blocks] the least bits and `guess` the bits with a
+    table of all subsets (both infinite where not eligible), `widest` the greatest V that the format allows.
+    `patterned`: a table of the subsets that occur may need fewer code bits than one of all.
     """
 
     take: Ints
@@ -67,6 +67,7 @@ class Candidate:
     eligible: Flags
     widths: Ints
     bound: Costs
+    guess: Costs
     widest: int
     patterned: bool = True
 
@@ -99,39 +100,69 @@ def _candidate(occupancy: Occupancy, blocking: Blocking, take: Ints, fits: Flags
     widths = -(-blocking.counts // np.maximum(most, 1))
     picks = take.max(axis=1)
     eligible = fits & (most > 0) & ((picks <= 1) | ((widths > picks) & (widths <= MAX_MEMBERS)))
-    least = np.array([bits_for(int(w)) if k == 1 else 0 for w, k in zip(widths, picks, strict=True)])
-    bound = groups.sum(axis=1) * occupancy.lanes * least + blocking.least_map_bits
+    full = np.array([bits_for(math.comb(int(w), int(k))) for w, k in zip(widths, picks, strict=True)])
+    codes = groups.sum(axis=1) * occupancy.lanes
+    bound, guess = (
+        np.where(eligible, codes * code_bits + blocking.least_map_bits, np.inf)
+        for code_bits in (np.where(picks > 1, 0, full), full)
+    )
     widest = blocking.kept.shape[1] if int(picks.max()) <= 1 else MAX_MEMBERS
-    return Candidate(take, groups, eligible, widths, np.where(eligible, bound, np.inf), widest)
+    return Candidate(take, groups, eligible, widths, bound, guess, widest)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Part of the blocks, rows and banks: what fails on it fails on the whole.
+
+    `nonzero` [D, blocks, rows, banks], `kept` [blocks, D, banks], `limits` [blocks, rows] is K, `groups` [blocks] is G.
+    """
+
+    nonzero: Mask
+    kept: Flags
+    limits: Ints
+    groups: Ints
+
+    @classmethod
+    def draw(cls, occupancy: Occupancy, blocking: Blocking, candidate: Candidate) -> _Sample:
+        """From the candidate's eligible blocks."""
+        eligible = np.flatnonzero(candidate.eligible)
+        blocks = eligible[_spread(len(eligible), _SAMPLE_BLOCKS)]
+        banks = _spread(blocking.kept.shape[2], _SAMPLE_BANKS)
+        size = blocking.size * occupancy.rows_per_group
+        rows = blocks[:, None] * size + np.arange(min(size, _SAMPLE_ROWS))
+        rows = rows.clip(max=occupancy.nonzero.shape[1] - 1)
+        limits = candidate.take.reshape(-1)[rows // occupancy.rows_per_group]
+        return cls(
+            occupancy.nonzero[:, rows[:, :, None], banks],
+            blocking.kept[blocks][:, :, banks],
+            np.maximum(limits, 1),
+            candidate.groups[blocks].max(axis=1),
+        )
+
+    def fit(self, width: int) -> tuple[Mask, Ints] | None:
+        """Non-zeros and groups of the blocks that can be grouped with this V, or None where none can."""
+        groups = partition(self.nonzero, self.kept, self.limits, width)
+        used = np.bitwise_or.reduce(self.nonzero, axis=2).transpose(1, 0, 2)
+        fits = np.where(used, groups, -1).max(axis=(1, 2)) < self.groups
+        return (self.nonzero[:, fits], groups[fits]) if fits.any() else None
 
 
 def trial(occupancy: Occupancy, blocking: Blocking, candidate: Candidate) -> Candidate | None:
-    """The candidate with a sharper bound, or None where no sampled block can be grouped so.
-
-    The sample is part of the blocks, rows and banks: what fails on it fails on the whole.
-    """
-    eligible = np.flatnonzero(candidate.eligible)
-    if not len(eligible):
+    """The candidate with the widths and bound that a sample demands; None where no sampled block can be grouped."""
+    if not candidate.eligible.any():
         return None
-    blocks = eligible[_spread(len(eligible), _SAMPLE_BLOCKS)]
-    banks = _spread(blocking.kept.shape[2], _SAMPLE_BANKS)
-    size = blocking.size * occupancy.rows_per_group
-    rows = blocks[:, None] * size + np.arange(min(size, _SAMPLE_ROWS))
-    rows = rows.clip(max=occupancy.nonzero.shape[1] - 1)
-    nonzero = occupancy.nonzero[:, rows[:, :, None], banks]
-    kept = blocking.kept[blocks][:, :, banks]
-    limits = np.maximum(candidate.take.reshape(-1)[rows // occupancy.rows_per_group], 1)
-    likely = _common(candidate.widths[eligible])
-    for width in dict.fromkeys((likely, max(likely, candidate.widest))):
-        groups = partition(nonzero, kept, limits, width)
-        used = np.bitwise_or.reduce(nonzero, axis=2).transpose(1, 0, 2)
-        last = np.where(used, groups, -1).max(axis=(1, 2))
-        fits = last < candidate.groups[blocks].max(axis=1)
-        if fits.any() and width == likely and len(candidate.picks) == 1:
-            return _sharpen(occupancy, blocking, candidate, width, nonzero[:, fits], groups[fits])
-        if fits.any():
-            return candidate
-    return None
+    sample = _Sample.draw(occupancy, blocking, candidate)
+    width = _common(candidate.widths[candidate.eligible])
+    if (fitted := sample.fit(width)) is None:
+        low, width = width, candidate.widest
+        if low >= width or (fitted := sample.fit(width)) is None:
+            return None
+        while width - low > 1:
+            middle = (low + width) // 2
+            attempt = sample.fit(middle)
+            low, width, fitted = (middle, width, fitted) if attempt is None else (low, middle, attempt)
+        candidate = replace(candidate, widths=np.maximum(candidate.widths, width))
+    return candidate if len(candidate.picks) > 1 else _sharpen(occupancy, blocking, candidate, width, *fitted)
 
 
 def _sharpen(
@@ -139,15 +170,16 @@ def _sharpen(
 ) -> Candidate:
     """Raises the bound: a table needs an entry for every subset of exactly K columns that occurs."""
     take = candidate.picks[0]
-    if take == 1 or width > MAX_MEMBERS:
-        return candidate
-    place = np.where(groups < 0, -1, groups * width + positions(groups))
-    masks = np.unique(occupancy_masks(nonzero, place, width, int(groups.max()) + 1))
-    code_bits = bits_for(max(1, int((np.bitwise_count(masks) == take).sum())))
-    bound = candidate.groups.sum(axis=1) * occupancy.lanes * code_bits + blocking.least_map_bits
-    full = math.comb(width, take)
-    patterned = full > MAX_ENTRIES or code_bits < bits_for(full)
-    return replace(candidate, bound=np.where(candidate.eligible, bound, np.inf), patterned=patterned)
+    if take > 1:
+        place = np.where(groups < 0, -1, groups * width + positions(groups))
+        masks = np.unique(occupancy_masks(nonzero, place, width, int(groups.max()) + 1))
+        least = bits_for(max(1, int((np.bitwise_count(masks) == take).sum())))
+        full = math.comb(width, take)
+        candidate = replace(candidate, patterned=full > MAX_ENTRIES or least < bits_for(full))
+    else:
+        least = bits_for(int(candidate.widths[candidate.eligible].min()))
+    bound = candidate.groups.sum(axis=1) * occupancy.lanes * least + blocking.least_map_bits
+    return replace(candidate, bound=np.where(candidate.eligible, np.maximum(bound, candidate.bound), np.inf))
 
 
 def _spread(count: int, most: int) -> Ints:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flow.errors import FlowError
-from flow.formats.shapes import MAX_ENTRIES, MAX_MEMBERS, Subset, all_subsets
+from flow.formats.shapes import MAX_ENTRIES, MAX_MEMBERS, Subset, all_subsets, bits_for
 
 Bytes = npt.NDArray[np.int8]
 
@@ -38,7 +38,7 @@ class Hierarchy:
         """The structure of `depth` columns nearest to `density`, at least one weight.
 
         The coarse step keeps up to twice the columns that remain in the end, so that both steps prune alike; of
-        the ways to group them the one with fewest code bits per weight is taken.
+        the ways to group them with K >= 2, where there are any, the one of fewest code bits per weight is taken.
         """
         target = min(depth, max(1, round(density * depth)))
         found = [
@@ -50,11 +50,11 @@ class Hierarchy:
             or (width <= MAX_MEMBERS and math.comb(width, target // groups) <= MAX_ENTRIES)
         ]
         # One weight to a group always fits the table, so something is found.
-        return max(found, key=lambda h: (h.kept, -_code_bits(h) / h.take))
+        return max(found, key=lambda h: (h.kept, h.take > 1, -_code_bits(h) / h.take))
 
 
 def _code_bits(hierarchy: Hierarchy) -> int:
-    return (math.comb(hierarchy.width, hierarchy.take) - 1).bit_length()
+    return bits_for(math.comb(hierarchy.width, hierarchy.take))
 
 
 def random_hp(
