@@ -159,10 +159,17 @@ class Engine:
     def __post_init__(self) -> None:
         faults = [
             f"{name} = {value}: expected a power of two"
-            for name, value in ((n, getattr(self, n)) for n in ("tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes"))
+            for name, value in (
+                (n, getattr(self, n))
+                for n in ("tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes")
+            )
             if value < 1 or value & (value - 1)
         ]
-        faults += [f"{f.name} = {getattr(self, f.name)}: expected at least 1" for f in fields(self) if f.type == "int" and getattr(self, f.name) < 1]
+        faults += [
+            f"{f.name} = {getattr(self, f.name)}: expected at least 1"
+            for f in fields(self)
+            if f.type == "int" and getattr(self, f.name) < 1
+        ]
         if self.tokens % self.rows:
             faults.append(f"rows = {self.rows}: expected a divisor of tokens = {self.tokens}")
         if self.rows > self.banks:
@@ -173,8 +180,14 @@ class Engine:
             faults.append(f"beat_bytes = {self.beat_bytes}: expected 8, 16, 32, 64 or 128")
         if not 8 <= self.table_bits <= 12:
             faults.append(f"table_bits = {self.table_bits}: expected 8 to 12")
-        faults += [f"features: found {f!r}; expected some of {', '.join(STAGES)}" for f in self.features if f not in STAGES]
-        raise_all(FlowError, f"engine {self.tokens}x{self.banks}x{self.rows}: found {len(faults)} faults", faults)
+        faults += [
+            f"features: found {f!r}; expected some of {', '.join(STAGES)}"
+            for f in self.features
+            if f not in STAGES
+        ]
+        raise_all(
+            FlowError, f"engine {self.tokens}x{self.banks}x{self.rows}: found {len(faults)} faults", faults
+        )
 
     @property
     def multipliers(self) -> int:
@@ -223,7 +236,9 @@ class Engine:
         """
         names = {f.name for f in fields(Engine)}
         if set(data) != names:
-            raise FlowError(f"engine: found fields {sorted(set(data) ^ names)} unknown or missing; expected {sorted(names)}")
+            raise FlowError(
+                f"engine: found fields {sorted(set(data) ^ names)} unknown or missing; expected {sorted(names)}"
+            )
         return Engine(**{**data, "features": tuple(data["features"])})
 
 
@@ -243,9 +258,15 @@ class Record:
         names = RECORDS[self.opcode]
         unknown = set(self.words) - set(names)
         if unknown:
-            raise FlowError(f"step record {self.opcode.name}: found words {sorted(unknown)}; expected some of {', '.join(names)}")
+            raise FlowError(
+                f"step record {self.opcode.name}: found words {sorted(unknown)}; expected some of {', '.join(names)}"
+            )
         values = {"opcode": int(self.opcode), **self.words}
-        return struct.pack(f"<{RECORD_WORDS}I", *(values.get(n, 0) & 0xFFFFFFFF for n in names), *([0] * (RECORD_WORDS - len(names))))
+        return struct.pack(
+            f"<{RECORD_WORDS}I",
+            *(values.get(n, 0) & 0xFFFFFFFF for n in names),
+            *([0] * (RECORD_WORDS - len(names))),
+        )
 
     @staticmethod
     def unpack(data: bytes) -> Record:
@@ -261,7 +282,9 @@ class Record:
             raise FlowError(f"step record: found opcode {raw[0]}; expected 0 to {max(Opcode)}")
         opcode = Opcode(raw[0])
         signed = {"out_zero", "residual_multiplier", "score_multiplier", "multiplier"}
-        words = {n: raw[i] - (raw[i] >> 31 << 32) if n in signed else raw[i] for i, n in enumerate(RECORDS[opcode])}
+        words = {
+            n: raw[i] - (raw[i] >> 31 << 32) if n in signed else raw[i] for i, n in enumerate(RECORDS[opcode])
+        }
         return Record(opcode, words)
 
 
@@ -311,7 +334,9 @@ class Port:
         padded = np.zeros((tiles * engine.tokens, self.depth * engine.banks), np.int64)
         padded[:count, list(self.physical)] = tensor[:count]
         planes = np.stack([(padded >> (8 * p)) & 0xFF for p in range(self.planes)]).astype(np.uint8)
-        words = planes.reshape(self.planes, tiles, engine.tokens, self.depth, engine.banks).transpose(1, 0, 3, 4, 2)
+        words = planes.reshape(self.planes, tiles, engine.tokens, self.depth, engine.banks).transpose(
+            1, 0, 3, 4, 2
+        )
         return words.tobytes().ljust(self.frame_bytes(engine, length), b"\0")
 
     def unpack(self, engine: Engine, data: bytes, length: int, tokens: int) -> npt.NDArray[np.int64]:
@@ -319,8 +344,14 @@ class Port:
         count = 1 if self.single_token else length
         tiles = engine.tiles(count)
         size = tiles * self.planes * self.depth * engine.banks * engine.tokens
-        words = np.frombuffer(data[:size], np.uint8).reshape(tiles, self.planes, self.depth, engine.banks, engine.tokens)
-        planes = words.transpose(1, 0, 4, 2, 3).reshape(self.planes, tiles * engine.tokens, self.depth * engine.banks).astype(np.int64)
+        words = np.frombuffer(data[:size], np.uint8).reshape(
+            tiles, self.planes, self.depth, engine.banks, engine.tokens
+        )
+        planes = (
+            words.transpose(1, 0, 4, 2, 3)
+            .reshape(self.planes, tiles * engine.tokens, self.depth * engine.banks)
+            .astype(np.int64)
+        )
         value = sum((planes[p] << (8 * p) for p in range(self.planes)), np.zeros_like(planes[0]))
         if self.signed:
             sign = 1 << (8 * self.planes - 1)
@@ -398,5 +429,7 @@ class ImageBuilder:
         if len(records) != self._steps:
             raise FlowError(f"image: found {len(records)} records; expected {self._steps}")
         beat = self._engine.beat_bytes
-        head = pack_header(self._engine, len(records), HEADER_BYTES, self._next) + b"".join(r.pack() for r in records)
+        head = pack_header(self._engine, len(records), HEADER_BYTES, self._next) + b"".join(
+            r.pack() for r in records
+        )
         return head.ljust(-(-len(head) // beat) * beat, b"\0") + b"".join(self._blocks)

@@ -79,7 +79,9 @@ def derive_scale(real: float, where: str = "scale") -> Scale:
     if real == 0.0:
         return Scale(0, 1)
     if not math.isfinite(real):
-        raise UnsupportedError(f"{where}: found the factor {real}; expected a finite one; calibrate the model again")
+        raise UnsupportedError(
+            f"{where}: found the factor {real}; expected a finite one; calibrate the model again"
+        )
     mantissa, exponent = math.frexp(abs(real))  # mantissa in [0.5, 1)
     multiplier = math.floor(mantissa * 2**MULTIPLIER_BITS + 0.5)
     if multiplier == 2**MULTIPLIER_BITS:  # rounding reached the next power of two
@@ -95,7 +97,9 @@ def derive_scale(real: float, where: str = "scale") -> Scale:
 
 def derive_scales(real: npt.NDArray[np.float64], where: str = "scale") -> tuple[Int, Int]:
     """`derive_scale` per output channel: (multipliers, shifts)."""
-    scales = [derive_scale(float(r), f"{where}, channel {i}") for i, r in enumerate(np.asarray(real).reshape(-1))]
+    scales = [
+        derive_scale(float(r), f"{where}, channel {i}") for i, r in enumerate(np.asarray(real).reshape(-1))
+    ]
     return (
         np.array([s.multiplier for s in scales], dtype=np.int64),
         np.array([s.shift for s in scales], dtype=np.int64),
@@ -151,7 +155,10 @@ def norm_gain(z: Int, gain: Int, bias: Int, shift: int, bits: int) -> Int:
 
 
 def derive_norm(
-    weight: npt.NDArray[np.float64], bias: npt.NDArray[np.float64], step: npt.NDArray[np.float64] | float, where: str
+    weight: npt.NDArray[np.float64],
+    bias: npt.NDArray[np.float64],
+    step: npt.NDArray[np.float64] | float,
+    where: str,
 ) -> tuple[Int, Int, int]:
     """(G, Bq, k) so that `norm_gain(z)` is (weight * z/2^12 + bias) / step.
 
@@ -171,7 +178,9 @@ def derive_norm(
         k = min(k, 38 - math.frexp(top)[1])
     k = min(k, 40)
     if k < 1:
-        raise UnsupportedError(f"{where}: found a norm gain of {largest:.4g} output steps; expected below 2^26; calibrate again")
+        raise UnsupportedError(
+            f"{where}: found a norm gain of {largest:.4g} output steps; expected below 2^26; calibrate again"
+        )
     return (
         np.floor(gain * 2.0 ** (k - NORM_FRACTION) + 0.5).astype(np.int64),
         np.floor(offset * 2.0**k + 0.5).astype(np.int64),

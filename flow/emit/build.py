@@ -91,7 +91,9 @@ def write_build(destination: Path, files: Mapping[str, bytes], manifest: Mapping
             check_destination(destination)
             _swap(staging, destination)
     except OSError as error:
-        raise FlowError(f"{destination}: found {error.strerror or error}; expected a writable directory with room; choose another with -o") from error
+        raise FlowError(
+            f"{destination}: found {error.strerror or error}; expected a writable directory with room; choose another with -o"
+        ) from error
 
 
 def check_destination(destination: Path) -> None:
@@ -101,14 +103,18 @@ def check_destination(destination: Path) -> None:
         FlowError: something without our manifest is in the way.
     """
     if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
-        raise FlowError(f"{destination}: found a file; expected a build directory or nothing; choose another with -o")
+        raise FlowError(
+            f"{destination}: found a file; expected a build directory or nothing; choose another with -o"
+        )
     if destination.is_dir() and any(destination.iterdir()):
         try:
             ours = json.loads((destination / MANIFEST).read_bytes()).get("format") == FORMAT
         except (OSError, ValueError, AttributeError):
             ours = False
         if not ours:
-            raise FlowError(f"{destination}: found a directory that is not a flow build; expected one with our {MANIFEST}, or nothing; choose another with -o")
+            raise FlowError(
+                f"{destination}: found a directory that is not a flow build; expected one with our {MANIFEST}, or nothing; choose another with -o"
+            )
 
 
 @contextlib.contextmanager
@@ -118,7 +124,9 @@ def _locked(destination: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout as error:
-        raise FlowError(f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; choose another with -o") from error
+        raise FlowError(
+            f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; choose another with -o"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             Path(lock.lock_file).unlink()
@@ -168,12 +176,18 @@ class Build:
         try:
             manifest = json.loads((path / MANIFEST).read_bytes())
         except OSError as error:
-            raise FlowError(f"{path}: found no {MANIFEST} ({error.strerror}); expected a build directory; run `flow lower` first") from error
+            raise FlowError(
+                f"{path}: found no {MANIFEST} ({error.strerror}); expected a build directory; run `flow lower` first"
+            ) from error
         except ValueError as error:
-            raise FlowError(f"{path / MANIFEST}: found damaged JSON; expected what `flow lower` wrote; lower again") from error
+            raise FlowError(
+                f"{path / MANIFEST}: found damaged JSON; expected what `flow lower` wrote; lower again"
+            ) from error
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             found = manifest.get("format") if isinstance(manifest, dict) else manifest
-            raise FlowError(f"{path / MANIFEST}: found build format {found!r}; expected {FORMAT}; lower again with this version of flow")
+            raise FlowError(
+                f"{path / MANIFEST}: found build format {found!r}; expected {FORMAT}; lower again with this version of flow"
+            )
         return Build(path, manifest)
 
     def read(self, name: str) -> bytes:
@@ -186,9 +200,13 @@ class Build:
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
-            raise FlowError(f"{self.path / name}: found {error.strerror}; expected a file of this build; lower again") from error
+            raise FlowError(
+                f"{self.path / name}: found {error.strerror}; expected a file of this build; lower again"
+            ) from error
         if hashlib.sha256(content).hexdigest() != expected:
-            raise FlowError(f"{self.path / name}: found contents that differ from the manifest; expected sha256 {expected}; lower again")
+            raise FlowError(
+                f"{self.path / name}: found contents that differ from the manifest; expected sha256 {expected}; lower again"
+            )
         return content
 
     @cached_property
@@ -201,7 +219,9 @@ class Build:
         try:
             return load_arrays(self.read("weights/arrays.safetensors"))
         except SafetensorError as error:
-            raise FlowError(f"{self.path}: found damaged arrays ({error}); expected safetensors; lower again") from error
+            raise FlowError(
+                f"{self.path}: found damaged arrays ({error}); expected safetensors; lower again"
+            ) from error
 
     @cached_property
     def graph(self) -> Graph:
@@ -214,12 +234,22 @@ class Build:
         return graph_from_json(json.loads(self.read("reference.json")), self._arrays)
 
     @cached_property
+    def report(self) -> dict[str, Any]:
+        """`report.json`: estimate, structure of the weights, sizes."""
+        data: dict[str, Any] = json.loads(self.read("report.json"))
+        return data
+
+    @cached_property
     def program(self) -> Program:
         """The program with its memory image."""
         image = self.read("weights/image.bin")
         steps = tuple(self.manifest["steps"])
-        records = tuple(Record.unpack(image[at : at + RECORD_BYTES]) for at in range(HEADER_BYTES, HEADER_BYTES + RECORD_BYTES * len(steps), RECORD_BYTES))
+        records = tuple(
+            Record.unpack(image[at : at + RECORD_BYTES])
+            for at in range(HEADER_BYTES, HEADER_BYTES + RECORD_BYTES * len(steps), RECORD_BYTES)
+        )
         inputs, outputs = (
-            tuple(Port(**{**port, "physical": tuple(port["physical"])}) for port in self.manifest[kind]) for kind in ("inputs", "outputs")
+            tuple(Port(**{**port, "physical": tuple(port["physical"])}) for port in self.manifest[kind])
+            for kind in ("inputs", "outputs")
         )
         return Program(self.engine, records, image, steps, inputs, outputs, self.manifest["tokens"])

@@ -23,10 +23,17 @@ def execute(graph: Graph, inputs: Mapping[str, Array], observe: Observer | None 
         FlowError: an input is missing or has another shape.
     """
     values: dict[str, tuple[Array, ...]] = {}
-    remaining = {node.name: len({u.name for i in range(len(node.types)) for u in graph.users(Value(node.name, i))}) for node in graph}
+    remaining = {
+        node.name: len({u.name for i in range(len(node.types)) for u in graph.users(Value(node.name, i))})
+        for node in graph
+    }
     held = {value.node for value in graph.outputs.values()}
     for node in graph:
-        results = (_bind(node, inputs),) if isinstance(node.op, Input) else node.op.golden(*(values[v.node][v.index] for v in node.inputs))
+        results = (
+            (_bind(node, inputs),)
+            if isinstance(node.op, Input)
+            else node.op.golden(*(values[v.node][v.index] for v in node.inputs))
+        )
         values[node.name] = results
         if observe is not None:
             observe(node, results)
@@ -41,7 +48,9 @@ def _bind(node: Node, inputs: Mapping[str, Array]) -> Array:
     op = node.op
     assert isinstance(op, Input)
     if op.key not in inputs:
-        raise FlowError(f"inputs: found {', '.join(sorted(inputs)) or 'nothing'}; expected an array named {op.key!r}")
+        raise FlowError(
+            f"inputs: found {', '.join(sorted(inputs)) or 'nothing'}; expected an array named {op.key!r}"
+        )
     array = np.asarray(inputs[op.key])
     if array.shape != op.type.shape:
         raise FlowError(f"input {op.key}: found shape {array.shape}; expected {op.type.shape}")

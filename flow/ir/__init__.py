@@ -7,4 +7,17 @@ from flow.ir.serial import graph_from_json, graph_to_json
 from flow.ir.types import TensorType
 from flow.ir.verify import verify
 
-__all__ = ["REGISTRY", "Array", "Graph", "Node", "Op", "TensorType", "Value", "graph_from_json", "graph_to_json", "print_graph", "register", "verify"]
+__all__ = [
+    "REGISTRY",
+    "Array",
+    "Graph",
+    "Node",
+    "Op",
+    "TensorType",
+    "Value",
+    "graph_from_json",
+    "graph_to_json",
+    "print_graph",
+    "register",
+    "verify",
+]

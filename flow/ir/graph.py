@@ -100,7 +100,10 @@ class Graph:
     def users(self, value: Value) -> list[Node]:
         """Nodes that read `value`, each once, in insertion order."""
         edges = self._dag.out_edges(value.node, data=True)
-        return [self[name] for name in dict.fromkeys(user for _, user, data in edges if data["result"] == value.index)]
+        return [
+            self[name]
+            for name in dict.fromkeys(user for _, user, data in edges if data["result"] == value.index)
+        ]
 
     def is_output(self, value: Value) -> bool:
         """Whether `value` is a graph output."""
@@ -145,6 +148,10 @@ class Graph:
     def set_output(self, name: str, value: Value) -> None:
         """Declare (or redirect) a graph output."""
         self._outputs[name] = value
+
+    def set_outputs(self, outputs: Mapping[str, Value]) -> None:
+        """Declare all graph outputs anew."""
+        self._outputs = dict(outputs)
 
     def rewire(self, node: str, inputs: Iterable[Value]) -> None:
         """Give a node other inputs; its types are inferred again (users are not: call `flow.ir.verify`)."""

@@ -83,4 +83,3 @@ def register(cls: type[Op]) -> type[Op]:
         raise ValueError(f"operator {cls.name!r} is registered twice: {REGISTRY[cls.name]} and {cls}")
     REGISTRY[cls.name] = cls
     return cls
-

@@ -26,10 +26,28 @@ def graph_to_json(graph: Graph, arrays: Arrays) -> dict[str, Any]:
     nodes, links = [], []
     for node in graph:
         attributes = {k: _encode(v, arrays) for k, v in node.op.attributes().items()}
-        nodes.append({"id": node.name, "op": node.op.name, "module": node.module, "attributes": attributes, "type": [str(t) for t in node.types]})
-        links += [{"source": v.node, "result": v.index, "target": node.name, "operand": i} for i, v in enumerate(node.inputs)]
+        nodes.append(
+            {
+                "id": node.name,
+                "op": node.op.name,
+                "module": node.module,
+                "attributes": attributes,
+                "type": [str(t) for t in node.types],
+            }
+        )
+        links += [
+            {"source": v.node, "result": v.index, "target": node.name, "operand": i}
+            for i, v in enumerate(node.inputs)
+        ]
     outputs = {name: [value.node, value.index] for name, value in graph.outputs.items()}
-    return {"name": graph.name, "directed": True, "multigraph": True, "nodes": nodes, "links": links, "outputs": outputs}
+    return {
+        "name": graph.name,
+        "directed": True,
+        "multigraph": True,
+        "nodes": nodes,
+        "links": links,
+        "outputs": outputs,
+    }
 
 
 def graph_from_json(data: Mapping[str, Any], arrays: Mapping[str, Array]) -> Graph:
@@ -42,27 +60,37 @@ def graph_from_json(data: Mapping[str, Any], arrays: Mapping[str, Array]) -> Gra
         graph = Graph(data["name"])
         operands: dict[str, dict[int, Value]] = {}
         for link in data["links"]:
-            operands.setdefault(link["target"], {})[int(link["operand"])] = Value(link["source"], int(link["result"]))
+            operands.setdefault(link["target"], {})[int(link["operand"])] = Value(
+                link["source"], int(link["result"])
+            )
         for item in data["nodes"]:
             inputs = operands.get(item["id"], {})
             op = _operator(item["op"], item["attributes"], arrays)
             value = graph.add(item["id"], op, [inputs[i] for i in range(len(inputs))], module=item["module"])
             if value.node != item["id"]:
-                raise FlowError(f"graph.json: found node {item['id']!r} twice or misnamed; expected unique names")
+                raise FlowError(
+                    f"graph.json: found node {item['id']!r} twice or misnamed; expected unique names"
+                )
         for name, (node, index) in data["outputs"].items():
             graph.set_output(name, Value(node, int(index)))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise FlowError(f"graph.json: found damaged data ({type(error).__name__}: {error}); expected what `flow lower` wrote; lower again") from error
+        raise FlowError(
+            f"graph.json: found damaged data ({type(error).__name__}: {error}); expected what `flow lower` wrote; lower again"
+        ) from error
     return graph
 
 
 def _operator(name: str, attributes: Mapping[str, Any], arrays: Mapping[str, Array]) -> Op:
     cls = REGISTRY.get(name)
     if cls is None:
-        raise FlowError(f"graph.json: found operator {name!r}; expected one of {', '.join(sorted(REGISTRY))}; is a plug-in missing?")
+        raise FlowError(
+            f"graph.json: found operator {name!r}; expected one of {', '.join(sorted(REGISTRY))}; is a plug-in missing?"
+        )
     wanted = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     if set(attributes) != wanted:
-        raise FlowError(f"graph.json: found attributes {sorted(attributes)} of {name}; expected {sorted(wanted)}; lower again")
+        raise FlowError(
+            f"graph.json: found attributes {sorted(attributes)} of {name}; expected {sorted(wanted)}; lower again"
+        )
     return cls(**{k: _decode(v, arrays) for k, v in attributes.items()})
 
 
@@ -103,4 +131,6 @@ def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
         return {k: _decode(v, arrays) for k, v in inner.items()}
     if tag == "$float":
         return float(inner)
-    raise FlowError(f"graph.json: found the tag {tag!r}; expected $array, $ref, $type, $map or $float; lower again")
+    raise FlowError(
+        f"graph.json: found the tag {tag!r}; expected $array, $ref, $type, $map or $float; lower again"
+    )

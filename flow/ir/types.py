@@ -51,5 +51,9 @@ class TensorType:
 
     def __str__(self) -> str:
         dims = "x".join(str(d) for d in self.shape)
-        quant = "" if self.scale is None else f" @{self.scale:.4g}" + (f"{self.zero_point:+d}" if self.zero_point else "")
+        quant = (
+            ""
+            if self.scale is None
+            else f" @{self.scale:.4g}" + (f"{self.zero_point:+d}" if self.zero_point else "")
+        )
         return f"{self.dtype}[{dims}]{quant}"

@@ -17,7 +17,9 @@ def verify(graph: Graph, after: str = "construction") -> None:
     faults: list[str] = []
     if not nx.is_directed_acyclic_graph(graph.dag):
         cycle = " -> ".join(edge[0] for edge in nx.find_cycle(graph.dag))
-        raise VerifyError(f"graph {graph.name} after {after}: found a cycle {cycle}; expected a dataflow graph")
+        raise VerifyError(
+            f"graph {graph.name} after {after}: found a cycle {cycle}; expected a dataflow graph"
+        )
     for node in graph:
         if any(v.index >= len(graph[v.node].types) for v in node.inputs):
             faults.append(f"%{node.name}: reads an output that its producer does not have")
@@ -28,6 +30,16 @@ def verify(graph: Graph, after: str = "construction") -> None:
             faults.append(f"%{node.name}: {error}")
             continue
         if inferred != node.types:
-            faults.append(f"%{node.name}: typed {[str(t) for t in node.types]}, its operator infers {[str(t) for t in inferred]}")
-    faults += [f"output {name}: {value} does not exist" for name, value in graph.outputs.items() if value.node not in graph]
-    raise_all(VerifyError, f"graph {graph.name} after {after}: found {len(faults)} broken invariants; expected none", faults)
+            faults.append(
+                f"%{node.name}: typed {[str(t) for t in node.types]}, its operator infers {[str(t) for t in inferred]}"
+            )
+    faults += [
+        f"output {name}: {value} does not exist"
+        for name, value in graph.outputs.items()
+        if value.node not in graph
+    ]
+    raise_all(
+        VerifyError,
+        f"graph {graph.name} after {after}: found {len(faults)} broken invariants; expected none",
+        faults,
+    )

@@ -49,7 +49,9 @@ class Aten(Op):
 
         evaluate = aten_numpy.TABLE.get(self.target)
         if evaluate is None:
-            raise UnsupportedError(f"{self.target}: found an operator with no host evaluation; expected one of flow.ops.aten_numpy")
+            raise UnsupportedError(
+                f"{self.target}: found an operator with no host evaluation; expected one of flow.ops.aten_numpy"
+            )
         arguments = {key: resolve(value, inputs) for key, value in self.arguments.items()}
         result = evaluate(**{("input" if key == "self" else key): value for key, value in arguments.items()})
         outputs = result if isinstance(result, tuple) else (result,)
@@ -85,5 +87,7 @@ def reshape(shape: tuple[int, ...], like: TensorType) -> Aten:
 def permute(dims: tuple[int, ...], like: TensorType) -> Aten:
     """`aten.permute` of operand 0."""
     return Aten(
-        "aten.permute.default", {"self": Ref(0), "dims": dims}, (like.with_shape(*(like.shape[d] for d in dims)),)
+        "aten.permute.default",
+        {"self": Ref(0), "dims": dims},
+        (like.with_shape(*(like.shape[d] for d in dims)),),
     )

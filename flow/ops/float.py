@@ -52,7 +52,9 @@ class FloatNorm(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, w, b = inputs
         if len(x.shape) != 2 or w.shape != x.shape[1:] or b.shape != w.shape:
-            raise UnsupportedError(f"{self.name}: found x {x}, weight {w}, bias {b}; expected [S, C], [C] and [C]")
+            raise UnsupportedError(
+                f"{self.name}: found x {x}, weight {w}, bias {b}; expected [S, C], [C] and [C]"
+            )
         return _real(x.shape)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
@@ -79,12 +81,16 @@ class FloatAttention(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         q, k, v = inputs[:3]
         if not (q.shape == k.shape == v.shape) or len(q.shape) != 2 or q.shape[1] % self.heads:
-            raise UnsupportedError(f"{self.name}: found q {q}, k {k}, v {v}; expected equal [S, heads*d], {self.heads} heads")
+            raise UnsupportedError(
+                f"{self.name}: found q {q}, k {k}, v {v}; expected equal [S, heads*d], {self.heads} heads"
+            )
         return _real(q.shape)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         s, channels = inputs[0].shape
-        q, k, v = (np.asarray(x, np.float32).reshape(s, self.heads, -1).transpose(1, 0, 2) for x in inputs[:3])
+        q, k, v = (
+            np.asarray(x, np.float32).reshape(s, self.heads, -1).transpose(1, 0, 2) for x in inputs[:3]
+        )
         scores = (q @ k.transpose(0, 2, 1)) * np.float32(self.scale)
         seen = np.ones((s, s), bool)
         if len(inputs) == 4:
@@ -135,7 +141,9 @@ class FloatActivation(Op):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         if self.kind not in ACTIVATIONS:
-            raise UnsupportedError(f"activation: found {self.kind!r}; expected one of {', '.join(ACTIVATIONS)}")
+            raise UnsupportedError(
+                f"activation: found {self.kind!r}; expected one of {', '.join(ACTIVATIONS)}"
+            )
         return _real(inputs[0].shape)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
@@ -184,7 +192,9 @@ class FloatPool(Op):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         if self.kind not in ("mean", "first") or len(inputs[0].shape) != 2:
-            raise UnsupportedError(f"{self.name}: found {self.kind!r} of {inputs[0]}; expected mean or first of [S, C]")
+            raise UnsupportedError(
+                f"{self.name}: found {self.kind!r} of {inputs[0]}; expected mean or first of [S, C]"
+            )
         return _real((1, inputs[0].shape[1]))
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:

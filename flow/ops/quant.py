@@ -43,7 +43,9 @@ class QuantSpec(Op):
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if self.axis is not None and (self.axis >= len(shape) or self.scale.shape != (shape[self.axis],)):
-            raise UnsupportedError(f"{self.name}: found {self.scale.shape} scales along axis {self.axis} of {shape}; expected one per channel")
+            raise UnsupportedError(
+                f"{self.name}: found {self.scale.shape} scales along axis {self.axis} of {shape}; expected one per channel"
+            )
 
 
 @register

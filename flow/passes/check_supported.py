@@ -39,10 +39,16 @@ class CheckSupported:
             if not isinstance(op, Aten):
                 continue
             if op.target in COMPUTE or (node.name in device and node.name in above):
-                faults.append(self._line(node, "between device operators" if op.target not in COMPUTE else "on the device"))
+                faults.append(
+                    self._line(
+                        node, "between device operators" if op.target not in COMPUTE else "on the device"
+                    )
+                )
             elif op.target not in aten_numpy.TABLE:
                 faults.append(self._line(node, "on the host"))
-        raise_all(UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults)
+        raise_all(
+            UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults
+        )
         if not any(node.op.name in ("float.linear",) for node in graph):
             raise UnsupportedError(f"{graph.name}: found no linear layer; expected a transformer")
         return graph
@@ -50,7 +56,10 @@ class CheckSupported:
     def _line(self, node: Node, place: str) -> str:
         assert isinstance(node.op, Aten)
         movement = "a rearrangement of tokens or channels that is not head splitting, batch dropping or patch cutting"
-        advice = ADVICE.get(node.op.target, movement if is_movement(node) else "replace it by one of the operators in docs/operators.md")
+        advice = ADVICE.get(
+            node.op.target,
+            movement if is_movement(node) else "replace it by one of the operators in docs/operators.md",
+        )
         return f"{node.module or node.name}: {node.op.target} {place}; {advice}"
 
 

@@ -35,7 +35,9 @@ class FoldConstants:
             node = graph[node.name]
             if _is_identity(graph, node):
                 graph.replace_value(Value(node.name), node.inputs[0])
-            elif len(node.types) == 1 and all(isinstance(graph.producer(v).op, Constant) for v in node.inputs):
+            elif len(node.types) == 1 and all(
+                isinstance(graph.producer(v).op, Constant) for v in node.inputs
+            ):
                 self._fold(graph, node)
         return graph
 
@@ -55,6 +57,10 @@ def _is_identity(graph: Graph, node: Node) -> bool:
     source = graph.type_of(node.inputs[0])
     if op.target in IDENTITIES:
         return True
-    casts = op.target.startswith(("aten.to.", "aten._to_copy.", "aten.type_as.", "aten.float.", "aten.expand.", "aten.view.dtype"))
-    same = source.shape == node.type.shape and (source.dtype == node.type.dtype or (source.is_float and node.type.is_float))
+    casts = op.target.startswith(
+        ("aten.to.", "aten._to_copy.", "aten.type_as.", "aten.float.", "aten.expand.", "aten.view.dtype")
+    )
+    same = source.shape == node.type.shape and (
+        source.dtype == node.type.dtype or (source.is_float and node.type.is_float)
+    )
     return casts and same

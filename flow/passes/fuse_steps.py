@@ -46,7 +46,12 @@ class Step:
         return self.nodes[0].where if self.nodes else f"{self.name} (input)"
 
 
-SINGLE = {Attention: Opcode.ATTENTION, Pool: Opcode.POOL, DeviceOutput: Opcode.OUTPUT, DeviceConstant: Opcode.CONSTANT}
+SINGLE = {
+    Attention: Opcode.ATTENTION,
+    Pool: Opcode.POOL,
+    DeviceOutput: Opcode.OUTPUT,
+    DeviceConstant: Opcode.CONSTANT,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class FuseSteps:
         if isinstance(op, (Requantise, ResidualAdd, Table)):
             nodes = _pipeline(graph, node)
             reads = [v for n in nodes for v in n.inputs if all(v.node != m.name for m in nodes)]
-            return Step(node.name, Opcode.LINEAR, nodes, tuple(reads), (Value(node.name),), node.type.shape[0])
+            return Step(
+                node.name, Opcode.LINEAR, nodes, tuple(reads), (Value(node.name),), node.type.shape[0]
+            )
         if isinstance(op, Norm):
             return self._norm(graph, node)
         opcode = next(code for kind, code in SINGLE.items() if isinstance(op, kind))
@@ -94,11 +101,22 @@ class FuseSteps:
         """A norm with the next sibling that normalises the same input alike; a third sibling starts another step."""
         op = node.op
         assert isinstance(op, Norm)
-        siblings = [u for u in graph.users(node.inputs[0]) if isinstance(u.op, Norm) and (u.op.centred, u.op.epsilon) == (op.centred, op.epsilon)]
+        siblings = [
+            u
+            for u in graph.users(node.inputs[0])
+            if isinstance(u.op, Norm) and (u.op.centred, u.op.epsilon) == (op.centred, op.epsilon)
+        ]
         at = [u.name for u in siblings].index(node.name)
         first = at - at % NORM_OUTPUTS
         group = siblings[first : first + NORM_OUTPUTS]
-        return Step(group[0].name, Opcode.NORM, tuple(group), node.inputs, tuple(Value(n.name) for n in group), node.type.shape[0])
+        return Step(
+            group[0].name,
+            Opcode.NORM,
+            tuple(group),
+            node.inputs,
+            tuple(Value(n.name) for n in group),
+            node.type.shape[0],
+        )
 
 
 def _pipeline(graph: Graph, last: Node) -> tuple[Node, ...]:
@@ -106,7 +124,9 @@ def _pipeline(graph: Graph, last: Node) -> tuple[Node, ...]:
     while not isinstance(nodes[0].op, Linear):
         before = graph.producer(nodes[0].inputs[0])
         if not isinstance(before.op, (Linear, Requantise)):
-            raise UnsupportedError(f"{last.where}: found a post stage behind {before.op.label}; expected a linear layer")
+            raise UnsupportedError(
+                f"{last.where}: found a post stage behind {before.op.label}; expected a linear layer"
+            )
         nodes.insert(0, before)
     return tuple(nodes)
 
@@ -122,6 +142,10 @@ def device_inputs(graph: Graph) -> list[Value]:
     found: list[Value] = []
     for node in graph:
         if isinstance(node.op, DeviceOp):
-            found += [v for v in node.inputs if not isinstance(graph.producer(v).op, DeviceOp) and not is_mask(graph, v)]
+            found += [
+                v
+                for v in node.inputs
+                if not isinstance(graph.producer(v).op, DeviceOp) and not is_mask(graph, v)
+            ]
     rank = {node.name: i for i, node in enumerate(graph)}
     return sorted(dict.fromkeys(found), key=lambda v: rank[v.node])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -14,7 +15,16 @@ from flow.ops.add import ResidualAdd
 from flow.ops.attention import Attention
 from flow.ops.boundary import DeviceOutput
 from flow.ops.constant import DeviceConstant
-from flow.ops.float import ACTIVATIONS, FloatActivation, FloatAdd, FloatAttention, FloatLinear, FloatNorm, FloatPool, FloatScale
+from flow.ops.float import (
+    ACTIVATIONS,
+    FloatActivation,
+    FloatAdd,
+    FloatAttention,
+    FloatLinear,
+    FloatNorm,
+    FloatPool,
+    FloatScale,
+)
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
@@ -68,23 +78,30 @@ class _Integeriser:
 
     def run(self) -> Graph:
         if not any(isinstance(n.op, (Quantize, Dequantize)) for n in self.graph):
-            raise UnsupportedError(f"{self.graph.name}: found a float model; expected quantize/dequantize operators; {ADVICE}")
+            raise UnsupportedError(
+                f"{self.graph.name}: found a float model; expected quantize/dequantize operators; {ADVICE}"
+            )
         for node in self.graph:
             if isinstance(node.op, Input):
                 self.values[Value(node.name), False] = self.out.add(node.name, node.op, module=node.module)
+        for (
+            node
+        ) in self.graph:  # in topological order, so that no recursion grows with the depth of the model
+            if isinstance(node.op, Quantize) and not isinstance(
+                self.graph.producer(node.inputs[0]).op, Constant
+            ):
+                with contextlib.suppress(_Refused):
+                    self.integer(Value(node.name))
         for name, value in self.graph.outputs.items():
-            copied = self._attempt(value, name)
-            if copied is not None:
-                self.out.set_output(name, copied)
+            with contextlib.suppress(_Refused):
+                self.out.set_output(name, self.host(value))
         self._check_lengths()
-        raise_all(UnsupportedError, f"{self.graph.name}: found {len(self.faults)} places outside the number contract", self.faults)
+        raise_all(
+            UnsupportedError,
+            f"{self.graph.name}: found {len(self.faults)} places outside the number contract",
+            self.faults,
+        )
         return self.out
-
-    def _attempt(self, value: Value, output: str) -> Value | None:
-        try:
-            return self.host(value)
-        except _Refused:
-            return None
 
     # -- host side ---------------------------------------------------------------------------------------------
 
@@ -93,13 +110,18 @@ class _Integeriser:
         if (value, False) not in self.values:
             node = self.graph.producer(value)
             if node.op.name.startswith("float.") and node.name in self.device:
-                self.refuse(node, f"found a float result that leaves the device; expected an int16 quantize at the model output; {ADVICE}")
+                self.refuse(
+                    node,
+                    f"found a float result that leaves the device; expected an int16 quantize at the model output; {ADVICE}",
+                )
             if isinstance(node.op, Dequantize) and node.inputs[0].node in self.device:
                 operands = [self._leave(node.inputs[0])]
                 op: QuantSpec | Dequantize = self._matching(node.op, self.out.producer(operands[0]))
                 new = self.out.add(node.name, op, operands, module=node.module)
             else:
-                new = self.out.add(node.name, node.op, [self.host(v) for v in node.inputs], module=node.module)
+                new = self.out.add(
+                    node.name, node.op, [self.host(v) for v in node.inputs], module=node.module
+                )
             for i in range(len(node.types)):
                 self.values[Value(node.name, i), False] = Value(new.node, i)
         return self.values[value, False]
@@ -113,7 +135,9 @@ class _Integeriser:
         mask = self._mask() if self.out.type_of(inner).shape[0] > 1 else []
         if isinstance(node.op, Quantize):
             return inner  # quantised on the host and read back there: it never was on the device
-        return self.out.add(f"{quantised.node}_out", DeviceOutput(quantised.node), [inner, *mask], module=node.module)
+        return self.out.add(
+            f"{quantised.node}_out", DeviceOutput(quantised.node), [inner, *mask], module=node.module
+        )
 
     def _mask(self) -> list[Value]:
         """The `attention_mask` input if it sets the length of this model."""
@@ -126,9 +150,13 @@ class _Integeriser:
             return
         for node in self.graph:
             op = node.op
-            whole = (isinstance(op, FloatAttention) and not op.causal) or (isinstance(op, FloatPool) and op.kind == "mean")
+            whole = (isinstance(op, FloatAttention) and not op.causal) or (
+                isinstance(op, FloatPool) and op.kind == "mean"
+            )
             if whole and not _is_masked(node):
-                self.faults[f"{node.where}: found no mask, while other operators are masked; expected attention_mask here too"] = None
+                self.faults[
+                    f"{node.where}: found no mask, while other operators are masked; expected attention_mask here too"
+                ] = None
 
     # -- device side -------------------------------------------------------------------------------------------
 
@@ -138,7 +166,10 @@ class _Integeriser:
         key = (value, residual and isinstance(node.op, Quantize) and node.op.bits <= 8)
         if key not in self.values:
             if not isinstance(node.op, Quantize):
-                self.refuse(node, f"found {self.graph.type_of(value)} computed by {node.op.label}; expected a quantize; {ADVICE}")
+                self.refuse(
+                    node,
+                    f"found {self.graph.type_of(value)} computed by {node.op.label}; expected a quantize; {ADVICE}",
+                )
             self.values[key] = self._quantised(node, promote=key[1])
         return self.values[key]
 
@@ -147,20 +178,35 @@ class _Integeriser:
         assert isinstance(op, Quantize)
         if promote:
             if not self.options.allow_int8_residual:
-                self.refuse(node, f"found an int8 residual stream; expected int16; {ADVICE}, or pass --allow-int8-residual")
-            op = replace(op, scale=op.scale / PROMOTION, zero_point=np.int64(0) * op.zero_point, qmin=-32767, qmax=32767, dtype="int16")
+                self.refuse(
+                    node,
+                    f"found an int8 residual stream; expected int16; {ADVICE}, or pass --allow-int8-residual",
+                )
+            op = replace(
+                op,
+                scale=op.scale / PROMOTION,
+                zero_point=np.int64(0) * op.zero_point,
+                qmin=-32767,
+                qmax=32767,
+                dtype="int16",
+            )
             node = replace(node, op=op, name=f"{node.name}_wide")
         self._check(node)
         source = self.graph.producer(node.inputs[0])
         if source.name not in self.device:
-            symmetric = replace(op, qmin=max(op.qmin, -op.qmax)) if int(op.zero_point) == 0 and op.qmin < 0 else op
+            symmetric = (
+                replace(op, qmin=max(op.qmin, -op.qmax)) if int(op.zero_point) == 0 and op.qmin < 0 else op
+            )
             return self.out.add(node.name, symmetric, [self.host(node.inputs[0])], module=node.module)
         build = {
             FloatLinear: self._linear, FloatAdd: self._add, FloatActivation: self._activation, FloatNorm: self._norm, FloatScale: self._scale,
             FloatAttention: self._attention, FloatPool: self._pool,
         }.get(type(source.op))  # fmt: skip
         if build is None:
-            self.refuse(node, f"found a quantize of the result of {source.op.label}; expected one behind linear, add, norm, activation, attention or pool; {ADVICE}")
+            self.refuse(
+                node,
+                f"found a quantize of the result of {source.op.label}; expected one behind linear, add, norm, activation, attention or pool; {ADVICE}",
+            )
         try:
             return build(node, source)
         except _Refused:
@@ -176,26 +222,46 @@ class _Integeriser:
         affine = (op.qmin, op.qmax) in ((-128, 127), *((0, 2**b - 1) for b in range(8, 13)))
         zero = int(op.zero_point) if op.per_tensor else 0
         if not op.per_tensor or not (float(op.scale) > 0) or not (affine or (symmetric and zero == 0)):
-            shape = "per channel" if not op.per_tensor else f"[{op.qmin}, {op.qmax}] with zero point {zero}, scale {float(op.scale):.4g}"
-            self.refuse(node, f"found an activation quantised {shape}; expected symmetric int8 or int16, or affine of 8 to 12 bits, per tensor")
+            shape = (
+                "per channel"
+                if not op.per_tensor
+                else f"[{op.qmin}, {op.qmax}] with zero point {zero}, scale {float(op.scale):.4g}"
+            )
+            self.refuse(
+                node,
+                f"found an activation quantised {shape}; expected symmetric int8 or int16, or affine of 8 to 12 bits, per tensor",
+            )
 
     def refuse(self, node: Node, text: str) -> NoReturn:
         """Note a fault and give up this branch; the others go on, so that one message holds all."""
         self.faults[f"{node.where}: {text}"] = None
         raise _Refused
 
-    def _operand(self, node: Node, operand: int, residual: bool = False) -> tuple[Value, Dequantize, TensorScale]:
+    def _operand(
+        self, node: Node, operand: int, residual: bool = False
+    ) -> tuple[Value, Dequantize, TensorScale]:
         """(integer value, its dequantize, its scale and zero point) of a float operator's input."""
         source = self.graph.producer(node.inputs[operand])
         if not isinstance(source.op, Dequantize) or not source.op.per_tensor:
-            self.refuse(node, f"found a float edge from {source.where}; expected quantize/dequantize there; {ADVICE}")
+            self.refuse(
+                node, f"found a float edge from {source.where}; expected quantize/dequantize there; {ADVICE}"
+            )
         value = self.integer(source.inputs[0], residual)
         kind = self.out.type_of(value)
         widened = PROMOTION if residual and source.op.bits <= 8 else 1.0
         made = self.graph.producer(source.inputs[0]).op
-        if isinstance(made, QuantSpec) and (float(made.scale) != float(source.op.scale) or int(made.zero_point) != int(source.op.zero_point)):
-            self.refuse(node, f"found an input quantised at {float(made.scale):.6g} and dequantised at {float(source.op.scale):.6g}; expected equal scales")
-        return value, source.op, TensorScale(float(source.op.scale) / widened, int(source.op.zero_point), kind.dtype)
+        if isinstance(made, QuantSpec) and (
+            float(made.scale) != float(source.op.scale) or int(made.zero_point) != int(source.op.zero_point)
+        ):
+            self.refuse(
+                node,
+                f"found an input quantised at {float(made.scale):.6g} and dequantised at {float(source.op.scale):.6g}; expected equal scales",
+            )
+        return (
+            value,
+            source.op,
+            TensorScale(float(source.op.scale) / widened, int(source.op.zero_point), kind.dtype),
+        )
 
     # -- linear and what follows it ----------------------------------------------------------------------------
 
@@ -209,7 +275,10 @@ class _Integeriser:
         bias = np.zeros(len(weight)) if len(node.inputs) == 2 else self._real(node, 2)
         integers = np.rint(bias / step) - quant.zero * weight.astype(np.int64).sum(axis=1)
         if np.abs(integers).max(initial=0) >= numerics.ACCUMULATOR_LIMIT:
-            self.refuse(node, f"found a bias of {np.abs(integers).max():.4g} accumulator steps; expected below 2^31; calibrate again")
+            self.refuse(
+                node,
+                f"found a bias of {np.abs(integers).max():.4g} accumulator steps; expected below 2^31; calibrate again",
+            )
         linear = Linear(weight, integers.astype(np.int64), bits)
         return self.out.add(f"{stem}_acc", linear, [x], module=node.module), step
 
@@ -228,7 +297,9 @@ class _Integeriser:
         source = self.graph.producer(node.inputs[1])
         op = source.op
         if not isinstance(op, Dequantize):
-            self.refuse(node, f"found a float weight; expected int8 or int4 with a scale per output channel; {ADVICE}")
+            self.refuse(
+                node, f"found a float weight; expected int8 or int4 with a scale per output channel; {ADVICE}"
+            )
         inner = self.graph.producer(source.inputs[0])
         if isinstance(inner.op, Quantize) and isinstance(self.graph.producer(inner.inputs[0]).op, Constant):
             constant = self.graph.producer(inner.inputs[0]).op
@@ -238,8 +309,15 @@ class _Integeriser:
             value = inner.op.value
         else:
             self.refuse(node, f"found a weight computed by {inner.op.label}; expected a constant")
-        if np.any(op.zero_point) or op.axis not in (None, 0) or np.abs(value.astype(np.int64)).max(initial=0) > 128:
-            self.refuse(node, f"found a weight quantised along axis {op.axis} with zero points; expected int8 or int4, axis 0, zero point 0; {ADVICE}")
+        if (
+            np.any(op.zero_point)
+            or op.axis not in (None, 0)
+            or np.abs(value.astype(np.int64)).max(initial=0) > 128
+        ):
+            self.refuse(
+                node,
+                f"found a weight quantised along axis {op.axis} with zero points; expected int8 or int4, axis 0, zero point 0; {ADVICE}",
+            )
         if not (np.asarray(op.scale) > 0).all():
             self.refuse(node, "found a weight scale that is not positive; expected positive scales")
         scale = np.broadcast_to(np.asarray(op.scale, np.float64), (len(value),)).copy()
@@ -261,7 +339,9 @@ class _Integeriser:
             return self._norm(node, inner, factor)
         if isinstance(inner.op, FloatLinear):
             return self._linear(node, inner, factor)
-        self.refuse(source, f"found a factor behind {inner.op.label}; expected one behind a norm or a linear layer")
+        self.refuse(
+            source, f"found a factor behind {inner.op.label}; expected one behind a norm or a linear layer"
+        )
 
     def _add(self, node: Node, source: Node) -> Value:
         op = node.op
@@ -269,18 +349,30 @@ class _Integeriser:
         operands = [self.graph.producer(v) for v in source.inputs]
         linear = next((i for i, n in enumerate(operands) if isinstance(n.op, FloatLinear)), None)
         if linear is None:
-            self.refuse(source, f"found a sum of {operands[0].op.label} and {operands[1].op.label}; expected a linear layer's float result plus a residual; {ADVICE}")
-        if op.bits <= 8 and self.options.allow_int8_residual:
-            self.refuse(node, "found an int8 sum that is also read as int8; expected a norm between the residual stream and a linear layer")
+            self.refuse(
+                source,
+                f"found a sum of {operands[0].op.label} and {operands[1].op.label}; expected a linear layer's float result plus a residual; {ADVICE}",
+            )
         if op.bits <= 8:
-            self.refuse(node, f"found an int8 residual stream; expected int16; {ADVICE}, or pass --allow-int8-residual")
+            if not self.options.allow_int8_residual:
+                self.refuse(
+                    node,
+                    f"found an int8 residual stream; expected int16; {ADVICE}, or pass --allow-int8-residual",
+                )
+            self.refuse(
+                node,
+                "found an int8 sum that is also read as int8; expected a norm between the residual stream and a linear layer",
+            )
         other = 1 - linear
         if isinstance(operands[other].op, Constant):
             residual, residual_scale = self._table_tensor(source, other)
         else:
             residual, _, quant = self._operand(source, other, residual=True)
             if quant.zero or quant.dtype != "int16":
-                self.refuse(source, f"found a residual of type {quant.dtype}, zero point {quant.zero}; expected int16, zero point 0")
+                self.refuse(
+                    source,
+                    f"found a residual of type {quant.dtype}, zero point {quant.zero}; expected int16, zero point 0",
+                )
             residual_scale = quant.scale
         acc, step = self._accumulate(operands[linear], node.name)
         m, s = numerics.derive_scales(step / float(op.scale), source.where)
@@ -298,20 +390,40 @@ class _Integeriser:
         op, activation = node.op, source.op
         assert isinstance(op, Quantize) and isinstance(activation, FloatActivation)
         before = self.graph.producer(source.inputs[0])
-        if isinstance(before.op, FloatLinear) and activation.kind == "relu" and op.qmin == 0 and op.zero_point == 0 and op.bits == 8:
+        if (
+            isinstance(before.op, FloatLinear)
+            and activation.kind == "relu"
+            and op.qmin == 0
+            and op.zero_point == 0
+            and op.bits == 8
+        ):
             return self._linear(node, before)  # saturation at 0 is the rectifier
         index, spec, quant = self._operand(source, 0)
         made = self.out.producer(index)
         if not isinstance(made.op, Requantise):
-            self.refuse(source, f"found an activation on the result of {made.op.label}; expected one behind a linear layer")
+            self.refuse(
+                source,
+                f"found an activation on the result of {made.op.label}; expected one behind a linear layer",
+            )
         if spec.qmin < 0:
             index, low = self._unsigned_index(made, spec), spec.qmin
         else:
             low = 0
         entries = np.arange(2**spec.bits, dtype=np.float64) + low
         real = ACTIVATIONS[activation.kind]((entries - quant.zero) * quant.scale)
-        values = np.clip(np.rint(real / float(op.scale)) + int(op.zero_point), max(op.qmin, -op.qmax) if not int(op.zero_point) else op.qmin, op.qmax)
-        table = Table(values.astype(np.int64), op.bits, op.qmin < 0, float(op.scale), int(op.zero_point), activation.kind)
+        values = np.clip(
+            np.rint(real / float(op.scale)) + int(op.zero_point),
+            max(op.qmin, -op.qmax) if not int(op.zero_point) else op.qmin,
+            op.qmax,
+        )
+        table = Table(
+            values.astype(np.int64),
+            op.bits,
+            op.qmin < 0,
+            float(op.scale),
+            int(op.zero_point),
+            activation.kind,
+        )
         return self.out.add(node.name, table, [index], module=source.module)
 
     def _unsigned_index(self, made: Node, spec: Dequantize) -> Value:
@@ -328,7 +440,10 @@ class _Integeriser:
         assert isinstance(op, Quantize) and isinstance(norm, FloatNorm)
         x, _, quant = self._operand(source, 0, residual=True)
         if quant.zero or quant.dtype != "int16" or int(op.zero_point) or op.qmin >= 0:
-            self.refuse(source, f"found a norm of {quant.dtype} to [{op.qmin}, {op.qmax}]; expected int16 to int8 or int16, zero points 0; {ADVICE}")
+            self.refuse(
+                source,
+                f"found a norm of {quant.dtype} to [{op.qmin}, {op.qmax}]; expected int16 to int8 or int16, zero points 0; {ADVICE}",
+            )
         weight, bias = self._real(source, 1) * factor, self._real(source, 2) * factor
         gain, offset, shift = numerics.derive_norm(weight, bias, float(op.scale), source.where)
         epsilon = numerics.norm_epsilon(norm.eps, len(weight), quant.scale)
@@ -341,14 +456,29 @@ class _Integeriser:
         operands = [self._operand(source, i) for i in range(3)]
         wrong = [q for _, _, q in operands if q.zero or q.dtype != "int8"]
         if wrong or op.bits != 8 or int(op.zero_point):
-            self.refuse(source, f"found q, k, v of {', '.join(q.dtype for _, _, q in operands)}; expected int8 with zero point 0, and an int8 context")
+            self.refuse(
+                source,
+                f"found q, k, v of {', '.join(q.dtype for _, _, q in operands)}; expected int8 with zero point 0, and an int8 context",
+            )
         score = numerics.derive_scale(
-            attention.scale * operands[0][2].scale * operands[1][2].scale * 2.0**-numerics.SCORE_STEP_LOG2, f"{source.where}, scores"
+            attention.scale * operands[0][2].scale * operands[1][2].scale * 2.0**-numerics.SCORE_STEP_LOG2,
+            f"{source.where}, scores",
         )
-        context = numerics.derive_scale(operands[2][2].scale / 256 / float(op.scale), f"{source.where}, context")
+        context = numerics.derive_scale(
+            operands[2][2].scale / 256 / float(op.scale), f"{source.where}, context"
+        )
         tokens = source.type.shape[0]
         bits = self.options.exp_bits or (8 if tokens <= LONG_SEQUENCE else 16)
-        made = Attention(attention.heads, score.multiplier, score.shift, bits, context.multiplier, context.shift, attention.causal, float(op.scale))
+        made = Attention(
+            attention.heads,
+            score.multiplier,
+            score.shift,
+            bits,
+            context.multiplier,
+            context.shift,
+            attention.causal,
+            float(op.scale),
+        )
         mask = [self.host(source.inputs[3])] if len(source.inputs) == 4 else []
         return self.out.add(node.name, made, [v for v, _, _ in operands] + mask, module=source.module)
 
@@ -361,7 +491,12 @@ class _Integeriser:
         mean = pool.kind == "mean"
         scale = numerics.derive_scale(quant.scale / float(op.scale) / (65536 if mean else 1), source.where)
         mask = [self.host(source.inputs[1])] if len(source.inputs) == 2 else []
-        return self.out.add(node.name, Pool(mean, scale.multiplier, scale.shift, op.bits, float(op.scale)), [x, *mask], module=source.module)
+        return self.out.add(
+            node.name,
+            Pool(mean, scale.multiplier, scale.shift, op.bits, float(op.scale)),
+            [x, *mask],
+            module=source.module,
+        )
 
 
 def _is_masked(node: Node) -> bool:

@@ -57,7 +57,9 @@ class LayOut:
     engine: Engine
     progress: Progress | None = None
 
-    def __call__(self, graph: Graph, steps: Sequence[Step], orders: Mapping[Value, ChannelOrder], plan: Plan) -> Layout:
+    def __call__(
+        self, graph: Graph, steps: Sequence[Step], orders: Mapping[Value, ChannelOrder], plan: Plan
+    ) -> Layout:
         """The laid-out program.
 
         Raises:
@@ -84,7 +86,10 @@ class _Writer:
     def run(self) -> Layout:
         self.tokens = max(step.tokens for step in self.steps)
         require(f"{self.graph.name}: tokens", self.tokens, self.engine.sequence, "sequence")
-        count = sum(max(1, len(self._places(step))) if step.opcode is Opcode.INPUT else 1 for step in self.steps)
+        count = sum(
+            max(1, len(self._places(step))) if step.opcode in (Opcode.INPUT, Opcode.LINEAR) else 1
+            for step in self.steps
+        )
         require(f"{self.graph.name}: steps", count, self.engine.steps, "steps")
         self.image = ImageBuilder(self.engine, count)
         write = {
@@ -98,7 +103,15 @@ class _Writer:
             write[step.opcode](step)
         records = tuple(p.record for p in self.placed)
         names = tuple(p.step.name for p in self.placed)
-        program = Program(self.engine, records, self.image.finish(records), names, tuple(self.inputs), tuple(self.outputs), self.tokens)
+        program = Program(
+            self.engine,
+            records,
+            self.image.finish(records),
+            names,
+            tuple(self.inputs),
+            tuple(self.outputs),
+            self.tokens,
+        )
         return Layout(program, tuple(self.placed), self.orders, self.plan)
 
     def _need_stages(self, step: Step) -> None:
@@ -112,13 +125,26 @@ class _Writer:
 
     # -- helpers -----------------------------------------------------------------------------------------------
 
-    def _emit(self, step: Step, words: Mapping[str, int], encoded: EncodedMatrix | None = None, only: Place | None = None) -> None:
+    def _emit(
+        self,
+        step: Step,
+        words: Mapping[str, int],
+        encoded: EncodedMatrix | None = None,
+        only: Place | None = None,
+    ) -> None:
         single = int(step.tokens == 1)
         writes = [(v, p) for v, p in self._places(step) if only is None or p is only]
-        self.placed.append(Placed(step, Record(step.opcode, {"single_token": single, **words}), tuple(writes), encoded))
+        self.placed.append(
+            Placed(step, Record(step.opcode, {"single_token": single, **words}), tuple(writes), encoded)
+        )
 
     def _places(self, step: Step) -> list[tuple[Value, Place]]:
-        return [(v, self.plan.places[v, k]) for v in step.writes for k in (OPERAND, STORE, VALUES) if (v, k) in self.plan.places]
+        return [
+            (v, self.plan.places[v, k])
+            for v in step.writes
+            for k in (OPERAND, STORE, VALUES)
+            if (v, k) in self.plan.places
+        ]
 
     def _place(self, value: Value, kind: str) -> Place:
         return self.plan.places[value, kind]
@@ -132,7 +158,14 @@ class _Writer:
 
     def _port(self, name: str, value: Value) -> Port:
         order, tensor = self.orders[value], self.graph.type_of(value)
-        return Port(name, tuple(int(c) for c in order.physical), order.depth, self._planes(value), tensor.signed, tensor.shape[0] == 1)
+        return Port(
+            name,
+            tuple(int(c) for c in order.physical),
+            order.depth,
+            self._planes(value),
+            tensor.signed,
+            tensor.shape[0] == 1,
+        )
 
     # -- one method a step kind --------------------------------------------------------------------------------
 
@@ -140,14 +173,28 @@ class _Writer:
         (value,) = step.writes
         for _, place in self._places(step):
             self.inputs.append(self._port(value.node, value))
-            self._emit(step, {"planes": self._planes(value), "depth": self.orders[value].depth, "space": place.space, "base": place.base}, only=place)
+            self._emit(
+                step,
+                {
+                    "planes": self._planes(value),
+                    "depth": self.orders[value].depth,
+                    "space": place.space,
+                    "base": place.base,
+                },
+                only=place,
+            )
 
     def _constant(self, step: Step) -> None:
         (value,) = step.writes
         op = step.nodes[0].op
         assert isinstance(op, DeviceConstant)
         data = self._port(value.node, value).pack(self.engine, op.value.astype(np.int64), step.tokens)
-        words = {"planes": 2, "depth": self.orders[value].depth, "data": self.image.place(data), "tiles": self.engine.tiles(step.tokens)}
+        words = {
+            "planes": 2,
+            "depth": self.orders[value].depth,
+            "data": self.image.place(data),
+            "tiles": self.engine.tiles(step.tokens),
+        }
         self._emit(step, {**words, **self._destination(step)})
 
     def _linear(self, step: Step) -> None:
@@ -161,39 +208,60 @@ class _Writer:
         stream = pack(encoded, self._constants(linear, scale, rows), self.engine.beat_bytes)
         place = self._place(source, OPERAND)
         final = stages[-1]
-        out_bits = 16 if isinstance(final, ResidualAdd) else final.bits if isinstance(final, (Requantise, Table)) else 0
+        out_bits = (
+            16
+            if isinstance(final, ResidualAdd)
+            else final.bits
+            if isinstance(final, (Requantise, Table))
+            else 0
+        )
         words = {
             "source_space": place.space, "source_base": place.base, "source_planes": self._planes(source),
             "source_signed": int(self.graph.type_of(source).signed), "depth": columns.depth, "row_groups": len(encoded.row_groups),
             "weight_bits": linear.weight_bits, "page": self.image.place(encoded.page.pack(self.engine.beat_bytes)),
             "weights": self.image.place(stream), "weight_beats": len(stream) // self.engine.beat_bytes,
-            "out_bits": out_bits, "out_signed": int(self.graph.type_of(target).signed), "out_depth": rows.depth, **self._destination(step),
+            "out_bits": out_bits, "out_signed": int(self.graph.type_of(target).signed), "out_depth": rows.depth,
         }  # fmt: skip
         if isinstance(scale, Requantise):
             words["out_zero"] = scale.zero
         if isinstance(final, Table):
-            require(f"{step.where}: table index", final.index_bits, self.engine.table_bits, "table_bits", " bits")
-            words |= {"table": self.image.place(final.values.astype("<i2").tobytes()), "table_bits": final.index_bits}
+            require(
+                f"{step.where}: table index", final.index_bits, self.engine.table_bits, "table_bits", " bits"
+            )
+            words |= {
+                "table": self.image.place(final.values.astype("<i2").tobytes()),
+                "table_bits": final.index_bits,
+            }
         if isinstance(scale, ResidualAdd):
             words |= {
                 "has_residual": 1, "residual_base": self._place(step.reads[1], STORE).base,
                 "residual_multiplier": scale.residual_multiplier, "residual_shift": scale.residual_shift,
             }  # fmt: skip
-        if words["space"] == Space.VALUES:
-            words |= {"heads": int(rows.physical.max()) // rows.pitch + 1, "pitch": rows.pitch}
-        self._emit(step, words, encoded)
+        for _, target_place in self._places(step):
+            where = {"space": int(target_place.space), "base": target_place.base}
+            if target_place.space is Space.VALUES:
+                where |= {"heads": int(rows.physical.max()) // rows.pitch + 1, "pitch": rows.pitch}
+            self._emit(step, words | where, encoded, only=target_place)
 
     def _encode(self, step: Step, linear: Linear, columns: ChannelOrder, rows: ChannelOrder) -> EncodedMatrix:
         physical = physical_weight(self.engine, linear.weight, columns, rows)
-        encoded = encode(physical, banks=self.engine.banks, rows_per_group=self.engine.rows, weight_bits=linear.weight_bits)
+        encoded = encode(
+            physical, banks=self.engine.banks, rows_per_group=self.engine.rows, weight_bits=linear.weight_bits
+        )
         worst = max(encoded.row_group_cycles, default=0)
         require(f"{step.where}: weights per row and bank", worst, self.engine.row_cycles, "row_cycles")
         return encoded
 
-    def _constants(self, linear: Linear, scale: Requantise | ResidualAdd, rows: ChannelOrder) -> npt.NDArray[np.void]:
+    def _constants(
+        self, linear: Linear, scale: Requantise | ResidualAdd, rows: ChannelOrder
+    ) -> npt.NDArray[np.void]:
         count = rows.depth * self.engine.banks
         bias, multiplier, shift = (np.full(count, fill, np.int64) for fill in (0, 0, 1))
-        bias[rows.physical], multiplier[rows.physical], shift[rows.physical] = linear.bias, scale.multiplier, scale.shift
+        bias[rows.physical], multiplier[rows.physical], shift[rows.physical] = (
+            linear.bias,
+            scale.multiplier,
+            scale.shift,
+        )
         return constants(bias, multiplier, shift)
 
     def _norm(self, step: Step) -> None:
@@ -213,7 +281,13 @@ class _Writer:
             op = ops[value.node]
             assert isinstance(op, Norm)
             data = self.image.place(_norm_constants(op, order, self.engine))
-            words |= {f"constants{i}": data, f"shift{i}": op.shift, f"bits{i}": op.bits, f"space{i}": place.space, f"base{i}": place.base}
+            words |= {
+                f"constants{i}": data,
+                f"shift{i}": op.shift,
+                f"bits{i}": op.bits,
+                f"space{i}": place.space,
+                f"base{i}": place.base,
+            }
         self._emit(step, words)
 
     def _attention(self, step: Step) -> None:
@@ -244,11 +318,18 @@ class _Writer:
         assert isinstance(op, DeviceOutput)
         place = self.plan.places.get((source, STORE)) or self._place(source, OPERAND)
         self.outputs.append(self._port(step.name, source))
-        words = {"source_space": place.space, "source_base": place.base, "planes": self._planes(source), "depth": self.orders[source].depth}
+        words = {
+            "source_space": place.space,
+            "source_base": place.base,
+            "planes": self._planes(source),
+            "depth": self.orders[source].depth,
+        }
         self._emit(step, words)
 
 
-def physical_weight(engine: Engine, weight: npt.NDArray[np.int8], columns: ChannelOrder, rows: ChannelOrder) -> npt.NDArray[np.int8]:
+def physical_weight(
+    engine: Engine, weight: npt.NDArray[np.int8], columns: ChannelOrder, rows: ChannelOrder
+) -> npt.NDArray[np.int8]:
     """The matrix that the banks hold: rows and columns in physical order, zeros where padding is."""
     physical = np.zeros((rows.depth * engine.banks, columns.depth * engine.banks), np.int8)
     physical[np.ix_(rows.physical, columns.physical)] = weight
@@ -259,4 +340,7 @@ def _norm_constants(op: Norm, order: ChannelOrder, engine: Engine) -> bytes:
     """8 bytes a physical channel: bits 0..15 the gain, bits 16..63 the bias, both two's complement."""
     gain, bias = (np.zeros(order.depth * engine.banks, np.int64) for _ in range(2))
     gain[order.physical], bias[order.physical] = op.gain, op.bias
-    return b"".join(struct.pack("<Q", (int(g) & 0xFFFF) | (int(b) & 0xFFFFFFFFFFFF) << 16) for g, b in zip(gain, bias, strict=True))
+    return b"".join(
+        struct.pack("<Q", (int(g) & 0xFFFF) | (int(b) & 0xFFFFFFFFFFFF) << 16)
+        for g, b in zip(gain, bias, strict=True)
+    )

@@ -36,7 +36,9 @@ def mask_expression(graph: Graph, value: Value) -> Evaluated | None:
     names = {*nx.ancestors(graph.dag, value.node), value.node}
     nodes = [node for node in graph if node.name in names]
     inputs = [node for node in nodes if isinstance(node.op, Input)]
-    if any(not isinstance(n.op, Input) or n.op.key != MASK_KEY for n in inputs) or any(n.op.name.startswith("float.") for n in nodes):
+    if any(not isinstance(n.op, Input) or n.op.key != MASK_KEY for n in inputs) or any(
+        n.op.name.startswith("float.") for n in nodes
+    ):
         return None
     shape = inputs[0].type.shape if inputs else (1, 1)
 
@@ -55,10 +57,16 @@ def mask_expression(graph: Graph, value: Value) -> Evaluated | None:
 
 def sample_lengths(tokens: int) -> list[int]:
     """Lengths at which an expression is compared: all up to 32, else 16 spread over 1 .. S."""
-    return list(range(1, tokens + 1)) if tokens <= 32 else sorted({1, 2, 3, tokens - 1, *np.linspace(1, tokens, 12).astype(int).tolist()})
+    return (
+        list(range(1, tokens + 1))
+        if tokens <= 32
+        else sorted({1, 2, 3, tokens - 1, *np.linspace(1, tokens, 12).astype(int).tolist()})
+    )
 
 
-def classify(evaluated: Evaluated, tokens: int, keep: Callable[[Array], Array], where: str) -> tuple[bool, bool]:
+def classify(
+    evaluated: Evaluated, tokens: int, keep: Callable[[Array], Array], where: str
+) -> tuple[bool, bool]:
     """(padding, causal) of an attention mask; `keep` turns its values into 'this key is seen'.
 
     Raises:
@@ -79,7 +87,9 @@ def classify(evaluated: Evaluated, tokens: int, keep: Callable[[Array], Array], 
         valid = seen[..., :length, :]  # rows of padding queries never reach an output
         forms = {k: f for k, f in forms.items() if bool((valid == f(length)[:length]).all())}
     if not forms:
-        raise UnsupportedError(f"{where}: found an attention mask of another form; expected key padding (attention_mask), causal, both or none")
+        raise UnsupportedError(
+            f"{where}: found an attention mask of another form; expected key padding (attention_mask), causal, both or none"
+        )
     return min(forms)
 
 

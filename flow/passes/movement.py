@@ -130,7 +130,11 @@ class CancelMovement:
             return self._host(graph, found, shape)
         if is_identity(found.indices, kind.size) and kind.shape == shape:
             return found.source
-        if shape[0] == 1 and found.indices.size == kind.shape[-1] and is_identity(found.indices, kind.shape[-1]):
+        if (
+            shape[0] == 1
+            and found.indices.size == kind.shape[-1]
+            and is_identity(found.indices, kind.shape[-1])
+        ):
             return graph.add(f"{source.name}_first", FloatPool("first"), [found.source], module=source.module)
         if isinstance(source.op, FloatLinear) and shape[0] == kind.shape[0]:
             return self._rows_of(graph, source, found.indices.reshape(shape))
@@ -145,14 +149,20 @@ class CancelMovement:
             return None
         flat = reshaped(graph, found.source, (kind.size,))
         indices = graph.add("indices", Constant(found.indices.reshape(-1)))
-        gather = Aten("aten.index_select.default", {"self": Ref(0), "dim": 0, "index": Ref(1)}, (kind.with_shape(found.indices.size),))
+        gather = Aten(
+            "aten.index_select.default",
+            {"self": Ref(0), "dim": 0, "index": Ref(1)},
+            (kind.with_shape(found.indices.size),),
+        )
         return reshaped(graph, graph.add(f"{found.source.node}_gather", gather, [flat, indices]), shape)
 
     def _rows_of(self, graph: Graph, source: Node, indices: npt.NDArray[np.int64]) -> Value | None:
         """A selection of a linear's output channels, the same for every token, as a linear of those weight rows."""
         channels = source.type.shape[1]
         rows = indices[0]
-        if (rows >= channels).any() or not np.array_equal(indices, rows + channels * np.arange(indices.shape[0])[:, None]):
+        if (rows >= channels).any() or not np.array_equal(
+            indices, rows + channels * np.arange(indices.shape[0])[:, None]
+        ):
             return None
         operands = [source.inputs[0], *(select_rows(graph, v, rows) for v in source.inputs[1:])]
         return graph.add(f"{source.name}_{int(rows[0])}", FloatLinear(), operands, module=source.module)
@@ -165,6 +175,12 @@ def select_rows(graph: Graph, value: Value, rows: npt.NDArray[np.int64]) -> Valu
         inner = select_rows(graph, node.inputs[0], rows)
         if node.op.axis is None:
             return graph.add(node.name, replace(node.op), [inner])
-        return graph.add(node.name, replace(node.op, scale=node.op.scale[rows], zero_point=node.op.zero_point[rows]), [inner])
+        return graph.add(
+            node.name,
+            replace(node.op, scale=node.op.scale[rows], zero_point=node.op.zero_point[rows]),
+            [inner],
+        )
     assert isinstance(node.op, Constant), node
-    return graph.add(node.name, Constant(node.op.value[rows], f"{node.op.key}[{int(rows[0])}:{int(rows[-1]) + 1}]"))
+    return graph.add(
+        node.name, Constant(node.op.value[rows], f"{node.op.key}[{int(rows[0])}:{int(rows[-1]) + 1}]")
+    )

@@ -61,7 +61,9 @@ class OrderChannels:
                 continue
             for value in (*step.reads, *step.writes):
                 if owners.setdefault(value, op.heads) != op.heads:
-                    raise UnsupportedError(f"{step.where}: found a tensor split into {owners[value]} and {op.heads} heads; expected one number of heads")
+                    raise UnsupportedError(
+                        f"{step.where}: found a tensor split into {owners[value]} and {op.heads} heads; expected one number of heads"
+                    )
                 orders[value] = by_head(self.engine, graph.type_of(value).shape[1], op.heads)
         for step in steps:
             for value in (*step.reads, *step.writes):

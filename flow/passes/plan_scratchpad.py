@@ -32,6 +32,9 @@ class Plan:
     """Words per bank that each memory needs."""
 
 
+REPEATABLE = (Opcode.INPUT, Opcode.NORM, Opcode.LINEAR)
+"""Steps that can write one tensor to two memories: inputs and linear steps run once for each (a post-norm model's embedding
+is the usual case, and small), norms write both at once."""
 OPERAND, STORE, VALUES = "operand", "store", "values"
 
 
@@ -82,10 +85,10 @@ class PlanScratchpad:
             source = allocator.half_of(step.reads[0]) if step.opcode is Opcode.LINEAR else None
             for value in step.writes:
                 wanted = classes.get(value, {})
-                if len(wanted) > 1 and step.opcode not in (Opcode.INPUT, Opcode.NORM):
+                if len(wanted) > 1 and step.opcode not in REPEATABLE:
                     raise UnsupportedError(
                         f"{step.where}: found a result read as {' and '.join(sorted(wanted))}; expected one memory per result; "
-                        "put a norm between the residual stream and a matmul"
+                        "put a norm between the two readers"
                     )
                 for kind, last in sorted(wanted.items()):
                     words = self.words(graph, value, orders[value], kind)
@@ -104,7 +107,9 @@ class PlanScratchpad:
         keys = self.engine.tiles(tokens) * self.engine.tokens
         return -(-keys // segment) * -(-heads // abreast) * (order.pitch // self.engine.rows)
 
-    def check(self, graph: Graph, steps: Sequence[Step], orders: Mapping[Value, ChannelOrder], plan: Plan) -> None:
+    def check(
+        self, graph: Graph, steps: Sequence[Step], orders: Mapping[Value, ChannelOrder], plan: Plan
+    ) -> None:
         """Refuse a plan that the engine's memories cannot hold, by the capacity's name.
 
         Raises:
@@ -112,12 +117,36 @@ class PlanScratchpad:
         """
         peak = plan.peak
         operands = max(peak.get(Space.OPERAND0, 0), peak.get(Space.OPERAND1, 0))
-        require(f"{graph.name}: matmul operands", operands, self.engine.operand_depth, "operand_depth", " words per bank")
-        require(f"{graph.name}: residual stream, queries and keys", peak.get(Space.STORE, 0), self.engine.store_depth, "store_depth", " words per bank")
-        require(f"{graph.name}: values of attention", peak.get(Space.VALUES, 0), self.engine.values_depth, "values_depth", " words per bank")
+        require(
+            f"{graph.name}: matmul operands",
+            operands,
+            self.engine.operand_depth,
+            "operand_depth",
+            " words per bank",
+        )
+        require(
+            f"{graph.name}: residual stream, queries and keys",
+            peak.get(Space.STORE, 0),
+            self.engine.store_depth,
+            "store_depth",
+            " words per bank",
+        )
+        require(
+            f"{graph.name}: values of attention",
+            peak.get(Space.VALUES, 0),
+            self.engine.values_depth,
+            "values_depth",
+            " words per bank",
+        )
         for step in steps:
             for value in step.reads:
-                require(f"{step.where}: input channels per bank", orders[value].depth, self.engine.depth, "depth", " words")
+                require(
+                    f"{step.where}: input channels per bank",
+                    orders[value].depth,
+                    self.engine.depth,
+                    "depth",
+                    " words",
+                )
 
 
 @dataclass
@@ -129,15 +158,25 @@ class _Allocator:
         place = self.places.get((value, OPERAND))
         return None if place is None else place.space
 
-    def place(self, key: tuple[Value, str], kind: str, words: int, first: int, last: int, source: Space | None) -> None:
-        spaces = {OPERAND: (Space.OPERAND0, Space.OPERAND1), STORE: (Space.STORE,), VALUES: (Space.VALUES,)}[kind]
-        fits = [(self._first_fit(space, words, first, last), space) for space in spaces if space is not source]
+    def place(
+        self, key: tuple[Value, str], kind: str, words: int, first: int, last: int, source: Space | None
+    ) -> None:
+        spaces = {OPERAND: (Space.OPERAND0, Space.OPERAND1), STORE: (Space.STORE,), VALUES: (Space.VALUES,)}[
+            kind
+        ]
+        fits = [
+            (self._first_fit(space, words, first, last), space) for space in spaces if space is not source
+        ]
         base, space = min(fits)
         self.places[key] = Place(space, base, words, first, last)
         self.peak[space] = max(self.peak.get(space, 0), base + words)
 
     def _first_fit(self, space: Space, words: int, first: int, last: int) -> int:
-        live = sorted((p.base, p.words) for p in self.places.values() if p.space is space and p.first <= last and first <= p.last)
+        live = sorted(
+            (p.base, p.words)
+            for p in self.places.values()
+            if p.space is space and p.first <= last and first <= p.last
+        )
         base = 0
         for start, size in live:
             if base + words <= start:

@@ -14,6 +14,7 @@ from flow.passes.recognise_linear import RecogniseLinear
 from flow.passes.recognise_norm import RecogniseNorm
 from flow.passes.recognise_patches import MergeTables, RecognisePatches, RecognisePrefixTokens
 from flow.passes.recognise_pool import RecognisePool
+from flow.passes.share_common import ShareCommon
 
 PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
@@ -28,6 +29,7 @@ PIPELINE: tuple[Pass, ...] = (
     RecogniseAdd(),
     CancelMovement(),
     MergeTables(),
+    ShareCommon(),
     CheckSupported(),
 )
 

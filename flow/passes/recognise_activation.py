@@ -43,11 +43,15 @@ class RecogniseActivation:
         for node in reversed(list(graph)):
             if not isinstance(node.op, Aten) or node.name not in graph:
                 continue
-            found = _direct(node) or (_spelled(graph, node) if node.op.target in ("aten.mul.Tensor", "aten.div.Tensor") else None)
+            found = _direct(node) or (
+                _spelled(graph, node) if node.op.target in ("aten.mul.Tensor", "aten.div.Tensor") else None
+            )
             if found is None:
                 continue
             source, kind = found
-            activation = graph.add(f"{node.name}_{kind}", FloatActivation(kind), [to_rows(graph, source)], module=node.module)
+            activation = graph.add(
+                f"{node.name}_{kind}", FloatActivation(kind), [to_rows(graph, source)], module=node.module
+            )
             graph.replace_value(Value(node.name), reshaped(graph, activation, node.type.shape))
             graph.prune(keep=[n.name for n in graph if n.op.name == "input"])
         return graph
@@ -73,7 +77,12 @@ def _spelled(graph: Graph, sink: Node) -> tuple[Value, str] | None:
         node = graph.producer(value)
         if any(node.name == n.name for n in region):
             continue
-        if isinstance(node.op, Aten) and node.op.target in ELEMENTWISE and node.type.shape == sink.type.shape and len(region) < 16:
+        if (
+            isinstance(node.op, Aten)
+            and node.op.target in ELEMENTWISE
+            and node.type.shape == sink.type.shape
+            and len(region) < 16
+        ):
             region.append(node)
             frontier += node.inputs
         elif not (isinstance(node.op, Constant) and node.op.value.size == 1):
@@ -100,7 +109,11 @@ def _evaluate(graph: Graph, region: list[Node], source: Value, grid: Array) -> A
         operands = []
         for value in node.inputs:
             op = graph.producer(value).op
-            operands.append(values[value] if value in values else np.asarray(op.value if isinstance(op, Constant) else None, np.float64).reshape(()))
+            operands.append(
+                values[value]
+                if value in values
+                else np.asarray(op.value if isinstance(op, Constant) else None, np.float64).reshape(())
+            )
         (result,) = node.op.golden(*operands)
         values[Value(node.name)] = result
     return result

@@ -28,7 +28,10 @@ class RecogniseAdd:
             node = graph[node.name]
             if not isinstance(node.op, Aten) or node.name not in device or not _binary(node):
                 continue
-            if node.op.target in ("aten.add.Tensor", "aten.add_.Tensor") and node.op.arguments.get("alpha", 1) == 1:
+            if (
+                node.op.target in ("aten.add.Tensor", "aten.add_.Tensor")
+                and node.op.arguments.get("alpha", 1) == 1
+            ):
                 result = self._add(graph, node)
             elif node.op.target in ("aten.mul.Tensor", "aten.div.Tensor"):
                 result = self._scale(graph, node)
@@ -57,14 +60,25 @@ class RecogniseAdd:
         for x, factor in (node.inputs,) if divides else (node.inputs, node.inputs[::-1]):
             op = graph.producer(factor).op
             channels = node.type.shape[-1]
-            if isinstance(op, Constant) and op.value.size == channels and (not op.value.shape or op.value.shape[-1] == channels):
+            if (
+                isinstance(op, Constant)
+                and op.value.size == channels
+                and (not op.value.shape or op.value.shape[-1] == channels)
+            ):
                 value = np.asarray(1.0 / op.value if divides else op.value, np.float32).reshape(channels)
                 constant = graph.add(f"{node.name}_factor", Constant(value, op.key))
-                return graph.add(f"{node.name}_scale", FloatScale(), [to_rows(graph, x), constant], module=node.module)
+                return graph.add(
+                    f"{node.name}_scale", FloatScale(), [to_rows(graph, x), constant], module=node.module
+                )
         return None
 
 
 def _binary(node: Node) -> bool:
     assert isinstance(node.op, Aten)
     arguments = node.op.arguments
-    return len(node.inputs) == 2 and isinstance(arguments.get("self"), Ref) and isinstance(arguments.get("other"), Ref) and node.type.is_float
+    return (
+        len(node.inputs) == 2
+        and isinstance(arguments.get("self"), Ref)
+        and isinstance(arguments.get("other"), Ref)
+        and node.type.is_float
+    )

@@ -69,7 +69,9 @@ class RecogniseAttention:
         if isinstance(mask, Ref):
             value = node.inputs[mask.operand]
             boolean = graph.type_of(value).dtype == "bool"
-            core.masks.append((_known(graph, value, kinds, node.where), _as_bool if boolean else keep_additive))
+            core.masks.append(
+                (_known(graph, value, kinds, node.where), _as_bool if boolean else keep_additive)
+            )
         return core
 
     def _spelled(self, graph: Graph, node: Node, kinds: dict[Value, Evaluated | None]) -> _Core | None:
@@ -91,7 +93,11 @@ class RecogniseAttention:
         return _Core(query, key, _factors(output)[1], scale * q_scale * k_scale, False, output, masks)
 
     def _scores(
-        self, graph: Graph, value: Value, masks: list[tuple[Evaluated, Callable[[Array], Array]]], kinds: dict[Value, Evaluated | None]
+        self,
+        graph: Graph,
+        value: Value,
+        masks: list[tuple[Evaluated, Callable[[Array], Array]]],
+        kinds: dict[Value, Evaluated | None],
     ) -> tuple[float, Node | None]:
         """Walk from softmax back to the product of q and k, collecting the scale and the masks."""
         scale = 1.0
@@ -107,7 +113,12 @@ class RecogniseAttention:
                 if op.target == "aten.baddbmm.default":
                     if op.arguments.get("alpha", 1) != 1 or op.arguments.get("beta", 1) != 1:
                         return scale, None
-                    masks.append((_known(graph, node.inputs[op.arguments["self"].operand], kinds, node.where), _additive_after(scale)))
+                    masks.append(
+                        (
+                            _known(graph, node.inputs[op.arguments["self"].operand], kinds, node.where),
+                            _additive_after(scale),
+                        )
+                    )
                 return scale, node
             factor = _scalar_factor(graph, node)
             if factor is not None:
@@ -131,11 +142,19 @@ class RecogniseAttention:
                 if evaluated is not None:
                     return scores, evaluated, keep_additive
         if op.target in ("aten.masked_fill.Scalar", "aten.masked_fill.Tensor"):
-            scores, mask = node.inputs[op.arguments["self"].operand], node.inputs[op.arguments["mask"].operand]
+            scores, mask = (
+                node.inputs[op.arguments["self"].operand],
+                node.inputs[op.arguments["mask"].operand],
+            )
             if _fill_value(graph, node, "value") <= -1e4:
                 return scores, _known(graph, mask, kinds, node.where), lambda m: ~np.asarray(m, bool)
-        if op.target in ("aten.where.self", "aten.where.ScalarOther") and isinstance(op.arguments["self"], Ref):
-            condition, scores = node.inputs[op.arguments["condition"].operand], node.inputs[op.arguments["self"].operand]
+        if op.target in ("aten.where.self", "aten.where.ScalarOther") and isinstance(
+            op.arguments["self"], Ref
+        ):
+            condition, scores = (
+                node.inputs[op.arguments["condition"].operand],
+                node.inputs[op.arguments["self"].operand],
+            )
             if _fill_value(graph, node, "other") <= -1e4:
                 return scores, _known(graph, condition, kinds, node.where), _as_bool
         return None
@@ -150,13 +169,25 @@ class RecogniseAttention:
                 "expected self-attention over equal shapes (no cross or grouped-query attention)"
             )
         found = [classify(evaluated, tokens, keep, core.output.where) for evaluated, keep in core.masks]
-        padding = next((e.mask for (e, _), (pads, _) in zip(core.masks, found, strict=True) if pads and e.mask is not None), None)
+        padding = next(
+            (
+                e.mask
+                for (e, _), (pads, _) in zip(core.masks, found, strict=True)
+                if pads and e.mask is not None
+            ),
+            None,
+        )
         causal = core.causal or any(c for _, c in found)
         operands = [_rows(graph, v, heads, tokens, width) for v in (core.query, core.key, core.value)]
         if padding is not None:
             operands.append(padding)
         module = core.output.module
-        attention = graph.add(f"{core.output.name}_attention", FloatAttention(heads, core.scale, causal), operands, module=module)
+        attention = graph.add(
+            f"{core.output.name}_attention",
+            FloatAttention(heads, core.scale, causal),
+            operands,
+            module=module,
+        )
         split = permuted(graph, reshaped(graph, attention, (tokens, heads, width)), (1, 0, 2))
         graph.replace_value(Value(core.output.name), reshaped(graph, split, core.output.type.shape))
 
@@ -181,7 +212,9 @@ def _expression(graph: Graph, value: Value, kinds: dict[Value, Evaluated | None]
         cache: dict[int, Array] = {}
         if found is not None:
             run = found.run
-            kinds[value] = Evaluated(lambda n: cache[n] if n in cache else cache.setdefault(n, run(n)), found.mask)
+            kinds[value] = Evaluated(
+                lambda n: cache[n] if n in cache else cache.setdefault(n, run(n)), found.mask
+            )
         else:
             kinds[value] = None
     return kinds[value]
@@ -199,7 +232,11 @@ def _known(graph: Graph, value: Value, kinds: dict[Value, Evaluated | None], whe
 def _factors(product: Node) -> tuple[Value, Value]:
     assert isinstance(product.op, Aten)
     arguments = product.op.arguments
-    names = ("batch1", "batch2") if product.op.target == "aten.baddbmm.default" else ("self", "mat2" if "mat2" in arguments else "other")
+    names = (
+        ("batch1", "batch2")
+        if product.op.target == "aten.baddbmm.default"
+        else ("self", "mat2" if "mat2" in arguments else "other")
+    )
     first, second = (product.inputs[arguments[name].operand] for name in names)
     return first, second
 
@@ -225,7 +262,14 @@ def _constant_scalar(graph: Graph, value: Value) -> float | None:
 def _scalar_factor(graph: Graph, node: Node) -> tuple[Value, float] | None:
     """(operand, factor) of a multiplication or division by a constant scalar."""
     op = node.op
-    if not isinstance(op, Aten) or op.target not in ("aten.mul.Tensor", "aten.div.Tensor", "aten.mul.Scalar", "aten.div.Scalar", "aten.mul_.Tensor", "aten.div_.Tensor"):
+    if not isinstance(op, Aten) or op.target not in (
+        "aten.mul.Tensor",
+        "aten.div.Tensor",
+        "aten.mul.Scalar",
+        "aten.div.Scalar",
+        "aten.mul_.Tensor",
+        "aten.div_.Tensor",
+    ):
         return None
     other = op.arguments["other"]
     factor = _constant_scalar(graph, node.inputs[other.operand]) if isinstance(other, Ref) else float(other)

@@ -44,7 +44,11 @@ def _operands(graph: Graph, node: Node) -> tuple[Value, Value, Value | None] | N
     if op.target == "aten.linear.default":
         x, weight, bias = operand("input"), operand("weight"), operand("bias")
         transposed = False
-    elif op.target == "aten.addmm.default" and op.arguments.get("alpha", 1) == 1 and op.arguments.get("beta", 1) == 1:
+    elif (
+        op.target == "aten.addmm.default"
+        and op.arguments.get("alpha", 1) == 1
+        and op.arguments.get("beta", 1) == 1
+    ):
         x, weight, bias, transposed = operand("mat1"), operand("mat2"), operand("self"), True
     elif op.target in ("aten.mm.default", "aten.matmul.default"):
         x, weight = operand("self"), operand("mat2") or operand("other")

@@ -54,12 +54,16 @@ class RecogniseNorm:
             return self._spelled(graph, node)
         return None
 
-    def _spelled(self, graph: Graph, node: Node) -> tuple[Value, Value | None, Value | None, FloatNorm] | None:
+    def _spelled(
+        self, graph: Graph, node: Node
+    ) -> tuple[Value, Value | None, Value | None, FloatNorm] | None:
         """`mul(x, rsqrt(add(mean(pow(x, 2), -1, keepdim), eps)))`; a weight that follows stays a `float.scale` and is folded by its user."""
         for x, other in (node.inputs, node.inputs[::-1]) if len(node.inputs) == 2 else ():
             rsqrt = _aten(graph, other, "aten.rsqrt.default")
             total = _aten(graph, rsqrt.inputs[0], "aten.add.Tensor") if rsqrt else None
-            mean = _aten(graph, total.inputs[0], "aten.mean.dim") if total and len(total.inputs) == 1 else None
+            mean = (
+                _aten(graph, total.inputs[0], "aten.mean.dim") if total and len(total.inputs) == 1 else None
+            )
             square = graph.producer(mean.inputs[0]) if mean else None
             if total is None or mean is None or square is None or not isinstance(square.op, Aten):
                 continue
@@ -67,8 +71,18 @@ class RecogniseNorm:
             squared = (square.op.target == "aten.pow.Tensor_Scalar" and arguments["exponent"] == 2) or (
                 square.op.target == "aten.mul.Tensor" and square.inputs in ((x, x), (x,))
             )
-            last = tuple(mean.op.arguments["dim"]) in ((-1,), (len(graph.type_of(x).shape) - 1,)) if isinstance(mean.op, Aten) else False
-            if squared and last and square.inputs[0] == x and isinstance(total.op, Aten) and total.op.arguments.get("alpha", 1) == 1:
+            last = (
+                tuple(mean.op.arguments["dim"]) in ((-1,), (len(graph.type_of(x).shape) - 1,))
+                if isinstance(mean.op, Aten)
+                else False
+            )
+            if (
+                squared
+                and last
+                and square.inputs[0] == x
+                and isinstance(total.op, Aten)
+                and total.op.arguments.get("alpha", 1) == 1
+            ):
                 weight, sink = self._weight(graph, node)
                 if sink is not None:
                     graph.replace_value(Value(sink.name), Value(node.name))
@@ -77,7 +91,12 @@ class RecogniseNorm:
 
     def _weight(self, graph: Graph, node: Node) -> tuple[Value | None, Node | None]:
         users = graph.users(Value(node.name))
-        if len(users) == 1 and isinstance(users[0].op, Aten) and users[0].op.target == "aten.mul.Tensor" and len(users[0].inputs) == 2:
+        if (
+            len(users) == 1
+            and isinstance(users[0].op, Aten)
+            and users[0].op.target == "aten.mul.Tensor"
+            and len(users[0].inputs) == 2
+        ):
             for value in users[0].inputs:
                 constant = graph.producer(value).op
                 if isinstance(constant, Constant) and constant.value.shape == node.type.shape[-1:]:

@@ -26,7 +26,11 @@ class RecognisePatches:
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
         for node in list(graph):
-            if isinstance(node.op, Aten) and node.op.target in ("aten.conv2d.default", "aten.conv2d.padding", "aten.convolution.default"):
+            if isinstance(node.op, Aten) and node.op.target in (
+                "aten.conv2d.default",
+                "aten.conv2d.padding",
+                "aten.convolution.default",
+            ):
                 self._rewrite(graph, graph[node.name])
         return graph
 
@@ -49,7 +53,11 @@ class RecognisePatches:
         cut = permuted(graph, reshaped(graph, x, (c, gh, kernel[0], gw, kernel[1])), (1, 3, 0, 2, 4))
         rows = reshaped(graph, cut, (gh * gw, c * kernel[0] * kernel[1]))
         bias = op.arguments.get("bias")
-        operands = [rows, _flat_weight(graph, w), *([node.inputs[bias.operand]] if isinstance(bias, Ref) else [])]
+        operands = [
+            rows,
+            _flat_weight(graph, w),
+            *([node.inputs[bias.operand]] if isinstance(bias, Ref) else []),
+        ]
         linear = graph.add(f"{node.name}_linear", FloatLinear(), operands, module=node.module)
         back = permuted(graph, reshaped(graph, linear, (gh, gw, node.type.shape[1])), (2, 0, 1))
         graph.replace_value(Value(node.name), reshaped(graph, back, node.type.shape))
@@ -58,9 +66,15 @@ class RecognisePatches:
 def _flat_weight(graph: Graph, value: Value) -> Value:
     node = graph.producer(value)
     if isinstance(node.op, Dequantize):
-        return graph.add(node.name, replace(node.op), [_flat_weight(graph, node.inputs[0])], module=node.module)
+        return graph.add(
+            node.name, replace(node.op), [_flat_weight(graph, node.inputs[0])], module=node.module
+        )
     assert isinstance(node.op, Constant), node
-    return graph.add(node.name, Constant(node.op.value.reshape(node.op.value.shape[0], -1), node.op.key), module=node.module)
+    return graph.add(
+        node.name,
+        Constant(node.op.value.reshape(node.op.value.shape[0], -1), node.op.key),
+        module=node.module,
+    )
 
 
 @dataclass(frozen=True)
@@ -84,11 +98,21 @@ class RecognisePrefixTokens:
         *front, last = node.inputs
         prefixes = [graph.producer(v).op for v in front]
         shape = node.type.shape
-        if node.op.arguments["dim"] not in (1, -2) or len(shape) != 3 or shape[0] != 1 or not front or not all(isinstance(p, Constant) for p in prefixes):
+        if (
+            node.op.arguments["dim"] not in (1, -2)
+            or len(shape) != 3
+            or shape[0] != 1
+            or not front
+            or not all(isinstance(p, Constant) for p in prefixes)
+        ):
             return
         found = trace(graph, last)
         linear = graph.producer(found.source)
-        if not isinstance(linear.op, FloatLinear) or found.quants or not is_identity(found.indices, linear.type.size):
+        if (
+            not isinstance(linear.op, FloatLinear)
+            or found.quants
+            or not is_identity(found.indices, linear.type.size)
+        ):
             return
         count = shape[1] - linear.type.shape[0]
         operands = list(linear.inputs)
@@ -99,7 +123,16 @@ class RecognisePrefixTokens:
         padded = graph.add(f"{linear.name}_prefix", FloatLinear(), operands, module=linear.module)
         bias = np.zeros(shape[2]) if len(operands) == 2 else _constant(graph, operands[2])
         table = np.zeros(shape[1:], np.float32)
-        table[:count] = np.concatenate([np.broadcast_to(p.value, (1, *p.value.shape[-2:]))[0] for p in prefixes if isinstance(p, Constant)]) - bias
+        table[:count] = (
+            np.concatenate(
+                [
+                    np.broadcast_to(p.value, (1, *p.value.shape[-2:]))[0]
+                    for p in prefixes
+                    if isinstance(p, Constant)
+                ]
+            )
+            - bias
+        )
         constant = graph.add(f"{node.name}_prefix", Constant(table))
         result = graph.add(f"{node.name}_add", FloatAdd(), [padded, constant], module=node.module)
         graph.replace_value(Value(node.name), reshaped(graph, result, shape))
@@ -109,10 +142,16 @@ class RecognisePrefixTokens:
         node = graph.producer(value)
         if isinstance(node.op, QuantSpec):
             assert isinstance(node.op, (Quantize, Dequantize))
-            return graph.add(node.name, replace(node.op), [self._padded(graph, node.inputs[0], count)], module=node.module)
+            return graph.add(
+                node.name, replace(node.op), [self._padded(graph, node.inputs[0], count)], module=node.module
+            )
         kind = graph.type_of(value)
         zeros = graph.add("prefix_rows", Constant(np.zeros((count, kind.shape[1]), kind.dtype)))
-        cat = Aten("aten.cat.default", {"tensors": (Ref(0), Ref(1)), "dim": 0}, (kind.with_shape(count + kind.shape[0], kind.shape[1]),))
+        cat = Aten(
+            "aten.cat.default",
+            {"tensors": (Ref(0), Ref(1)), "dim": 0},
+            (kind.with_shape(count + kind.shape[0], kind.shape[1]),),
+        )
         return graph.add(f"{node.name}_padded", cat, [zeros, value])
 
 
@@ -132,10 +171,17 @@ class MergeTables:
             if not isinstance(node.op, FloatAdd) or node.name not in graph:
                 continue
             outer = _table(graph, graph[node.name])
-            inner = _table(graph, graph.producer(outer[0])) if outer and isinstance(graph.producer(outer[0]).op, FloatAdd) else None
+            inner = (
+                _table(graph, graph.producer(outer[0]))
+                if outer and isinstance(graph.producer(outer[0]).op, FloatAdd)
+                else None
+            )
             if outer is None or inner is None or len(graph.users(outer[0])) != 1:
                 continue
-            merged = graph.add(f"{node.name}_table", Constant((_constant(graph, inner[1]) + _constant(graph, outer[1])).astype(np.float32)))
+            merged = graph.add(
+                f"{node.name}_table",
+                Constant((_constant(graph, inner[1]) + _constant(graph, outer[1])).astype(np.float32)),
+            )
             graph.rewire(node.name, [inner[0], merged])
         return graph
 

@@ -39,13 +39,17 @@ class RecognisePool:
 
 
 def _token_axis(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and 1 in shape[:2] and len(dims) == 1 and dims[0] % 3 == (1 if shape[0] == 1 else 0)
+    return (
+        len(shape) == 3 and 1 in shape[:2] and len(dims) == 1 and dims[0] % 3 == (1 if shape[0] == 1 else 0)
+    )
 
 
 def _plain(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
     op = node.op
     assert isinstance(op, Aten)
-    if op.target != "aten.mean.dim" or not _token_axis(graph.type_of(node.inputs[0]).shape, tuple(op.arguments["dim"] or ())):
+    if op.target != "aten.mean.dim" or not _token_axis(
+        graph.type_of(node.inputs[0]).shape, tuple(op.arguments["dim"] or ())
+    ):
         return None
     return node.inputs[0], None
 
@@ -53,7 +57,11 @@ def _plain(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
 def _masked(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
     op = node.op
     assert isinstance(op, Aten)
-    if op.target != "aten.div.Tensor" or len(node.inputs) != 2 or op.arguments.get("rounding_mode") is not None:
+    if (
+        op.target != "aten.div.Tensor"
+        or len(node.inputs) != 2
+        or op.arguments.get("rounding_mode") is not None
+    ):
         return None
     total = _through(graph, node.inputs[0])
     if not isinstance(total.op, Aten) or total.op.target != "aten.sum.dim_IntList":
@@ -77,10 +85,16 @@ def _masked(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
     return None
 
 
-def _is_mean(weight: np.ndarray, denominator: np.ndarray, length: int, shape: tuple[int, ...], tokens: int) -> bool:  # type: ignore[type-arg]
+def _is_mean(
+    weight: np.ndarray, denominator: np.ndarray, length: int, shape: tuple[int, ...], tokens: int
+) -> bool:  # type: ignore[type-arg]
     prefix = (np.arange(tokens) < length).astype(float)
     want = prefix.reshape((1, tokens, 1) if shape[0] == 1 else (tokens, 1, 1))
-    same = bool((np.broadcast_to(weight, np.broadcast_shapes(weight.shape, shape)) == np.broadcast_to(want, shape)).all())
+    same = bool(
+        (
+            np.broadcast_to(weight, np.broadcast_shapes(weight.shape, shape)) == np.broadcast_to(want, shape)
+        ).all()
+    )
     return same and bool(np.allclose(denominator, length, rtol=1e-6))
 
 

@@ -27,6 +27,8 @@ def float_value(graph: Graph, quantize: str) -> Value | None:
     if quantize not in graph or not isinstance(graph[quantize].op, Quantize):
         return None
     value = graph[quantize].inputs[0]
-    while isinstance(graph.producer(value).op, Dequantize) and isinstance(graph.producer(graph.producer(value).inputs[0]).op, Quantize):
+    while isinstance(graph.producer(value).op, Dequantize) and isinstance(
+        graph.producer(graph.producer(value).inputs[0]).op, Quantize
+    ):
         value = graph.producer(graph.producer(value).inputs[0]).inputs[0]
     return value

@@ -51,7 +51,10 @@ def count_differences(golden: Mapping[str, Array], found: Mapping[str, Array]) -
     if golden.keys() != found.keys():
         raise FlowError(f"outputs: found {sorted(found)}; expected {sorted(golden)}")
     compared = sum(int(np.size(a)) for a in golden.values())
-    return compared, sum(int(np.count_nonzero(np.asarray(a, np.int64) != np.asarray(found[k], np.int64))) for k, a in golden.items())
+    return compared, sum(
+        int(np.count_nonzero(np.asarray(a, np.int64) != np.asarray(found[k], np.int64)))
+        for k, a in golden.items()
+    )
 
 
 def sqnr_db(reference: Array, approximation: Array) -> float:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flow.compress.samples import Sample
 from flow.golden import execute
 from flow.ir import Array, Graph, TensorType, Value
 from flow.ops.boundary import DeviceOutput
 from flow.ops.source import Input
 from flow.passes.fuse_steps import device_inputs
 from flow.passes.masks import MASK_KEY
-
-Sample = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,21 @@ class HostProgram:
         """Split a level-2 graph at the device's boundary."""
         prologue = graph.copy()
         outputs = device_inputs(graph)
-        prologue._outputs.clear()
-        for value in outputs:
-            prologue.set_output(value.node, value)
+        prologue.set_outputs({value.node: value for value in outputs})
         prologue.prune()
         epilogue = graph.copy()
         for node in graph:
             if isinstance(node.op, DeviceOutput):
                 kind = node.type
-                stand_in = epilogue.add(f"{node.name}_from_device", Input(node.op.key, TensorType(kind.shape, "int64", kind.scale, kind.zero_point)))
+                stand_in = epilogue.add(
+                    f"{node.name}_from_device",
+                    Input(node.op.key, TensorType(kind.shape, "int64", kind.scale, kind.zero_point)),
+                )
                 epilogue.replace_value(Value(node.name), stand_in)
         epilogue.prune()
-        masked = any(len(node.inputs) == 2 for node in graph if isinstance(node.op, DeviceOutput)) or _pooled_mask(graph)
+        masked = any(
+            len(node.inputs) == 2 for node in graph if isinstance(node.op, DeviceOutput)
+        ) or _pooled_mask(graph)
         return HostProgram(prologue, epilogue, masked, tokens)
 
     def length(self, sample: Sample) -> int:
@@ -59,7 +61,12 @@ class HostProgram:
 
 
 def _pooled_mask(graph: Graph) -> bool:
-    return any(isinstance(n.op, Input) and n.op.key == MASK_KEY and any(u.op.name in ("pool", "attention") for u in graph.users(Value(n.name))) for n in graph)
+    return any(
+        isinstance(n.op, Input)
+        and n.op.key == MASK_KEY
+        and any(u.op.name in ("pool", "attention") for u in graph.users(Value(n.name)))
+        for n in graph
+    )
 
 
 def raw_outputs(graph: Graph) -> dict[str, str]:

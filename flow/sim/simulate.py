@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from flow.compress.samples import Sample, Samples
 from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.golden import execute
@@ -16,8 +18,7 @@ from flow.ops.boundary import DeviceOutput
 from flow.passes.strip_quantize import StripQuantize, float_value
 from flow.sim.compare import Mismatch, count_differences, first_difference, sqnr_db
 from flow.sim.csim import CSim
-from flow.sim.host import HostProgram, Sample, raw_outputs
-from flow.sim.inputs import Samples
+from flow.sim.host import HostProgram, raw_outputs
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -60,7 +61,10 @@ class SimReport:
         if self.accuracy is not None:
             data |= {"accuracy": self.accuracy, "float_accuracy": self.float_accuracy}
         if self.sqnr:
-            data["trace"] = {step: {"sqnr_db_worst": _finite(low), "sqnr_db_mean": _finite(mean)} for step, (low, mean) in self.sqnr.items()}
+            data["trace"] = {
+                step: {"sqnr_db_worst": _finite(low), "sqnr_db_mean": _finite(mean)}
+                for step, (low, mean) in self.sqnr.items()
+            }
         return data
 
 
@@ -68,7 +72,15 @@ def _finite(value: float) -> float | None:
     return round(value, 2) if np.isfinite(value) else None
 
 
-def simulate(build: Build, backend: str, samples: Samples, trace: bool = False, progress: Progress | None = None) -> SimReport:
+def simulate(
+    build: Build,
+    backend: str,
+    samples: Samples,
+    *,
+    trace: bool = False,
+    vitis_include: Path | None = None,
+    progress: Progress | None = None,
+) -> SimReport:
     """Run every sample through golden and through `backend`, and compare.
 
     Raises:
@@ -80,7 +92,7 @@ def simulate(build: Build, backend: str, samples: Samples, trace: bool = False, 
     program, graph = build.program, build.graph
     host = HostProgram.of(graph, program.tokens)
     report = SimReport(backend, len(samples.samples))
-    device = CSim(build) if backend == "csim" else None
+    device = CSim(build, vitis_include) if backend == "csim" else None
     golden = _golden(graph, samples.samples, tell)
     if device is not None:
         _compare(report, device, host, build, samples.samples, golden, tell)
@@ -112,24 +124,39 @@ def _golden(graph: Graph, samples: Sequence[Sample], tell: Progress) -> list[Dev
 
 
 def _compare(
-    report: SimReport, device: Backend, host: HostProgram, build: Build, samples: Sequence[Sample], golden: Sequence[Device], tell: Progress
+    report: SimReport,
+    device: Backend,
+    host: HostProgram,
+    build: Build,
+    samples: Sequence[Sample],
+    golden: Sequence[Device],
+    tell: Progress,
 ) -> None:
     program = build.program
     lengths = [host.length(sample) for sample in samples]
-    frames = [program.frame(host.before(sample), length) for sample, length in zip(samples, lengths, strict=True)]
+    frames = [
+        program.frame(host.before(sample), length) for sample, length in zip(samples, lengths, strict=True)
+    ]
     tell(report.backend, 0, len(samples))
     results = device.run(frames, lengths)
     if len(results) != len(frames):
         raise FlowError(f"{report.backend}: found {len(results)} output frames; expected {len(frames)}")
     for index, (data, length, expected) in enumerate(zip(results, lengths, golden, strict=True)):
         if len(data) != program.output_bytes(length):
-            raise FlowError(f"{report.backend}: found {len(data)} bytes in output frame {index}; expected {program.output_bytes(length)}")
-        found = {port.name: tensor for port, tensor in zip(program.outputs, program.read_frame(data, length).values(), strict=True)}
+            raise FlowError(
+                f"{report.backend}: found {len(data)} bytes in output frame {index}; expected {program.output_bytes(length)}"
+            )
+        found = {
+            port.name: tensor
+            for port, tensor in zip(program.outputs, program.read_frame(data, length).values(), strict=True)
+        }
         compared, differing = count_differences(expected, found)
         report.outputs_compared += compared
         report.mismatches += differing
         if differing and report.first_mismatch is None:
-            report.first_mismatch = _locate(build, device, index, samples[index], frames[index], length) or _first(index, expected, found)
+            report.first_mismatch = _locate(
+                build, device, index, samples[index], frames[index], length
+            ) or _first(index, expected, found)
         tell(report.backend, index + 1, len(samples))
 
 
@@ -138,7 +165,9 @@ def _first(index: int, golden: Device, found: Mapping[str, Array]) -> Mismatch |
     return next((d for d in differences if d is not None), None)
 
 
-def _locate(build: Build, device: Backend, index: int, sample: Sample, frame: bytes, length: int) -> Mismatch | None:
+def _locate(
+    build: Build, device: Backend, index: int, sample: Sample, frame: bytes, length: int
+) -> Mismatch | None:
     """The first step whose tensors differ from golden: rows at or beyond the length are nobody's."""
     expected: Device = {}
     execute(build.graph, sample, lambda node, values: expected.setdefault(node.name, values[0]) is None)
@@ -151,10 +180,14 @@ def _locate(build: Build, device: Backend, index: int, sample: Sample, frame: by
     return None
 
 
-def _collect(graph: Graph, samples: Sequence[Sample], golden: Sequence[Device], host: HostProgram) -> dict[str, Array]:
+def _collect(
+    graph: Graph, samples: Sequence[Sample], golden: Sequence[Device], host: HostProgram
+) -> dict[str, Array]:
     """Stacked outputs: real ones under their names, raw integers under `NAME__int`."""
     real = [host.after(device, sample) for device, sample in zip(golden, samples, strict=True)]
-    stacked: dict[str, Array] = {name: np.concatenate([r[name] for r in real]).astype(np.float32) for name in graph.outputs}
+    stacked: dict[str, Array] = {
+        name: np.concatenate([r[name] for r in real]).astype(np.float32) for name in graph.outputs
+    }
     for name, key in raw_outputs(graph).items():
         stacked[f"{name}__int"] = np.stack([device[key] for device in golden])
     return stacked
@@ -184,15 +217,28 @@ def _trace(build: Build, samples: Sequence[Sample], tell: Progress) -> dict[str,
     graph, reference = build.graph, build.reference
     stripped = StripQuantize()(reference)
     stripped.prune([n.name for n in stripped if n.op.name == "input"])
-    pairs = {node.name: value for node in graph if (value := float_value(reference, node.name.removesuffix("_wide"))) is not None and value.node in stripped}
+    pairs = {
+        node.name: value
+        for node in graph
+        if (value := float_value(reference, node.name.removesuffix("_wide"))) is not None
+        and value.node in stripped
+    }
     wanted = {value.node for value in pairs.values()}
     scores: dict[str, list[float]] = {name: [] for name in pairs}
     host = HostProgram.of(graph, build.program.tokens)
     for index, sample in enumerate(samples):
         real: dict[str, Array] = {}
         integers: dict[str, Array] = {}
-        execute(stripped, sample, lambda n, v, real=real: real.update({n.name: v[0]}) if n.name in wanted else None)  # type: ignore[misc]
-        execute(graph, sample, lambda n, v, integers=integers: integers.update({n.name: v[0]}) if n.name in pairs else None)  # type: ignore[misc]
+        execute(
+            stripped,
+            sample,
+            lambda n, v, real=real: real.update({n.name: v[0]}) if n.name in wanted else None,
+        )  # type: ignore[misc]
+        execute(
+            graph,
+            sample,
+            lambda n, v, integers=integers: integers.update({n.name: v[0]}) if n.name in pairs else None,
+        )  # type: ignore[misc]
         for name, value in pairs.items():
             kind = graph[name].type
             if kind.scale is None or name not in integers:

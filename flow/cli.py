@@ -1,0 +1,357 @@
+"""The command line: click only. Every command is one call into the package plus printing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from flow import __version__, console
+from flow.errors import FlowError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+EXISTING = click.Path(path_type=Path)
+
+
+class _Group(click.Group):
+    """Turns every `FlowError` into one message and exit status 2, and Ctrl-C into status 130, with nothing half-written."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FlowError as error:
+            console.print_error(str(error))
+            ctx.exit(2)
+        except MemoryError:
+            console.print_error(
+                "memory: found none left; expected a machine with more; lower a smaller model"
+            )
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            console.ERR.print("interrupted")
+            ctx.exit(130)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
+    )(command)
+
+
+def _config_option(command: Command) -> Command:
+    text = "HF-style config.json; needed for a state_dict or .safetensors."
+    return click.option("--config", type=EXISTING, help=text)(command)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="flow")
+def main() -> None:
+    """Compile a pruned and quantized PyTorch transformer into an FPGA accelerator, and prove it bit for bit.
+
+    \b
+    flow lower models/digits_vit_hp80.pt2 --board u250 -o build
+    flow sim build --backend csim --inputs models/digits_test.npz
+    """
+    signal.signal(
+        signal.SIGTERM, _terminate
+    )  # a plain kill unwinds like Ctrl-C and leaves nothing half-written
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+@click.option(
+    "--board", default=None, metavar="NAME", help="Board to fit an engine to; see `flow boards list`."
+)
+@click.option(
+    "--engine", "onto", type=EXISTING, metavar="BUILD", help="Lower onto the engine of this build, as it is."
+)
+@click.option(
+    "-o", "--output", type=EXISTING, default=Path("build"), show_default=True, help="Build directory."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="engine.NAME=VALUE",
+    help="Fix a parameter or capacity of the engine; repeatable.",
+)
+@click.option(
+    "--exp-bits",
+    type=click.Choice(["8", "16"]),
+    help="Width of softmax numerators.  [default: 8 up to 128 tokens, else 16]",
+)
+@click.option(
+    "--allow-int8-residual", is_flag=True, help="Accept a model whose residual stream was quantized to int8."
+)
+@_config_option
+@_json_option
+def lower(
+    model: Path, board: str | None, onto: Path | None, output: Path, settings: tuple[str, ...], exp_bits: str | None,
+    allow_int8_residual: bool, config: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Lower MODEL to a board: integer graph, fitted engine, HLS C++, packed weights.
+
+    MODEL is a quantized .pt2 (torch.export archive), or a state_dict or .safetensors with --config.
+
+    \b
+    flow lower model.pt2 --board u250 -o build
+    flow lower sparse.pt2 --engine build -o build_sparse     # same engine, other weights
+    flow lower model.pt2 --board pynq-z2 --set engine.tokens=4 --set engine.banks=16
+    """
+    from flow.boards import load_board
+    from flow.emit.build import Build, check_destination, write_build
+    from flow.emit.lower import LowerOptions, lower, parse_settings
+
+    if (board is None) == (onto is None):
+        raise FlowError(
+            "flow lower: found "
+            + ("neither --board nor" if board is None else "both --board and")
+            + " --engine; expected one of them"
+        )
+    check_destination(output)
+    base = Build.open(onto) if onto is not None else None
+    target = load_board(board if board is not None else base.manifest["board"] if base is not None else "")
+    options = LowerOptions(allow_int8_residual, int(exp_bits) if exp_bits else None, parse_settings(settings))
+    with console.spinner() as tell:
+        lowered = lower(
+            model, target, engine=base.engine if base else None, config=config, options=options, progress=tell
+        )
+        write_build(output, lowered.files, lowered.manifest)
+    if as_json:
+        console.print_json(lowered.summary(output))
+    else:
+        console.show_lowered(lowered, output)
+
+
+@main.command()
+@click.argument("build", type=EXISTING)
+@click.option(
+    "--backend",
+    default="csim",
+    show_default=True,
+    metavar="NAME",
+    help="golden (numpy) or csim (the emitted C++, compiled by g++).",
+)
+@click.option(
+    "--inputs",
+    type=EXISTING,
+    help="An .npz with the model's inputs by name (leading axis = samples), and `labels` if there are any.",
+)
+@click.option(
+    "--outputs",
+    type=EXISTING,
+    help="Write an .npz: each output dequantised, and its raw integers under NAME__int.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Stimuli to draw where there are no --inputs.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the stimuli.")
+@click.option("--trace", is_flag=True, help="Report each step's SQNR against the float model.")
+@click.option(
+    "--vitis-include",
+    type=EXISTING,
+    help="Compile with the headers of this Vitis HLS installation instead of ours.",
+)
+@_json_option
+def sim(
+    build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool, vitis_include: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Run BUILD and demand that every output bit equals the golden model's. Exit status 1 if one differs.
+
+    \b
+    flow sim build                                            # seeded stimuli, corner cases included
+    flow sim build --backend csim --inputs test.npz --json
+    flow sim build --trace                                    # where does precision go?
+    """
+    from flow.compress.samples import load_samples
+    from flow.emit.build import Build
+    from flow.sim.outputs import write_outputs
+    from flow.sim.simulate import simulate
+    from flow.sim.stimulus import stimulus
+
+    opened = Build.open(build)
+    drawn = (
+        load_samples(inputs, opened.graph) if inputs is not None else stimulus(opened.graph, samples, seed)
+    )
+    with console.counter() as tell:
+        report = simulate(opened, backend, drawn, trace=trace, vitis_include=vitis_include, progress=tell)
+    if outputs is not None:
+        write_outputs(outputs, report.outputs)
+    if as_json:
+        console.print_json(report.to_json())
+    else:
+        console.show_sim(report)
+    if report.mismatches:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+@click.option(
+    "--calibrate",
+    "data",
+    type=EXISTING,
+    required=True,
+    help="An .npz with the model's inputs by name; leading axis = samples.",
+)
+@click.option("-o", "--output", type=EXISTING, required=True, help="Where the quantized .pt2 goes.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="At most this many calibration samples.",
+)
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="SmoothQuant's alpha; 0 leaves all to the weights.",
+)
+@click.option("--no-smooth", is_flag=True, help="No SmoothQuant.")
+@click.option(
+    "--weight-bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Width of weights."
+)
+@click.option(
+    "--index-bits",
+    type=click.IntRange(8, 12),
+    default=8,
+    show_default=True,
+    help="Width of activation table indices.",
+)
+@click.option(
+    "--table-bits",
+    type=click.Choice(["8", "16"]),
+    default="8",
+    show_default=True,
+    help="Width of activation outputs; 16 doubles the next matmul's cycles.",
+)
+@_config_option
+@_json_option
+def quantize(
+    model: Path, data: Path, output: Path, samples: int, smooth: float, no_smooth: bool, weight_bits: str, index_bits: int, table_bits: str,
+    config: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Quantize a float MODEL by the number contract and write a QDQ .pt2 that `flow lower` reads.
+
+    \b
+    flow quantize float.pt2 --calibrate calib.npz -o model.pt2
+    """
+    from flow.compress.quantize import QuantizeOptions
+    from flow.compress.run import quantize_file
+
+    options = QuantizeOptions(
+        smooth_alpha=None if no_smooth else smooth,
+        index_bits=index_bits,
+        output_bits=int(table_bits),
+        weight_bits=int(weight_bits),
+    )
+    with console.counter() as tell:
+        result = quantize_file(
+            model, data, output, options=options, limit=samples, config=config, progress=tell
+        )
+    if as_json:
+        console.print_json(result.to_json())
+    else:
+        console.show_quantized(result, output)
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+@click.option("--board", "boards", multiple=True, metavar="NAME", help="Board; repeatable.")
+@click.option("--all-boards", is_flag=True, help="Every board that flow knows.")
+@_config_option
+@_json_option
+def estimate(
+    model: Path, boards: tuple[str, ...], all_boards: bool, config: Path | None, as_json: bool
+) -> None:
+    """Estimate cycles, latency and resources of MODEL (a quantized model or a build) on boards, without writing anything.
+
+    \b
+    flow estimate model.pt2 --all-boards
+    flow estimate build --json
+    """
+    from flow.emit.estimating import estimate_boards
+
+    with console.spinner() as tell:
+        rows = estimate_boards(model, boards, all_boards, config=config, progress=tell)
+    if as_json:
+        console.print_json({"boards": [row.to_json() for row in rows]})
+    else:
+        console.show_estimates(rows)
+
+
+@main.command()
+@click.argument("build", type=EXISTING)
+@_json_option
+def report(build: Path, as_json: bool) -> None:
+    """Show what BUILD holds: steps and their cycles, the structure found in the weights, memories, bits against other formats."""
+    from flow.emit.build import Build
+
+    opened = Build.open(build)
+    if as_json:
+        console.print_json(opened.report)
+    else:
+        console.show_report(opened)
+
+
+@main.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Say which outside tools are there, and what is missing for what."""
+    from flow.doctor import diagnose
+
+    console.show_doctor(diagnose(), as_json)
+
+
+@main.group()
+def boards() -> None:
+    """The boards that flow knows."""
+
+
+@boards.command("list")
+@_json_option
+def boards_list(as_json: bool) -> None:
+    """List the boards with their main figures."""
+    from flow.boards import list_boards, load_board
+
+    console.show_boards([load_board(name) for name in list_boards()], as_json)
+
+
+@boards.command("show")
+@click.argument("name")
+@_json_option
+def boards_show(name: str, as_json: bool) -> None:
+    """Show every figure of a board, each with the document that it comes from."""
+    from flow.boards import load_board
+
+    console.show_board(load_board(name), as_json)
+
+
+def run() -> None:
+    """Entry point that ends quietly when the reader of stdout goes away."""
+    try:
+        main()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,169 @@
+"""`flow lower`: a model file to the files of a build, in memory; `write_build` puts them on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flow.boards import Board
+from flow.cost import EstimateReport, estimate_layout, fit
+from flow.emit.build import manifest_of, tree_of
+from flow.emit.hls import hls_files
+from flow.emit.report import report_of
+from flow.engine import Engine
+from flow.errors import FlowError, raise_all
+from flow.frontend import load
+from flow.ir import Graph
+from flow.passes import recognise
+from flow.passes.base import run_passes
+from flow.passes.fuse_steps import FuseSteps
+from flow.passes.integerise import Integerise
+from flow.passes.lay_out import Layout, LayOut
+from flow.passes.order_channels import OrderChannels
+from flow.passes.plan_scratchpad import PlanScratchpad
+from flow.passes.share_common import ShareCommon
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class LowerOptions:
+    """What a user may ask of `lower`. `overrides` are `--set engine.NAME=VALUE` pairs by NAME."""
+
+    allow_int8_residual: bool = False
+    exp_bits: int | None = None
+    overrides: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, int]:
+    """`engine.NAME=VALUE` pairs to overrides; `fit` checks the names.
+
+    Raises:
+        FlowError: lists every pair of another form.
+    """
+    found: dict[str, int] = {}
+    faults = []
+    for pair in pairs:
+        match = re.fullmatch(r"engine\.(\w+)=(\d+)", pair)
+        if match is None:
+            faults.append(f"found {pair!r}; expected engine.NAME=NUMBER, such as engine.tokens=16")
+        else:
+            found[match[1]] = int(match[2])
+    raise_all(FlowError, "--set: found settings of another form", faults)
+    return found
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered model: the recognised and the integer graph, the program on its engine, its estimate, and the files of its build."""
+
+    reference: Graph
+    graph: Graph
+    layout: Layout
+    estimate: EstimateReport
+    board: Board
+    files: Mapping[str, bytes]
+    manifest: Mapping[str, Any]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the program runs on."""
+        return self.layout.program.engine
+
+    def summary(self, output: Path) -> dict[str, Any]:
+        """The object of `flow lower --json`."""
+        return {
+            "build": str(output),
+            "board": self.board.name,
+            "engine": self.engine.to_json(),
+            "multipliers": self.engine.multipliers,
+            "steps": len(self.layout.program.records),
+            "image_bytes": len(self.layout.program.image),
+            "estimate": self.estimate.to_json(),
+        }
+
+
+def read_model(path: Path, config: Path | None = None) -> Graph:
+    """A model file as a recognised graph (level 1).
+
+    Raises:
+        FlowError: bad file. UnsupportedError: lists what cannot be lowered.
+    """
+    return recognise(load(path, config))
+
+
+def integerise(reference: Graph, options: LowerOptions) -> Graph:
+    """The integer graph (level 2) of a recognised QDQ graph.
+
+    Raises:
+        UnsupportedError: lists every edge outside the number contract.
+    """
+    return run_passes(reference, [ShareCommon(), Integerise(options.allow_int8_residual, options.exp_bits)])
+
+
+def lay_out(graph: Graph, engine: Engine, progress: Progress | None = None) -> Layout:
+    """The program of an integer graph on an engine.
+
+    Raises:
+        FitError: names the capacity that is exceeded.
+    """
+    steps = FuseSteps()(graph)
+    orders = OrderChannels(engine)(graph, steps)
+    plan = PlanScratchpad(engine)(graph, steps, orders)
+    return LayOut(engine, progress)(graph, steps, orders, plan)
+
+
+def lower(
+    model: Path,
+    board: Board,
+    *,
+    engine: Engine | None = None,
+    config: Path | None = None,
+    options: LowerOptions | None = None,
+    progress: Progress | None = None,
+) -> Lowered:
+    """Lower a model to `board`, onto `engine` if one is given, else onto the engine that fits the board and model best.
+
+    Raises:
+        FlowError: bad file or option. UnsupportedError: not lowerable. FitError: too big, by resource or capacity.
+    """
+    options = options or LowerOptions()
+    tell = progress or (lambda what: None)
+    tell("read the model")
+    reference = read_model(model, config)
+    tell("integerise")
+    graph = integerise(reference, options)
+    if engine is None:
+        tell(f"fit an engine to {board.name}")
+        engine = fit(graph, board, options.overrides)
+    elif options.overrides:
+        raise FlowError(
+            "--set: found it together with --engine; expected an engine as it is; drop one of the two"
+        )
+    layout = lay_out(graph, engine, progress)
+    tell("write the kernel")
+    estimate = estimate_layout(layout, board)
+    files = {
+        **tree_of(graph, reference, layout.program),
+        **hls_files(engine, board),
+        "report.json": report_of(layout, graph, estimate),
+    }
+    info = {
+        "model": {"name": model.name, "sha256": _sha256(model)},
+        "board": board.name,
+        "options": {
+            "allow_int8_residual": options.allow_int8_residual,
+            "exp_bits": options.exp_bits,
+            "set": dict(options.overrides),
+        },
+    }
+    return Lowered(reference, graph, layout, estimate, board, files, manifest_of(layout.program, info, files))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

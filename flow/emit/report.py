@@ -1,0 +1,59 @@
+"""`report.json`: what was lowered, what structure the weights had, what it costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flow.cost import EstimateReport
+from flow.formats import describe, sizes
+from flow.ir import Graph
+from flow.ops.linear import Linear
+from flow.passes.lay_out import Layout, Placed
+
+MEGABYTE = 8e6
+"""Bits."""
+
+
+def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
+    """The report as JSON: `estimate`, one entry per weight matrix, their totals, and the memories used."""
+    matrices = [_matrix(p, layout) for p in layout.placed if p.encoded is not None]
+    totals = {
+        key: sum(m["bits"][key] for m in matrices)
+        for key in ("total", "dense", "csr", "coo", "bitmap", "information_limit")
+    }
+    data = {
+        "model": graph.name,
+        "estimate": estimate.to_json(),
+        "matrices": matrices,
+        "weight_bits": totals,
+        "memories": {space.name.lower(): words for space, words in sorted(layout.plan.peak.items())},
+        "image_bytes": len(layout.program.image),
+    }
+    return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _matrix(placed: Placed, layout: Layout) -> dict[str, Any]:
+    """One weight matrix: structure, density, cycles per tile against dense and against a perfect balance, bits against other formats."""
+    assert placed.encoded is not None
+    linear = placed.step.nodes[0].op
+    assert isinstance(linear, Linear)
+    rows, columns = linear.weight.shape
+    found = describe(placed.encoded)
+    bits = sizes(placed.encoded, layout.program.engine.beat_bytes, rows=rows, columns=columns)
+    return {
+        "step": placed.step.name,
+        "where": placed.step.where,
+        "shape": [rows, columns],
+        "structure": str(found),
+        "scheme": found.scheme,
+        "density": found.nonzeros / (rows * columns),
+        "cycles_per_tile": found.cycles,
+        "dense_cycles": found.dense_cycles,
+        "balanced_cycles": found.balanced_cycles,
+        "overhead": found.overhead,
+        "bits": {
+            "total": bits.total, "weights": bits.weights, "codes": bits.codes, "maps": bits.maps, "headers": bits.headers, "padding": bits.padding,
+            "dense": bits.dense, "csr": bits.csr, "coo": bits.coo, "bitmap": bits.bitmap, "information_limit": round(bits.information_limit),
+        },
+    }  # fmt: skip
