@@ -152,8 +152,7 @@ def _faults(graph: Graph) -> Iterator[str]:
 class _Quantizer:
     """Rebuilds a graph node by node.
 
-    `moved` maps old values to new ones, `pairs` holds the pair of each (value, form), `keys` the names that stored
-    weights have taken.
+    `moved` maps old values to new ones, `pairs` holds the pair of each (value, form).
     """
 
     def __init__(self, graph: Graph, ranges: Ranges, options: QuantizeOptions) -> None:
@@ -162,7 +161,6 @@ class _Quantizer:
         self.out = Graph(graph.name)
         self.moved: dict[Value, Value] = {}
         self.pairs: dict[tuple[Value, Form], Value] = {}
-        self.keys: set[str] = set()
         self.rank = {node.name: i for i, node in enumerate(graph)}
 
     def run(self) -> Graph:
@@ -301,14 +299,10 @@ class _Quantizer:
         return [self._pair(data, form), self._stored(weight, spec), *(self.moved[v] for v in node.inputs[2:])]
 
     def _stored(self, weight: Node, spec: Dequantize) -> Value:
-        """A weight held as integers. Tied weights are stored once per layer, each under a name of its own."""
+        """A weight held as integers; layers that share one may read it with different scales, so each gets its own."""
         assert isinstance(weight.op, Constant)
         (stored,) = Quantize(**spec.attributes()).golden(weight.op.value)
-        key, i = weight.op.key, 1
-        while key and key in self.keys:
-            key, i = f"{weight.op.key}_{i}", i + 1
-        self.keys.add(key)
-        constant = self.out.add(f"{weight.name}_q", Constant(stored, key), module=weight.module)
+        constant = self.out.add(f"{weight.name}_q", Constant(stored, weight.op.key), module=weight.module)
         return self.out.add(f"{weight.name}_dq", spec, [constant], weight.module)
 
 
