@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from flow.errors import FlowError
@@ -19,7 +20,7 @@ from flow.frontend.architectures.torch_encoder import torch_encoder
 from flow.frontend.architectures.vit import deit, vit
 from flow.frontend.architectures.weights import canonical, load, read_safetensors, read_state_dict
 from flow.frontend.pt2 import read_pt2
-from flow.frontend.torch_export import export_module, save_program
+from flow.frontend.torch_export import export_module
 from flow.ir import Graph
 
 FAMILIES: dict[str, Family] = {
@@ -44,7 +45,7 @@ def build(path: str | Path, config_path: str | Path, kind: Literal["state_dict",
     program = export_module(module, example_inputs(config, str(config_path)))
     with tempfile.TemporaryDirectory(prefix="flow-") as directory:
         archive = Path(directory) / "model.pt2"
-        save_program(program, archive)
+        torch.export.save(program, archive)
         return read_pt2(archive)
 
 
