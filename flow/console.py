@@ -86,3 +86,9 @@ def counter() -> Iterator[Any]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield tell
+
+
+def show_quantized(result: Any, output: Any) -> None:
+    """What `flow quantize` did."""
+    OUT.print(f"{output}: {result.weights} weight matrices and {result.activations} activations quantized on {result.samples} samples", markup=False)
+    table("", ("output", "SQNR dB against float"), result.sqnr_db.items())

@@ -121,7 +121,7 @@ def bit_length(value: Int) -> Int:
 
 
 def reciprocal(value: Int) -> tuple[Int, Int]:
-    """(r, n) with n = bit_length(v) and r = floor(2^(n+15) / v), so r in (2^15, 2^16]; v >= 1."""
+    """(r, n) with n = bit_length(v) and r = floor(2^(n+15) / v), so r in [2^15, 2^16]; v >= 1."""
     n = bit_length(value)
     return (np.int64(1) << (n + 15)) // value, n
 

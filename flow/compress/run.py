@@ -65,7 +65,8 @@ def quantize_file(
             f"{model}: found a model that is quantized already; expected a float model; give it to `flow lower` as it is"
         )
     samples = load_samples(data, graph).samples[:limit]
-    ranges = calibrate(graph, samples, progress)
+    tell = progress or (lambda what, done, total: None)
+    ranges = calibrate(graph, samples, lambda done, total: tell("calibrate", done, total))
     quantized = quantize(graph, ranges, options)
     from flow.frontend.to_torch import write_pt2  # torch is loaded for writing only
 
