@@ -99,7 +99,7 @@ HANDLERS: dict[str, Handler] = {
     **{
         f"{verb}_per_tensor.{overload}": _handler(_per_tensor, kind)
         for verb, kind in (("quantize", Quantize), ("dequantize", Dequantize))
-        for overload in ("default", "tensor", "tensor2")
+        for overload in ("default", "tensor")
     },
     "quantize_per_channel.default": _handler(_per_channel, Quantize),
     "dequantize_per_channel.default": _handler(_per_channel, Dequantize),

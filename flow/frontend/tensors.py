@@ -60,7 +60,7 @@ def static_size(size: Union) -> int:
         UnsupportedError: it is symbolic, or no number in 0..2^62.
     """
     value = size.get("as_int")
-    if isinstance(value, int) and 0 <= value <= 1 << 62:
+    if type(value) is int and 0 <= value <= 1 << 62:
         return value
     if "as_expr" in size:
         raise UnsupportedError(f"found the dynamic size {expression(size)}; expected a number")
@@ -128,7 +128,7 @@ def tensor(meta: TensorMeta, payload: bytes, where: str) -> Array:
         )
     data = np.frombuffer(payload, stored.newbyteorder("<"), available)
     if elements:
-        steps = [s * stored.itemsize for s in strides]
+        steps = [s * stored.itemsize if n > 1 else 0 for n, s in zip(shape, strides, strict=True)]
         data = np.lib.stride_tricks.as_strided(data[offset:], shape, steps, writeable=False)
     else:
         data = np.zeros(shape, stored)

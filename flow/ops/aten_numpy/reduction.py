@@ -121,13 +121,19 @@ def vector_norm(
     return np.asarray(y).astype(kind)
 
 
-@aten("softmax.int", "_softmax.default", "_safe_softmax.default")
+@aten("softmax.int", "_softmax.default")
 def softmax(input: Array, dim: int, dtype: str | None = None, half_to_float: bool = False) -> Array:
     del half_to_float
     x = input.astype(dtype) if dtype else real(input)
     with np.errstate(invalid="ignore"):
         e = np.exp(x - np.max(x, axis=dim, keepdims=True))
         return np.asarray(e / np.sum(e, axis=dim, keepdims=True))
+
+
+@aten("_safe_softmax.default")
+def safe_softmax(input: Array, dim: int, dtype: str | None = None) -> Array:
+    y = softmax(input, dim, dtype)
+    return np.where(np.all(np.isneginf(input), axis=dim, keepdims=True), y.dtype.type(0), y)
 
 
 @aten("log_softmax.int", "_log_softmax.default")
