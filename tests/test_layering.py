@@ -28,6 +28,7 @@ ORDER = (
     "emit",
     "sim",
     "search",
+    "console",
     "cli",
     "__main__",
 )

@@ -14,6 +14,7 @@ from flow.compress.quantize import QuantizeOptions, quantize
 from flow.compress.samples import Sample, load_samples
 from flow.errors import FlowError
 from flow.frontend import load
+from flow.frontend.torch_required import require_torch
 from flow.golden import execute
 from flow.ir import Graph
 from flow.ops.quant import QuantSpec
@@ -59,6 +60,7 @@ def quantize_file(
     Raises:
         FlowError: bad model, data or place. UnsupportedError: the model is quantized already, or cannot be lowered.
     """
+    require_torch("flow quantize")
     graph = recognise(load(model, config))
     if any(isinstance(n.op, QuantSpec) for n in graph):
         raise FlowError(

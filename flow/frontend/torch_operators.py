@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from flow.frontend.architectures.layers import mean_over_tokens
+from flow.ops import aten_numpy
 from flow.ops.aten import Aten, Ref
 from flow.ops.float import (
     FloatActivation,
@@ -26,44 +27,8 @@ from flow.ops.float import (
 Function = Callable[..., Any]
 """From the node's operands as tensors to its output (or a sequence of outputs)."""
 
-_MOVEMENT = """
-    alias.default chunk.default clone.default concat.default cat.default contiguous.default detach.default
-    expand.default expand_as.default flatten.using_ints gather.default index.Tensor index_select.default
-    lift_fresh_copy.default movedim.int movedim.intlist narrow.int permute.default repeat.default
-    reshape.default select.int slice.Tensor split.Tensor split_with_sizes.default squeeze.default squeeze.dim
-    squeeze.dims stack.default swapaxes.default t.default transpose.int unbind.int unflatten.int
-    unsqueeze.default view.default view_as.default
-"""
-_ARITHMETIC = """
-    _softmax.default _to_copy.default abs.default add.Scalar add.Tensor addmm.default amax.default
-    baddbmm.default bmm.default clamp.default clamp_max.default clamp_min.default conv1d.default conv2d.default
-    conv2d.padding div.Scalar div.Tensor dropout.default einsum.default embedding.default erf.default
-    exp.default gelu.default layer_norm.default linear.default matmul.default maximum.default mean.default
-    mean.dim minimum.default mm.default mul.Scalar mul.Tensor neg.default pow.Scalar pow.Tensor_Scalar
-    pow.Tensor_Tensor reciprocal.default relu.default rms_norm.default rsqrt.default rsub.Scalar rsub.Tensor
-    scaled_dot_product_attention.default sigmoid.default silu.default softmax.int sqrt.default square.default
-    sub.Scalar sub.Tensor sum.default sum.dim_IntList tanh.default to.dtype to.dtype_layout to.other
-    type_as.default
-"""
-_MASKS = """
-    all.default all.dim any.default any.dim arange.default arange.start arange.start_step bitwise_and.Tensor
-    bitwise_not.default bitwise_or.Tensor cumsum.default eq.Scalar eq.Tensor full.default full_like.default
-    ge.Scalar ge.Tensor gt.Scalar gt.Tensor le.Scalar le.Tensor logical_and.default logical_not.default
-    logical_or.default lt.Scalar lt.Tensor masked_fill.Scalar masked_fill.Tensor ne.Scalar ne.Tensor
-    new_full.default new_ones.default new_zeros.default ones.default ones_like.default scalar_tensor.default
-    tril.default triu.default where.Scalar where.ScalarOther where.ScalarSelf where.self zeros.default
-    zeros_like.default
-"""
-_QUANTIZED = """
-    dequantize_per_channel.default dequantize_per_tensor.default
-    quantize_per_channel.default quantize_per_tensor.default
-"""
-
-ALLOWED: frozenset[str] = frozenset(
-    [f"aten.{name}" for name in f"{_MOVEMENT} {_ARITHMETIC} {_MASKS}".split()]
-    + [f"quantized_decomposed.{name}" for name in _QUANTIZED.split()]
-)
-"""Raw targets that may run: functional (no in-place, no random) operators of encoders and their masks."""
+ALLOWED: frozenset[str] = frozenset(target for target in aten_numpy.TABLE if "dropout" not in target)
+"""Raw targets that may run: those that the host can evaluate, none of them in-place or random."""
 
 _DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "generator"})
 """Arguments that do not survive: everything here is dense, strided and on the CPU."""
