@@ -1,0 +1,267 @@
+"""The emitted kernel as a program: compiled by g++ once per engine, then run on memory images and frames.
+
+A compiled kernel is named by a hash of its sources, flags, compiler and processor and kept in the user's cache, so that
+every model on an engine shares one. `FLOW_CACHE_DIR` moves the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
+
+from flow.emit.contexts import TOP
+from flow.emit.hls import kernel_files
+from flow.engine import INFO, INFO_WORDS, Engine, Program, Status
+from flow.errors import ToolError
+from flow.sim.memories import Memories
+
+FLAGS = ("-std=c++14", "-O3", "-march=native")
+"""`-march=native` vectorises the array: C simulation lives on it."""
+WARNINGS = ("-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label")
+"""The kernel is clean under these; pragmas and loop labels speak to Vitis HLS."""
+COMPILE_SECONDS = 900.0
+RUN_SECONDS = 3600.0
+_SHOWN = 4000
+_KERNEL_ERROR, _DEADLOCK = 1, 4
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """g++: where it is, and what of it decides the code that it makes."""
+
+    path: str
+    identity: str
+
+    @staticmethod
+    def find() -> Compiler:
+        """The g++ on PATH.
+
+        Raises:
+            ToolError: there is none, or it does not run.
+        """
+        path = shutil.which("g++")
+        if path is None:
+            raise ToolError(
+                "g++: found none on PATH; expected g++ 9 or later for C simulation; install it "
+                "(Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++)"
+            )
+        # The line that starts the compiler proper spells out what `native` means on this processor.
+        target = _run([path, "-march=native", "-E", "-v", "-x", "c++", os.devnull], 60.0)
+        lines = [line for line in target.stderr.splitlines() if "version" in line or "cc1plus" in line]
+        return Compiler(path, "\n".join(lines))
+
+
+def _run(command: Sequence[str | Path], timeout: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"{command[0]}: found it running after {timeout:.0f} s; expected it to end; stopped it"
+        ) from error
+    except OSError as error:
+        raise ToolError(
+            f"{command[0]}: found {error.strerror or error}; expected a program that runs"
+        ) from error
+
+
+def cache_dir() -> Path:
+    """`FLOW_CACHE_DIR`, or the user's cache folder of flow."""
+    return Path(os.environ.get("FLOW_CACHE_DIR") or user_cache_dir("flow"))
+
+
+def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None) -> Path:
+    """The test bench of a kernel as a program, from the cache or freshly compiled.
+
+    `files` are the kernel's by path relative to `hls/`. With `vitis_include` Vitis' own headers take the place of ours.
+
+    Raises:
+        ToolError: no g++, the compiler refuses (its messages are shown), or the cache cannot be written.
+    """
+    compiler = Compiler.find()
+    digest = hashlib.sha256("\0".join((compiler.identity, *FLAGS, str(vitis_include or ""))).encode())
+    for path, content in sorted(files.items()):
+        digest.update(f"\0{path}\0{len(content)}\0".encode() + content)
+    home = cache_dir() / "csim"
+    program = home / digest.hexdigest()[:32] / "testbench"
+    if program.is_file():
+        return program
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / f"{program.parent.name}.lock", timeout=COMPILE_SECONDS):
+            if not program.is_file():
+                _compile(compiler, files, vitis_include, program)
+    except Timeout as error:
+        raise ToolError(
+            f"{home}: found another run compiling this kernel for {COMPILE_SECONDS:.0f} s; expected it to end; try again"
+        ) from error
+    except OSError as error:
+        raise ToolError(
+            f"{home}: found {error.strerror or error}; expected a writable cache; set FLOW_CACHE_DIR to another folder"
+        ) from error
+    return program
+
+
+def _compile(
+    compiler: Compiler, files: Mapping[str, bytes], vitis_include: Path | None, program: Path
+) -> None:
+    """Compile beside the destination and move the folder in: another run never sees half of it."""
+    with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
+        sources = Path(scratch) / "hls"
+        for path, content in files.items():
+            (sources / path).parent.mkdir(parents=True, exist_ok=True)
+            (sources / path).write_bytes(content)
+        built = Path(scratch) / "built"
+        built.mkdir()
+        include = vitis_include.absolute() if vitis_include is not None else sources / "compat"
+        units = [sources / f"{TOP}.cpp", sources / "testbench.cpp"]
+        command = [
+            compiler.path,
+            *FLAGS,
+            *WARNINGS,
+            f"-I{sources}",
+            f"-I{include}",
+            *units,
+            "-o",
+            built / program.name,
+        ]
+        done = _run(command, COMPILE_SECONDS)
+        if done.returncode:
+            said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
+            raise ToolError(f"g++: found errors in the kernel; expected it to compile; it said:\n{said}")
+        os.rename(built, program.parent)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the kernel did: the bytes that it sent, and its information block by word."""
+
+    output: bytes
+    info: Mapping[str, int]
+
+    @property
+    def status(self) -> Status:
+        """Word 0 of the information block."""
+        return Status(self.info["status"])
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled kernel."""
+
+    engine: Engine
+    program: Path
+    timeout: float = RUN_SECONDS
+
+    @staticmethod
+    def of(engine: Engine) -> Kernel:
+        """The kernel that flow emits for an engine.
+
+        Raises:
+            ToolError: see `compile_kernel`.
+        """
+        return Kernel(engine, compile_kernel(kernel_files(engine)))
+
+    def run(self, image: bytes, stream: bytes) -> Outcome:
+        """LOAD the image, then RUN frames until the input stream is empty or the kernel reports an error.
+
+        Raises:
+            ToolError: the simulation crashed, hung, or broke the stream's protocol.
+        """
+        with tempfile.TemporaryDirectory(prefix="flow-csim-") as scratch:
+            return self._simulate(Path(scratch), image, stream, None)
+
+    def trace(self, image: bytes, stream: bytes) -> tuple[Outcome, list[Memories]]:
+        """As `run`, for one frame, with the memories after every step that was completed.
+
+        Raises:
+            ToolError: see `run`.
+        """
+        with tempfile.TemporaryDirectory(prefix="flow-csim-") as scratch:
+            folder = Path(scratch) / "trace"
+            folder.mkdir()
+            outcome = self._simulate(Path(scratch), image, stream, folder)
+            count = len(list(folder.iterdir()))
+            dumps = [Memories(self.engine, (folder / f"0.{step}.bin").read_bytes()) for step in range(count)]
+        return outcome, dumps
+
+    def _simulate(self, scratch: Path, image: bytes, stream: bytes, trace: Path | None) -> Outcome:
+        names = ("image.bin", "input.bin", "output.bin")
+        image_file, input_file, output_file = (scratch / name for name in names)
+        image_file.write_bytes(image)
+        input_file.write_bytes(stream)
+        traces = [trace] if trace is not None else []
+        done = _run([self.program, image_file, input_file, output_file, *traces], self.timeout)
+        if done.returncode not in (0, _KERNEL_ERROR):
+            raise ToolError(_crash(done))
+        words = output_file.with_name("output.bin.info").read_bytes()
+        info = dict(
+            zip(
+                INFO,
+                (int.from_bytes(words[4 * i : 4 * i + 4], "little") for i in range(INFO_WORDS)),
+                strict=False,
+            )
+        )
+        return Outcome(output_file.read_bytes(), info)
+
+
+def _crash(done: subprocess.CompletedProcess[str]) -> str:
+    said = done.stderr.strip()[-_SHOWN:] or "nothing"
+    if done.returncode == _DEADLOCK:
+        return f"csim: found a deadlock; expected every frame to come whole; the kernel said: {said}"
+    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    return f"csim: found {how}; expected 0; the test bench said: {said}"
+
+
+def run_frames(
+    program: Program, frames: Sequence[bytes], lengths: Sequence[int], kernel: Kernel | None = None
+) -> list[bytes]:
+    """Output frames of a program, one per input frame; `lengths` are the tokens of each.
+
+    Raises:
+        ToolError: the simulation failed, or the kernel reports an error; it is named with the step.
+    """
+    outcome = (kernel or Kernel.of(program.engine)).run(program.image, b"".join(frames))
+    check_status(outcome, program.steps)
+    sizes = [program.output_bytes(length) for length in lengths]
+    if len(outcome.output) != sum(sizes) or outcome.info["frames_done"] != len(frames):
+        raise ToolError(
+            f"csim: found {len(outcome.output)} bytes of output in {outcome.info['frames_done']} frames; "
+            f"expected {sum(sizes)} in {len(frames)}"
+        )
+    results, at = [], 0
+    for size in sizes:
+        results.append(outcome.output[at : at + size])
+        at += size
+    return results
+
+
+def check_status(outcome: Outcome, steps: Sequence[str]) -> None:
+    """Demand status OK.
+
+    Raises:
+        ToolError: another status; it is named with the step and the number of frames done before it.
+    """
+    if outcome.status is Status.OK:
+        return
+    failed = outcome.info["failed_step"]
+    where = f" at step {failed} ({steps[failed]})" if failed < len(steps) else ""
+    raise ToolError(
+        f"csim: found status {outcome.status.name}{where} after {outcome.info['frames_done']} frames; expected OK; "
+        "lower the model again"
+    )

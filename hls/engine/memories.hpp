@@ -1,0 +1,87 @@
+// The on-chip memories that steps name, and what fits into them.
+#pragma once
+
+#include "types.hpp"
+
+namespace flow {
+
+// Channel c of a tensor of depth D lies in bank c % Banks; byte plane p of token tile i is at line
+// base + (i*planes + p)*D + c / Banks. A line is one address of all banks.
+struct Memories {
+    Word operand0[OperandDepth][Banks];
+    Word operand1[OperandDepth][Banks];
+    Word store[StoreDepth][Banks];
+    ValuesWord values[ValuesDepth][Banks];
+
+    Memories() {
+        // One word is one port's width.
+        #pragma HLS AGGREGATE variable=operand0
+        #pragma HLS AGGREGATE variable=operand1
+        #pragma HLS AGGREGATE variable=store
+        #pragma HLS AGGREGATE variable=values
+        // All banks are read in every cycle.
+        #pragma HLS ARRAY_PARTITION variable=operand0 type=complete dim=2
+        #pragma HLS ARRAY_PARTITION variable=operand1 type=complete dim=2
+        #pragma HLS ARRAY_PARTITION variable=store type=complete dim=2
+        #pragma HLS ARRAY_PARTITION variable=values type=complete dim=2
+        // P rows read a bank at P addresses while one result is written: copies with broadcast writes.
+        #pragma HLS BIND_STORAGE variable=operand0 type=ram_1wnr impl=bram
+        #pragma HLS BIND_STORAGE variable=operand1 type=ram_1wnr impl=bram
+        // One read (a key, or a residual) and one write a cycle.
+        #pragma HLS BIND_STORAGE variable=store type=ram_t2p impl=bram
+        #pragma HLS BIND_STORAGE variable=values type=ram_s2p impl=bram
+    }
+};
+
+inline bool is_operand(uint32_t space) {
+    #pragma HLS INLINE
+    return space == uint32_t(Space::Operand0) || space == uint32_t(Space::Operand1);
+}
+
+// A memory of words of T tokens, which every step but attention's values uses.
+inline bool is_token_space(uint32_t space) {
+    #pragma HLS INLINE
+    return is_operand(space) || space == uint32_t(Space::Store);
+}
+
+// Whether lines base .. base + count - 1 (base modulo 2^32) exist in a memory.
+inline bool fits(uint32_t space, uint32_t base, uint64_t count) {
+    #pragma HLS INLINE
+    const uint64_t capacity = is_operand(space)                           ? OperandDepth
+                              : space == uint32_t(Space::Store)  ? StoreDepth
+                              : space == uint32_t(Space::Values) ? ValuesDepth
+                                                                 : 0;
+    return count <= capacity && base <= capacity - count;
+}
+
+inline Word read_word(const Memories &memories, uint32_t space, uint32_t line, uint32_t bank) {
+    #pragma HLS INLINE
+    return space == uint32_t(Space::Operand0)   ? memories.operand0[line][bank]
+           : space == uint32_t(Space::Operand1) ? memories.operand1[line][bank]
+                                                : memories.store[line][bank];
+}
+
+inline void write_word(Memories &memories, uint32_t space, uint32_t line, uint32_t bank, const Word &word) {
+    #pragma HLS INLINE
+    if (space == uint32_t(Space::Operand0)) {
+        memories.operand0[line][bank] = word;
+    } else if (space == uint32_t(Space::Operand1)) {
+        memories.operand1[line][bank] = word;
+    } else {
+        memories.store[line][bank] = word;
+    }
+}
+
+// Byte planes of an element: one up to 8 bits, else two.
+inline uint32_t planes_of(uint32_t bits) {
+    #pragma HLS INLINE
+    return bits > 8 ? 2 : 1;
+}
+
+// int16 from its byte planes.
+inline int16_t join(uint8_t low, uint8_t high) {
+    #pragma HLS INLINE
+    return int16_t(uint16_t(low | (uint32_t(high) << 8)));
+}
+
+}  // namespace flow
