@@ -317,7 +317,7 @@ class _Writer:
         op = step.nodes[0].op
         assert isinstance(op, DeviceOutput)
         place = self.plan.places.get((source, STORE)) or self._place(source, OPERAND)
-        self.outputs.append(self._port(step.name, source))
+        self.outputs.append(self._port(op.key, source))
         words = {
             "source_space": place.space,
             "source_base": place.base,
