@@ -1,0 +1,22 @@
+"""What a program costs on a board, and the engine that a model should get.
+
+`estimate_layout` adds up the operators' own estimates; `fit` searches engines with them. Both are
+first-principles, not yet
+calibrated against synthesis.
+"""
+
+from flow.cost.fit import fit
+from flow.cost.report import EstimateReport, ResourceEstimate, StepEstimate, estimate_layout
+from flow.cost.resources import Usage, available, budget, engine_usage
+
+__all__ = [
+    "EstimateReport",
+    "ResourceEstimate",
+    "StepEstimate",
+    "Usage",
+    "available",
+    "budget",
+    "engine_usage",
+    "estimate_layout",
+    "fit",
+]

@@ -11,13 +11,15 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import rescale, saturate
-from flow.ops.device import DeviceOp, Estimate, Work
+from flow.ops.device import DeviceOp, Estimate, Work, pipelined
+from flow.ops.hardware import Multiplier, Mux, Resources, shifter
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class ResidualAdd(DeviceOp):
-    """`y = sat16(rescale(acc, m[n], s[n]) + rescale(residual, rm, rs))`. Inputs: acc int32 [S, N], residual int16 [S, N]."""
+    """`y = sat16(rescale(acc, m[n], s[n]) + rescale(residual, rm, rs))`. Inputs: acc int32 [S, N], residual
+    int16 [S, N]."""
 
     name: ClassVar[str] = "add"
     stage: ClassVar[str | None] = "add"
@@ -30,16 +32,42 @@ class ResidualAdd(DeviceOp):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         acc, residual = inputs
         if acc.shape != residual.shape or residual.dtype != "int16":
-            raise UnsupportedError(f"{self.name}: found {acc} + {residual}; expected an int16 residual of the same shape")
+            raise UnsupportedError(
+                f"{self.name}: found {acc} + {residual}; expected an int16 residual of the same shape"
+            )
         return (TensorType(acc.shape, "int16", self.scale),)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         acc, residual = inputs
-        return (saturate(rescale(acc, self.multiplier, self.shift) + rescale(residual, self.residual_multiplier, self.residual_shift), 16),)
+        return (
+            saturate(
+                rescale(acc, self.multiplier, self.shift)
+                + rescale(residual, self.residual_multiplier, self.residual_shift),
+                16,
+            ),
+        )
+
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """T*P lanes: a 16 x 16 product of the residual, a shift of 32 bits to 20, an addition before
+        saturation; the residual's
+        two byte planes wait in registers for their result. First-principles, not yet calibrated against
+        synthesis."""
+        lanes = engine.tokens * engine.rows
+        products = Resources(
+            products=0,
+            wide=(Multiplier(lanes, 16, 16),),
+            trees=(),
+            adder_bits=20 * lanes,
+            muxes=(Mux(16 * lanes, engine.banks // engine.rows), Mux(20 * lanes, 2)),
+            ff=(2 * 16 + 20) * lanes,
+            memories=(),
+        )
+        return products + shifter(lanes, 32, 20)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Pipelined: no cycles of its own."""
-        return Estimate(0, 0, 0, 0, 0, 0, 0)
+        """Pipelined: no cycles of its own; `linear` counts the ports that the residual takes."""
+        return pipelined(self, engine)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

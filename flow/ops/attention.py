@@ -14,9 +14,12 @@ from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import requantise, softmax_numerators, softmax_scale
 from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul
+from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter
 
-FILL_CYCLES = 64
-"""Array latency, maximum, exponential and reciprocal of the last (head, tile) pair."""
+FILL_CYCLES = 52
+"""Array latency 20 twice, exponential 4 and its sum 2, and the write of the last (head, tile) pair; the
+reciprocal's 17 stages are in the exponential's pass."""
+RECIPROCAL_CYCLES = 17
 
 
 @register
@@ -24,8 +27,10 @@ FILL_CYCLES = 64
 class Attention(DeviceOp):
     """q, k, v int8 [S, heads*d] (and `attention_mask` [1, S]) to the context int8 [S, heads*d].
 
-    Per head: `score = sat16(rescale(q.k, score_multiplier, score_shift))` at step 2^-5; `e = softmax_numerators(score, seen, exp_bits)`;
-    `t = softmax_scale(sum e*v, e)`; `y = sat8(rescale(t, multiplier, shift))`. Rows at or beyond the length come out unspecified until `output` clears them.
+    Per head: `score = sat16(rescale(q.k, score_multiplier, score_shift))` at step 2^-5;
+    `e = softmax_numerators(score, seen, exp_bits)`;
+    `t = softmax_scale(sum e*v, e)`; `y = sat8(rescale(t, multiplier, shift))`. Rows at or beyond the length
+    come out unspecified until `output` clears them.
     """
 
     name: ClassVar[str] = "attention"
@@ -41,14 +46,24 @@ class Attention(DeviceOp):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         q, k, v = inputs[:3]
-        if not (q.shape == k.shape == v.shape) or any(t.dtype != "int8" for t in (q, k, v)) or q.shape[1] % self.heads:
-            raise UnsupportedError(f"{self.name}: found q {q}, k {k}, v {v}; expected equal int8 [S, heads*d]")
+        if (
+            not (q.shape == k.shape == v.shape)
+            or any(t.dtype != "int8" for t in (q, k, v))
+            or q.shape[1] % self.heads
+        ):
+            raise UnsupportedError(
+                f"{self.name}: found q {q}, k {k}, v {v}; expected equal int8 [S, heads*d]"
+            )
         return (TensorType(q.shape, "int8", self.scale),)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         tokens, channels = inputs[0].shape
-        q, k, v = (np.asarray(x, np.int64).reshape(tokens, self.heads, -1).transpose(1, 0, 2) for x in inputs[:3])
-        scores = requantise(exact_matmul(q, k.transpose(0, 2, 1)), self.score_multiplier, self.score_shift, 16)
+        q, k, v = (
+            np.asarray(x, np.int64).reshape(tokens, self.heads, -1).transpose(1, 0, 2) for x in inputs[:3]
+        )
+        scores = requantise(
+            exact_matmul(q, k.transpose(0, 2, 1)), self.score_multiplier, self.score_shift, 16
+        )
         seen = np.ones((tokens, tokens), bool)
         if len(inputs) == 4:
             seen &= np.asarray(inputs[3]).reshape(1, tokens) != 0
@@ -59,24 +74,84 @@ class Attention(DeviceOp):
         y = requantise(t, self.multiplier, self.shift, 8)
         return (y.transpose(1, 0, 2).reshape(tokens, channels),)
 
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """The array's other operands and T*P*H lanes behind it; first-principles, not yet calibrated against
+        synthesis.
+
+        - per product a further choice of operand (query, numerator), per (row, bank) of weight (key, value);
+          a tile's queries
+          (D words) and numerators (both bytes) of B banks; the values memory, P bytes a word in B banks.
+        - the adder tree split for H heads: a choice and an accumulator of 32 bits for each of H - 1 further
+          heads.
+        - scores: the requantiser of the array for one head and one each for the others; running maximum,
+          distance, EXP
+          look-up (two lanes a copy), sum; scores of two (head, tile) pairs, int16.
+        - one reciprocal; per lane a 32 x 18 product and a shift of 50 bits to 16 in front of the requantiser.
+        """
+        T, B, P, H = engine.tokens, engine.banks, engine.rows, engine.heads
+        lanes, further = T * P * H, T * P * (H - 1)
+        memories = (
+            Memory("values", engine.values_depth, 8 * P, 1, B),
+            Memory("queries", 2 * engine.depth, 8 * T, 1, B),
+            Memory("numerators", 2 * (-(-engine.sequence * H // B) + 1), 16 * T, 1, B),
+            Memory("scores", 2 * -(-engine.sequence // P), 16 * T, 1, P * H),
+            Memory("exp", 256, 16, min(lanes, 2), -(-lanes // 2)),
+        )
+        softmax = Resources(
+            products=0,
+            wide=(Multiplier(further, 32, 16), Multiplier(lanes, 32, 18)),
+            trees=(AdderTree(T * H, P, 16, products=False),),
+            adder_bits=lanes * (16 + 17 + 8) + 32 * T * H + 32 * further,
+            muxes=(
+                Mux(9 * engine.multipliers, 2),
+                Mux(8 * P * B, 3),
+                Mux(32 * further, 2),
+                Mux(16 * lanes, 2),
+            ),
+            ff=lanes * (3 * 16) + (16 + 32 + 24) * T * H + 32 * further,
+            memories=memories,
+        )
+        return softmax + divider(31, RECIPROCAL_CYCLES) + shifter(lanes, 50, 16) + shifter(further, 48, 17)
+
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles per head group and query tile: `keys/P * words` for q.k and `passes * ceil(keys/Wd) * pitch/P` for e*v, plus fill."""
-        width = work.depth * engine.banks // self.heads
+        """Cycles over the pairs of head group and query tile, at least two of which interleave:
+
+        `pairs * max(scores + context, exp) + max(0, exp - context) + fill`, where `scores = keys/P * words`
+        (P keys a cycle, `words` =
+        pitch/B where a head is wider than the banks, else 1),
+        `context = passes * ceil(keys / (B/h)) * pitch/P` for h heads abreast,
+        and `exp = keys/P + 17 + T`, one reciprocal a cycle; a single pair hides nothing.
+        """
+        width = work.channels // self.heads
         pitch = engine.head_pitch(width)
         abreast = engine.heads_abreast(pitch)
-        segment = engine.banks // abreast
         tiles = engine.tiles(work.tokens)
         keys = tiles * engine.tokens
-        groups = -(-self.heads // abreast)
+        passes = self.exp_bits // 8
+        lines = -(-keys // (engine.banks // abreast))
         scores = keys // engine.rows * max(1, pitch // engine.banks)
-        values = (self.exp_bits // 8) * -(-keys // segment) * (pitch // engine.rows)
-        cycles = tiles * groups * (scores + values) + FILL_CYCLES
-        macs = 2 * work.tokens * work.tokens * self.heads * width
-        return Estimate(cycles, macs, 0, 0, 0, 0, 0)
+        context = passes * lines * (pitch // engine.rows)
+        exp = lines * (engine.banks // abreast) // engine.rows + RECIPROCAL_CYCLES + engine.tokens * abreast
+        pairs = tiles * -(-self.heads // abreast)
+        hidden = context if pairs > 1 else 0
+        cycles = (
+            pairs * max(scores + context, exp)
+            + max(0, exp - hidden)
+            + work.fetch_cycles(work.preload_beats)
+            + FILL_CYCLES
+        )
+        seen = work.tokens * (work.tokens + 1) // 2 if self.causal else work.tokens**2
+        bound = "multipliers" if scores + context >= exp else "post lanes"
+        return Estimate(cycles, (1 + passes) * seen * work.channels, bound, self.hardware(engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
         from flow.ops.examples import attention_graph
 
-        return (attention_graph(tokens=6, heads=2, width=4), attention_graph(tokens=9, heads=3, width=5, causal=True),
-                attention_graph(tokens=5, heads=1, width=12, exp_bits=16), attention_graph(tokens=8, heads=2, width=8, masked=True))  # fmt: skip
+        return (
+            attention_graph(tokens=6, heads=2, width=4),
+            attention_graph(tokens=9, heads=3, width=5, causal=True),
+            attention_graph(tokens=5, heads=1, width=12, exp_bits=16),
+            attention_graph(tokens=8, heads=2, width=8, masked=True),
+        )

@@ -12,12 +12,20 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.ops.device import DeviceOp, Estimate, Work
+from flow.ops.hardware import Mux, Resources, address_bits, logic
+
+
+def stream_cycles(engine: Engine, work: Work) -> int:
+    """Stream beats of a tensor that enters or leaves: `ceil(tiles * planes * D * B * T / stream_bytes)`."""
+    words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
+    return -(-words * engine.tokens // engine.stream_bytes)
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class DeviceOutput(DeviceOp):
-    """The identity on [S, C], except that tokens at or beyond the length (`attention_mask` [1, S], if given) are 0. `key` names the stream."""
+    """The identity on [S, C], except that tokens at or beyond the length (`attention_mask` [1, S], if given)
+    are 0. `key` names the stream."""
 
     name: ClassVar[str] = "output"
     stage: ClassVar[str | None] = None
@@ -32,10 +40,22 @@ class DeviceOutput(DeviceOp):
             x[int(np.count_nonzero(inputs[1])) :] = 0
         return (x,)
 
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """Words of T bytes to stream beats, and stream beats to words for the inputs: two beats of registers
+        each way, a choice
+        of the bank, and the addresses. First-principles, not yet calibrated against synthesis."""
+        bits = 8 * engine.stream_bytes
+        ways = max(1, engine.banks * engine.tokens // engine.stream_bytes)
+        return logic(
+            adder_bits=2 * address_bits(engine.store_depth),
+            muxes=(Mux(bits, ways), Mux(8 * engine.tokens, 2)),
+            ff=4 * bits,
+        )
+
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one stream beat each."""
-        words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
-        return Estimate(-(-words * engine.tokens // engine.stream_bytes), 0, 0, 0, 0, 0, 0)
+        return Estimate(stream_cycles(engine, work), 0, "stream", self.hardware(engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -10,6 +10,7 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.ops.device import DeviceOp, Estimate, Work
+from flow.ops.hardware import Mux, Resources, address_bits, logic
 
 
 @register
@@ -28,10 +29,24 @@ class DeviceConstant(DeviceOp):
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         return (self.value,)
 
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """A beat of the memory to words of T bytes: two beats of registers, a choice of the word, and the
+        write address. First-principles,
+        not yet calibrated against synthesis."""
+        bits = 8 * engine.beat_bytes
+        ways = max(1, engine.beat_bytes // engine.tokens)
+        return logic(
+            adder_bits=address_bits(engine.store_depth),
+            muxes=(Mux(min(bits, 8 * engine.tokens), ways),),
+            ff=2 * bits,
+        )
+
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one memory beat each."""
         words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
-        return Estimate(-(-words * engine.tokens // engine.beat_bytes), 0, 0, 0, 0, 0, 0)
+        cycles = work.fetch_cycles(-(-words * engine.tokens // engine.beat_bytes))
+        return Estimate(cycles, 0, "memory bandwidth", self.hardware(engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

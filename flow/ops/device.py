@@ -7,51 +7,98 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from flow.engine import Engine
 from flow.ir.graph import Graph
 from flow.ir.op import Array, Op
+from flow.ops.hardware import Resources
+
+Counts = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class RowGroups:
+    """The row groups of a matrix in the order of its weight stream, int64 arrays of one length.
+
+    Attributes:
+        cycles: G*K, array cycles for each token tile and byte plane.
+        lookups: weights whose column a code names, `P*B*G*K`, and column map entries read; 0 for a dense row
+            group.
+        beats: beats of the record.
+    """
+
+    cycles: Counts
+    lookups: Counts
+    beats: Counts
+
+    @staticmethod
+    def none() -> RowGroups:
+        """Of a step without weights."""
+        empty = np.zeros(0, np.int64)
+        return RowGroups(empty, empty, empty)
+
+
+@dataclass(frozen=True, eq=False)
 class Work:
     """What a step has to do on an engine, once channels are in physical order.
 
-    `tokens`: tokens of the longest sequence; `depth`: words per bank and tile of the input; `out_depth`: of the output; `planes`: byte
-    passes over the input; `row_cycles`: sum of G*K over row groups; `row_groups`; `groups`: sum of code groups G; `beats`: weight stream.
+    Attributes:
+        tokens: tokens of the longest sequence; 1 where the step works on one token.
+        channels: channels of the input, without padding.
+        depth: words per bank, byte plane and token tile of the input.
+        planes: byte planes of the input (of the tensor that moves, for input, constant and output).
+        out_planes: byte planes of the widest result.
+        outputs: results of a norm.
+        row_groups: the weights of a linear step.
+        preload_beats: beats that must arrive before the first result: code page, tables, norm constants.
+        beat_cycles: engine cycles between two beats from memory, at least 1.
     """
 
     tokens: int
+    channels: int
     depth: int
-    out_depth: int
-    planes: int = 1
-    row_cycles: int = 0
-    row_groups: int = 0
-    groups: int = 0
-    beats: int = 0
+    planes: int
+    out_planes: int
+    outputs: int
+    row_groups: RowGroups
+    preload_beats: int
+    beat_cycles: float
+
+    def fetch_cycles(self, beats: int) -> int:
+        """Engine cycles that `beats` beats from memory take."""
+        return int(np.ceil(beats * self.beat_cycles))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Cost of an operator: cycles of its step, and the logic of its stage (shared by all steps that use it).
+    """Cost of an operator: cycles of its step, and the hardware of its stage (shared by all steps that use it).
 
-    `cycles`: from the first to the last occupied issue slot, fill and drain included. `macs`: useful multiply-accumulates.
-    Resources: `dsp` slices, `lut` and `ff` cells, `bram` in 36-kbit blocks, `uram` blocks.
+    Attributes:
+        cycles: from the first to the last occupied issue slot, fill and drain included; 0 for a stage that
+            is pipelined behind the array.
+        macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
+            of two byte planes.
+        bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, norm
+            lanes, post lanes or stream.
+        resources: the stage, first-principles, not yet calibrated against synthesis.
     """
 
     cycles: int
     macs: int
-    dsp: int
-    lut: int
-    ff: int
-    bram: int
-    uram: int
+    bound: str
+    resources: Resources
 
 
 class DeviceOp(Op):
     """An integer operator. `stage` is the engine feature it needs (None: always there)."""
 
     stage: ClassVar[str | None]
+
+    @classmethod
+    @abstractmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """The operator's stage on `engine`; first-principles, not yet calibrated against synthesis."""
 
     @abstractmethod
     def estimate(self, engine: Engine, work: Work) -> Estimate:
@@ -63,8 +110,15 @@ class DeviceOp(Op):
         """Small device graphs that exercise the operator, for the test that walks the registry."""
 
 
+def pipelined(op: DeviceOp, engine: Engine) -> Estimate:
+    """The estimate of a stage behind the array: it takes a result a cycle and adds latency only, which
+    `linear` counts."""
+    return Estimate(0, 0, "multipliers", op.hardware(engine))
+
+
 def exact_matmul(x: Array, w: Array) -> Array:
-    """`x @ w` of integers, exact while every sum stays below 2^53: float64 BLAS is far faster than integer numpy."""
+    """`x @ w` of integers, exact while every sum stays below 2^53: float64 BLAS is far faster than integer
+    numpy."""
     return np.rint(np.asarray(x, np.float64) @ np.asarray(w, np.float64)).astype(np.int64)
 
 

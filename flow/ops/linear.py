@@ -1,8 +1,10 @@
-"""Linear: `acc[s, n] = bias[n] + sum_c w[n, c] * x[s, c]`, the array operator of every matrix with constant weights."""
+"""Linear: `acc[s, n] = bias[n] + sum_c w[n, c] * x[s, c]`, the array operator of every matrix with constant
+weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +15,26 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
-from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul
+from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul
+from flow.ops.hardware import AdderTree, Memory, Mux, Resources, address_bits
 
-FILL_CYCLES = 16
-"""From the first operand read to the first stored result: read, multiply, adder tree, requantise, write."""
+PIPELINE_CYCLES = 15
+"""From an operand's read to its stored result, the adder tree apart: memory 2, product 3, accumulator 1,
+requantise 2 + 3 + 1, table 2, write 1."""
+PAGE_ENTRIES = 256
+WINDOW = 16
+"""Kept columns that one code chooses from."""
+
+
+def code_lanes(engine: Engine) -> int:
+    """Column offsets that the weight loader looks up in a cycle: a beat holds codes of at most 16 bits for
+    so many banks."""
+    return min(engine.banks, engine.beat_bytes // 2)
+
+
+def _next(groups: Counts) -> Counts:
+    """The index of the row group that is loaded while each one runs; the last loads none."""
+    return np.minimum(np.arange(1, len(groups) + 1), len(groups) - 1)
 
 
 @register
@@ -24,7 +42,8 @@ FILL_CYCLES = 16
 class Linear(DeviceOp):
     """x int8, uint8 or int16 [S, C] to int32 accumulators [S, N].
 
-    `weight` int8 [N, C] (int4: -7..7 with `weight_bits` 4), `bias` int32 [N], into which the input's zero point is already
+    `weight` int8 [N, C] (int4: -7..7 with `weight_bits` 4), `bias` int32 [N], into which the input's zero
+    point is already
     folded. `weight_scale` float64 [N] documents the real step of a weight. An int16 input takes two byte passes.
     """
 
@@ -34,11 +53,18 @@ class Linear(DeviceOp):
     bias: Array
     weight_bits: int = 8
 
+    @cached_property
+    def nonzeros(self) -> int:
+        """Weights that are not zero."""
+        return int(np.count_nonzero(self.weight))
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x = inputs[0]
         rows, channels = self.weight.shape
         if len(x.shape) != 2 or x.shape[1] != channels or x.dtype not in ("int8", "uint8", "int16"):
-            raise UnsupportedError(f"{self.name}: found input {x}; expected int8, uint8 or int16 [S, {channels}]")
+            raise UnsupportedError(
+                f"{self.name}: found input {x}; expected int8, uint8 or int16 [S, {channels}]"
+            )
         self.prove_accumulators(128 if x.dtype == "int8" else 2**x.bits - 1 if not x.signed else 2**15)
         return (TensorType((x.shape[0], rows), "int32"),)
 
@@ -48,33 +74,109 @@ class Linear(DeviceOp):
         Raises:
             UnsupportedError: `|bias| + sum |w| * largest >= 2^31` for a row.
         """
-        bound = np.abs(self.bias.astype(np.int64)) + np.abs(self.weight.astype(np.int64)).sum(axis=1) * largest
+        bound = (
+            np.abs(self.bias.astype(np.int64)) + np.abs(self.weight.astype(np.int64)).sum(axis=1) * largest
+        )
         worst = int(bound.argmax()) if bound.size else 0
         if bound.size and bound[worst] >= ACCUMULATOR_LIMIT:
             raise UnsupportedError(
-                f"{self.name}: found output channel {worst} able to reach {int(bound[worst])} in its accumulator; expected below 2^31; "
-                "quantise its input to int8, or its weights to fewer bits"
+                f"{self.name}: found output channel {worst} able to reach {int(bound[worst])} in its accumulator; "
+                "expected below 2^31; quantise its input to int8, or its weights to fewer bits"
             )
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         return (exact_matmul(inputs[0], self.weight.T) + self.bias.astype(np.int64),)
 
-    def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `max(planes * tiles * sum G*K, weight beats, code look-ups)` plus fill.
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """The array and what feeds it; first-principles, not yet calibrated against synthesis.
 
-        DSP: T*B*P/2 (two products each); LUT and FF: the adder tree (8 to 20 bits growing over log2 B levels), the code
-        expansion and address registers; BRAM: operand halves in ceil(P/2) copies, store, values, record buffers.
+        - T*B*P products; T*P adder trees over B products of 17 bits; T*P accumulators of 32 bits, which
+          start from the bias and
+          take the low byte plane shifted by 8.
+        - operands: two halves of B banks in ceil(P/2) two-port copies, T bytes a word; per (row, bank) an
+          address adder and
+          register, and per product a choice between the halves.
+        - weights: two row groups of P*B weights and offsets a word, `row_cycles` words each; constants in
+          registers.
+        - loader: a window of two beats that shifts by any number of bits; per code lane a copy of the code
+          page, WINDOW
+          columns of its banks' lists, a rotation of that window and a WINDOW-to-1 choice.
         """
-        tiles = engine.tiles(work.tokens)
-        compute = work.planes * tiles * work.row_cycles
-        lookups = -(-work.groups * engine.rows * engine.banks // max(1, engine.rows * engine.banks // 4))
-        cycles = max(compute, work.beats, lookups) + FILL_CYCLES
-        macs = work.tokens * int(np.count_nonzero(self.weight)) * work.planes
-        return Estimate(cycles, macs, 0, 0, 0, 0, 0)
+        T, B, P = engine.tokens, engine.banks, engine.rows
+        lanes, offset = code_lanes(engine), address_bits(engine.depth)
+        address = address_bits(engine.operand_depth)
+        beat_bits = 8 * engine.beat_bytes
+        array = Resources(
+            products=engine.multipliers,
+            wide=(),
+            trees=(AdderTree(T * P, B, 17, products=True),),
+            adder_bits=32 * T * P + address * P * B,
+            muxes=(Mux(9 * engine.multipliers, 2), Mux(32 * T * P, 3)),
+            ff=2 * 32 * T * P + (address + 8) * P * B,
+            memories=tuple(
+                Memory(name, engine.operand_depth, 8 * T, min(P, 2), B * -(-P // 2))
+                for name in ("operand0", "operand1")
+            ),
+        )
+        loader = Resources(
+            products=0,
+            wide=(),
+            trees=(),
+            adder_bits=lanes * offset,
+            muxes=(
+                Mux(beat_bits, 2 * engine.beat_bytes),
+                Mux(2 * lanes * WINDOW * offset, 4),
+                Mux(lanes * offset, WINDOW),
+            ),
+            ff=2 * beat_bits + 2 * 64 * P + lanes * (16 + WINDOW * offset),
+            memories=(
+                Memory("weights", 2 * engine.row_cycles, 8 * P * B, 1, 1),
+                Memory("offsets", 2 * engine.row_cycles, offset * P * B, 1, 1),
+                Memory("code page", PAGE_ENTRIES, 64, 1, lanes),
+                Memory(
+                    "column lists", 2 * -(-engine.depth // WINDOW) * (B // lanes), WINDOW * offset, 1, lanes
+                ),
+            ),
+        )
+        return array + loader
+
+    def estimate(self, engine: Engine, work: Work) -> Estimate:
+        """Cycles of all row groups, one after the other, while the next one's record is loaded into the
+        other buffer:
+
+        `fetch(preload) + feed[0] + sum_i max(array[i], feed[i+1]) + fill`, with
+        `array = tiles * max(planes * G*K, out_planes)`
+        (the store has one write port, and a residual of two planes one read port) and
+        `feed = max(fetch(beats), lookups / code_lanes)`. A row group without weights still writes its bias.
+        """
+        tiles, groups = engine.tiles(work.tokens), work.row_groups
+        issue = work.planes * groups.cycles
+        compute = tiles * np.maximum(issue, work.out_planes)
+        fetch = np.ceil(groups.beats * work.beat_cycles).astype(np.int64)
+        expand = -(-groups.lookups // code_lanes(engine))
+        feed = np.append(np.maximum(fetch, expand), 0)
+        spent = np.maximum(compute, feed[1:])
+        fill = PIPELINE_CYCLES + address_bits(engine.banks)
+        exposed = work.fetch_cycles(work.preload_beats) + int(feed[0])
+        waits = {
+            "multipliers": int(compute[(spent == compute) & (issue >= work.out_planes)].sum()),
+            "ports": int(compute[(spent == compute) & (issue < work.out_planes)].sum()),
+            "memory bandwidth": exposed
+            + int(spent[(spent > compute) & (fetch >= expand)[_next(spent)]].sum()),
+            "code look-ups": int(spent[(spent > compute) & (fetch < expand)[_next(spent)]].sum()),
+        }
+        macs = work.tokens * self.nonzeros * work.planes
+        bound = max(waits, key=lambda name: waits[name])
+        return Estimate(exposed + int(spent.sum()) + fill, macs, bound, self.hardware(engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
         from flow.ops.examples import linear_graph
 
-        return (linear_graph(tokens=5, channels=12, rows=10), linear_graph(tokens=9, channels=20, rows=7, dtype="uint8", density=0.3),
-                linear_graph(tokens=6, channels=16, rows=8, dtype="int16"), linear_graph(tokens=3, channels=8, rows=4, weight_bits=4))  # fmt: skip
+        return (
+            linear_graph(tokens=5, channels=12, rows=10),
+            linear_graph(tokens=9, channels=20, rows=7, dtype="uint8", density=0.3),
+            linear_graph(tokens=6, channels=16, rows=8, dtype="int16"),
+            linear_graph(tokens=3, channels=8, rows=4, weight_bits=4),
+        )

@@ -14,8 +14,10 @@ from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import Scale, mean_pool, requantise
 from flow.ops.device import DeviceOp, Estimate, Work, storage
+from flow.ops.hardware import AdderTree, Multiplier, Mux, Resources, divider
 
 FILL_CYCLES = 16
+"""Read 2, tree over tokens, product with the reciprocal 3, requantise 6, write 1."""
 
 
 @register
@@ -23,7 +25,8 @@ FILL_CYCLES = 16
 class Pool(DeviceOp):
     """int16 [S, C] (and `attention_mask` [1, S]) to [1, C].
 
-    mean: `requantise(sum over the length * floor(2^16/len), m, s)`; first: `requantise(x[0], m, s)`; saturated to `bits`.
+    mean: `requantise(sum over the length * floor(2^16/len), m, s)`; first: `requantise(x[0], m, s)`;
+    saturated to `bits`.
     """
 
     name: ClassVar[str] = "pool"
@@ -47,12 +50,37 @@ class Pool(DeviceOp):
         total = x[:length].sum(axis=0, keepdims=True)
         return (mean_pool(total, length, Scale(self.multiplier, self.shift), self.bits),)
 
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """P trees over T tokens of 16 bits, P accumulators, P products with floor(2^16/len), one divider;
+        the array's requantiser
+        follows. First-principles, not yet calibrated against synthesis."""
+        T, P = engine.tokens, engine.rows
+        sums = Resources(
+            products=0,
+            wide=(Multiplier(P, 32, 18),),
+            trees=(AdderTree(P, T, 16, products=False),),
+            adder_bits=32 * P,
+            muxes=(Mux(16 * T * P, max(1, engine.banks // P)), Mux(32 * P, 2)),
+            ff=2 * 32 * P,
+            memories=(),
+        )
+        return sums + divider(16, 17)
+
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `tiles * D` word rows of B channels, each read once, plus fill."""
-        return Estimate(engine.tiles(work.tokens if self.mean else 1) * work.depth + FILL_CYCLES, 0, 0, 0, 0, 0, 0)
+        """Cycles: `tiles * max(ceil(C/P), planes*D)`, P channels of a tile a cycle behind one read port a
+        bank, plus fill; one tile for the first token."""
+        tiles = engine.tiles(work.tokens if self.mean else 1)
+        lanes, ports = -(-work.channels // engine.rows), work.planes * work.depth
+        bound = "post lanes" if lanes >= ports else "ports"
+        return Estimate(tiles * max(lanes, ports) + FILL_CYCLES, 0, bound, self.hardware(engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
         from flow.ops.examples import pool_graph
 
-        return (pool_graph(tokens=7, channels=12, mean=True), pool_graph(tokens=7, channels=10, mean=False), pool_graph(tokens=6, channels=8, mean=True, masked=True))
+        return (
+            pool_graph(tokens=7, channels=12, mean=True),
+            pool_graph(tokens=7, channels=10, mean=False),
+            pool_graph(tokens=6, channels=8, mean=True, masked=True),
+        )

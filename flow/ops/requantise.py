@@ -12,13 +12,15 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import rescale, saturate
-from flow.ops.device import DeviceOp, Estimate, Work, storage
+from flow.ops.device import DeviceOp, Estimate, Work, pipelined, storage
+from flow.ops.hardware import Multiplier, Mux, Resources, shifter
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class Requantise(DeviceOp):
-    """`y = sat(rescale(acc, m[n], s[n]) + zero)` to `bits`, signed or not. `multiplier` and `shift` int64 [N]; `scale` is the real step of y."""
+    """`y = sat(rescale(acc, m[n], s[n]) + zero)` to `bits`, signed or not. `multiplier` and `shift` int64
+    [N]; `scale` is the real step of y."""
 
     name: ClassVar[str] = "requantise"
     stage: ClassVar[str | None] = None
@@ -33,15 +35,37 @@ class Requantise(DeviceOp):
         return (TensorType(inputs[0].shape, storage(self.bits, self.signed), self.scale, self.zero),)
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
-        return (saturate(rescale(inputs[0], self.multiplier, self.shift) + np.int64(self.zero), self.bits, self.signed),)
+        return (
+            saturate(
+                rescale(inputs[0], self.multiplier, self.shift) + np.int64(self.zero), self.bits, self.signed
+            ),
+        )
+
+    @classmethod
+    def hardware(cls, engine: Engine) -> Resources:
+        """T*P lanes: a 32 x 16 product, a shift of 48 bits to 17, the zero point's addition.
+        First-principles, not yet calibrated against synthesis."""
+        lanes = engine.tokens * engine.rows
+        products = Resources(
+            products=0,
+            wide=(Multiplier(lanes, 32, 16),),
+            trees=(),
+            adder_bits=17 * lanes,
+            muxes=(Mux(16 * lanes, 3),),
+            ff=2 * 16 * lanes,
+            memories=(),
+        )
+        return products + shifter(lanes, 48, 17)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Pipelined behind the array: no cycles of its own. A 32 x 16 product per lane is 2 DSP, shared by the lanes that a
-        group's G*K cycles allow; the shifter costs about 90 LUT a lane."""
-        return Estimate(0, 0, 0, 0, 0, 0, 0)
+        """Pipelined behind the array: no cycles of its own."""
+        return pipelined(self, engine)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
         from flow.ops.examples import linear_graph
 
-        return (linear_graph(tokens=4, channels=8, rows=6, bits=8, signed=False), linear_graph(tokens=4, channels=8, rows=6, bits=16))
+        return (
+            linear_graph(tokens=4, channels=8, rows=6, bits=8, signed=False),
+            linear_graph(tokens=4, channels=8, rows=6, bits=16),
+        )

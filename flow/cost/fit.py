@@ -1,0 +1,264 @@
+"""The engine for a model on a board: the fastest that fits, and of those the smallest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from flow.boards import Board
+from flow.cost.cycles import beat_cycles
+from flow.cost.model import ModelShape
+from flow.cost.resources import (
+    BRAM18_SHAPES,
+    LUTRAM_WORDS,
+    TRUE_DUAL_WIDTH,
+    Usage,
+    available,
+    budget,
+    engine_usage,
+)
+from flow.engine import Engine, Opcode, Space
+from flow.errors import FitError, FlowError
+from flow.ir import Graph
+from flow.ops.boundary import stream_cycles
+from flow.ops.device import DeviceOp, Work
+from flow.passes.fuse_steps import Step
+
+SLOWER = 1.1
+"""Engines within 10 % of the fastest are equals; of these the one that takes the least of its scarcest
+resource wins. Beyond the point where
+memory bandwidth or latency bounds a model, another doubling of the array buys little more."""
+MOST_STREAM_BYTES = 64
+"""The kernel's stream words hold their keep bits in 64."""
+MOST_BANKS = 256
+"""B beyond this is not tried: the adder tree and the operand fan-out grow, and no board has the multipliers
+to use it at P > 1."""
+LANES = ("tokens", "banks", "rows", "norm_lanes", "heads")
+NAMES = {
+    "dsp": "DSP",
+    "lut": "LUT",
+    "ff": "FF",
+    "bram18": "block RAM of 18 Kibit",
+    "uram": "UltraRAM",
+}
+
+
+def fit(graph: Graph, board: Board, overrides: Mapping[str, int] | None = None) -> Engine:
+    """The engine on which the integer graph takes the fewest cycles within the board's resources.
+
+    Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every
+    resource of the board. Capacities are
+    what the model needs, rounded up, so that other models fit too: `row_cycles` is at least `depth`, so a
+    dense model of the
+    same shape always does. `overrides` sets fields of `Engine` by name, with or without the prefix
+    `engine.`; lanes that it
+    names are not searched and capacities are taken as they are.
+
+    Raises:
+        FlowError: an override names no field, or sets an impossible value.
+        FitError: no engine fits; names what the smallest workable engine lacks, and how much.
+    """
+    chosen = _checked(overrides or {})
+    shape = ModelShape.of(graph, max(MOST_BANKS, chosen.get("banks", 1)))
+    return _Search(shape, board, chosen).run()
+
+
+def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
+    """Overrides by field name."""
+    names = [f.name for f in fields(Engine) if f.name != "features"]
+    checked: dict[str, int] = {}
+    for key, value in overrides.items():
+        name = key.removeprefix("engine.")
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise FlowError(
+                f"--set engine.{name}: unknown parameter; expected one of {', '.join(names)}{hint}"
+            )
+        checked[name] = value
+    # Values that no search can mend are refused with the engine's own words.
+    plain = Engine(tokens=1, banks=1, rows=1, norm_lanes=1, heads=1)
+    widest = max([1, *(checked.get(name, 1) for name in ("tokens", "banks", "rows", "heads"))])
+    room: dict[str, Any] = {
+        name: checked.get(name, 1 << (widest - 1).bit_length()) for name in ("tokens", "banks")
+    }
+    _with(plain, room | checked)
+    return checked
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine with the cycles that it needs for one sample."""
+
+    cycles: int
+    engine: Engine
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """Ascending order of preference among engines of equal cycles: fewer multipliers, then fewer lanes."""
+        e = self.engine
+        return (self.cycles, e.multipliers, e.norm_lanes, e.heads, e.rows, e.banks, e.tokens)
+
+
+@dataclass
+class _Search:
+    shape: ModelShape
+    board: Board
+    chosen: Mapping[str, int]
+    limit: Usage = field(init=False)
+    _base_fits: dict[tuple[int, int, int], bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.limit = budget(self.board)
+
+    def run(self) -> Engine:
+        arrays = [engine for engine in self._arrays() if self._array_fits(engine)]
+        candidates = sorted((c for array in arrays for c in self._candidates(array)), key=lambda c: c.rank)
+        best: list[tuple[float, Candidate, Engine]] = []
+        for candidate in candidates:
+            if best and candidate.cycles > SLOWER * best[0][1].cycles:
+                break
+            if not self._may_fit(candidate.engine):
+                continue
+            engine = self.sized(candidate.engine)
+            if not self.missing(engine):
+                best.append((engine_usage(engine, self.board).share(self.limit), candidate, engine))
+        if not best:
+            raise self._refusal(arrays or list(self._arrays()))
+        return min(best, key=lambda found: (found[0], found[1].rank))[2]
+
+    def _arrays(self) -> Iterator[Engine]:
+        """Every T, B, P that may be tried, with the fewest norm lanes and heads."""
+        shape, beat = self.shape, self.board.axi_beat_bytes
+        least: dict[str, Any] = self._least()
+        capacities: dict[str, Any] = {
+            "beat_bytes": beat,
+            "stream_bytes": min(beat, MOST_STREAM_BYTES),
+            "features": shape.features,
+            "table_bits": shape.table_bits,
+            **{name: value for name, value in self.chosen.items() if name not in LANES},
+        }
+        for tokens in self._powers("tokens", shape.tokens):
+            for banks in self._powers("banks", min(shape.most_banks, shape.widest)):
+                for rows in self._powers("rows", min(tokens, banks, shape.most_rows)):
+                    if rows <= min(tokens, banks) and least["heads"] <= banks:
+                        yield Engine(tokens, banks, rows, **least, **capacities)
+
+    def _least(self) -> dict[str, int]:
+        """The fewest norm lanes and heads abreast that may be tried."""
+        return {name: self.chosen.get(name, 1) for name in ("norm_lanes", "heads")}
+
+    def _powers(self, name: str, most: int) -> list[int]:
+        """Powers of two up to the first that is not below `most`, or the one that was asked for."""
+        if name in self.chosen:
+            return [self.chosen[name]]
+        return [1 << i for i in range((max(most, 1) - 1).bit_length() + 1)]
+
+    def _array_fits(self, engine: Engine) -> bool:
+        """Whether the multipliers alone fit; most arrays fall here, before anything is planned."""
+        return -(-engine.multipliers // self.board.products_per_dsp) <= self.limit.dsp
+
+    def _candidates(self, array: Engine) -> Iterator[Candidate]:
+        """One array with all numbers of norm lanes and heads; only norms and attention are counted again for
+        each."""
+        works = list(self.shape.work(array, beat_cycles(array, self.board)))
+
+        def cycles(engine: Engine, *kinds: Opcode) -> int:
+            return sum(_step_cycles(engine, step, work) for step, work in works if step.opcode in kinds)
+
+        common = cycles(array, *(set(Opcode) - {Opcode.NORM, Opcode.ATTENTION}))
+        has_norm = any(step.opcode is Opcode.NORM for step, _ in works)
+        lanes = self._powers("norm_lanes", min(array.banks, self.shape.widest) if has_norm else 1)
+        norms = [(count, cycles(replace(array, norm_lanes=count), Opcode.NORM)) for count in lanes]
+        for heads in self._powers("heads", min(array.banks, self.shape.heads)):
+            abreast = replace(array, heads=heads)
+            attention = cycles(abreast, Opcode.ATTENTION)
+            for count, norm in norms:
+                yield Candidate(common + norm + attention, replace(abreast, norm_lanes=count))
+
+    def _may_fit(self, engine: Engine) -> bool:
+        """Whether the array fits with the fewest norm lanes and heads; asked once for each array."""
+        key = (engine.tokens, engine.banks, engine.rows)
+        if key not in self._base_fits:
+            self._base_fits[key] = not self.missing(self.sized(_with(engine, self._least())))
+        return self._base_fits[key]
+
+    def sized(self, engine: Engine) -> Engine:
+        """The engine with capacities for the model.
+
+        Memories hold what the plan needs and what their primitives hold in any case; `depth` is that of the
+        widest tensor, rounded up to
+        a power of two, and `row_cycles` a dense row of it; `sequence` is whole tiles, `steps` a power of two
+        of at least 16.
+        """
+        shape, inputs = self.shape, self.board.lut_inputs
+        peaks, depth = shape.peaks(engine), round_up(shape.depth(engine))
+        operands = max(peaks.get(Space.OPERAND0, 1), peaks.get(Space.OPERAND1, 1))
+        sizes = {
+            "sequence": engine.tiles(shape.tokens) * engine.tokens,
+            "operand_depth": filled(operands, min(engine.rows, 2), inputs),
+            "store_depth": filled(peaks.get(Space.STORE, 1), 1, inputs),
+            "values_depth": filled(peaks.get(Space.VALUES, 1), 1, inputs),
+            "depth": depth,
+            "row_cycles": depth,
+            "steps": max(16, round_up(shape.records)),
+        }
+        return _with(engine, {name: size for name, size in sizes.items() if name not in self.chosen})
+
+    def missing(self, engine: Engine) -> dict[str, int]:
+        """What the board lacks for this engine and model, by resource; empty where it fits."""
+        lacking = engine_usage(engine, self.board).over(self.limit)
+        beats = sum(int(work.row_groups.beats.sum()) for _, work in self.shape.work(engine, 1.0))
+        mib = -(-beats * engine.beat_bytes // 2**20)
+        if mib > self.board.memory.capacity_mib:
+            lacking["memory_mib"] = mib - self.board.memory.capacity_mib
+        return lacking
+
+    def _refusal(self, arrays: list[Engine]) -> FitError:
+        """The message for the engine that comes nearest to fitting."""
+        engines = [self.sized(array) for array in arrays]
+        usages = [(engine_usage(engine, self.board), engine) for engine in engines]
+        used, engine = min(usages, key=lambda pair: (pair[0].share(self.limit), Candidate(0, pair[1]).rank))
+        lines = [self._shortage(name, short, used) for name, short in self.missing(engine).items()]
+        size = f"T={engine.tokens}, B={engine.banks}, P={engine.rows}"
+        return FitError(
+            f"{self.shape.graph.name} on {self.board.name}: found no engine that fits: the nearest ({size}) needs "
+            f"{' and '.join(lines)}; choose a larger board, a shorter sequence or a smaller model"
+        )
+
+    def _shortage(self, name: str, short: int, used: Usage) -> str:
+        """One resource that is short: what is needed, expected, and missing."""
+        if name == "memory_mib":
+            have = self.board.memory.capacity_mib
+            return (
+                f"{have + short} MiB of {self.board.memory.kind}, expected at most {have}, {short} too many"
+            )
+        limit, have = getattr(self.limit, name), getattr(available(self.board), name)
+        share = f"{self.board.max_utilisation:.0%} of {have}"
+        return f"{getattr(used, name)} {NAMES[name]}, expected at most {limit} ({share}), {short} too many"
+
+
+def _with(engine: Engine, values: Mapping[str, Any]) -> Engine:
+    return replace(engine, **values)
+
+
+def _step_cycles(engine: Engine, step: Step, work: Work) -> int:
+    if step.opcode is Opcode.INPUT:
+        return stream_cycles(engine, work)
+    return max(node.op.estimate(engine, work).cycles for node in step.nodes if isinstance(node.op, DeviceOp))
+
+
+def round_up(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def filled(words: int, reads: int, lut_inputs: int) -> int:
+    """Words of a memory that holds `words`, at no more cost: all of a distributed RAM, or whole block RAMs
+    at their widest shape."""
+    if reads == 1 and words <= LUTRAM_WORDS[lut_inputs]:
+        return LUTRAM_WORDS[lut_inputs]
+    step = min(depth for width, depth in BRAM18_SHAPES if reads == 1 or width <= TRUE_DUAL_WIDTH)
+    return -(-words // step) * step

@@ -1,0 +1,149 @@
+"""What `flow estimate` says about a laid-out program on a board."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from flow.boards import Board
+from flow.cost.cycles import beat_cycles, step_cost
+from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
+from flow.engine import Engine
+from flow.passes.lay_out import Layout
+
+METHOD = "first-principles, not yet calibrated against synthesis"
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """One step of the program. `utilisation` = macs / (T*B*P * cycles), both for one sample of the model's
+    full length."""
+
+    name: str
+    kind: str
+    cycles: int
+    macs: int
+    utilisation: float
+    bound: str
+
+
+@dataclass(frozen=True)
+class ResourceEstimate:
+    """A resource of the device: what the engine takes, what the board has, what an engine may take."""
+
+    used: int
+    available: int
+    budget: int
+
+    @property
+    def percent(self) -> float:
+        """Share of the device, in percent; 0 where it has none and none is used."""
+        return 100.0 * self.used / self.available if self.available else 0.0
+
+
+@dataclass(frozen=True)
+class EstimateReport:
+    """Cycles, latency, multiplier utilisation and device resources of a program.
+
+    `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
+    `image_bits` the whole
+    memory image. `stage_usage` is each stage alone, memories in block RAM while that lasts; `resources` is
+    the whole engine.
+    """
+
+    board: str
+    engine: Engine
+    clock_mhz: float
+    tokens: int
+    steps: tuple[StepEstimate, ...]
+    resources: dict[str, ResourceEstimate]
+    stage_usage: dict[str, Usage]
+    weight_bits: int
+    image_bits: int
+
+    @property
+    def cycles(self) -> int:
+        """Engine cycles of one sample, input and output streams included."""
+        return sum(step.cycles for step in self.steps)
+
+    @property
+    def macs(self) -> int:
+        """Useful int8 products of one sample."""
+        return sum(step.macs for step in self.steps)
+
+    @property
+    def utilisation(self) -> float:
+        """Useful products over what T*B*P multipliers make in all cycles, 0 to 1."""
+        return self.macs / (self.engine.multipliers * self.cycles)
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds of one sample at the board's clock."""
+        return self.cycles / self.clock_mhz / 1000.0
+
+    @property
+    def fits(self) -> bool:
+        """Whether every resource is within its budget."""
+        return all(resource.used <= resource.budget for resource in self.resources.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        return {
+            "method": METHOD,
+            "board": self.board,
+            "engine": self.engine.to_json(),
+            "clock_mhz": self.clock_mhz,
+            "tokens": self.tokens,
+            "cycles": self.cycles,
+            "latency_ms": round(self.latency_ms, 6),
+            "macs": self.macs,
+            "multipliers": self.engine.multipliers,
+            "utilisation": round(self.utilisation, 4),
+            "fits": self.fits,
+            "resources": {
+                name: {**asdict(resource), "percent": round(resource.percent, 2)}
+                for name, resource in self.resources.items()
+            },
+            "stages": {name: asdict(used) for name, used in self.stage_usage.items()},
+            "weight_bits": self.weight_bits,
+            "image_bits": self.image_bits,
+            "steps": [{**asdict(step), "utilisation": round(step.utilisation, 4)} for step in self.steps],
+        }
+
+
+def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
+    """Cycles of every step, and the engine's resources on `board`."""
+    program = layout.program
+    engine = program.engine
+    pace = beat_cycles(engine, board)
+    steps = []
+    for placed in layout.placed:
+        cycles, macs, bound = step_cost(layout, placed, pace)
+        share = macs / (engine.multipliers * cycles) if cycles else 0.0
+        steps.append(
+            StepEstimate(placed.step.name, placed.record.opcode.name.lower(), cycles, macs, share, bound)
+        )
+    linears = [placed.record.words for placed in layout.placed if placed.encoded is not None]
+    beats = sum(
+        {words["weights"]: words["weight_beats"] for words in linears}.values()
+    )  # equal streams are stored once
+    return EstimateReport(
+        board=board.name,
+        engine=engine,
+        clock_mhz=board.clock_mhz,
+        tokens=program.tokens,
+        steps=tuple(steps),
+        resources=resource_table(engine, board),
+        stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
+        weight_bits=8 * engine.beat_bytes * beats,
+        image_bits=8 * len(program.image),
+    )
+
+
+def resource_table(engine: Engine, board: Board) -> dict[str, ResourceEstimate]:
+    """Used, available and allowed, by the names of `Usage`."""
+    used, have, allowed = engine_usage(engine, board), available(board), budget(board)
+    return {
+        f.name: ResourceEstimate(getattr(used, f.name), getattr(have, f.name), getattr(allowed, f.name))
+        for f in fields(Usage)
+    }
