@@ -42,7 +42,8 @@ def saturate(value: Int, bits: int, signed: bool = True) -> Int:
 def rescale(acc: Int, multiplier: Int | int, shift: Int | int) -> Int:
     """`(acc*m + (1 << (s-1))) >> s`: the unsaturated requantisation, round half up.
 
-    `acc` is int32-ranged, m in +-[2^14, 2^15) or 0, s in 1..46; broadcast over the last axis. The result fits int64.
+    `acc` is int32-ranged, m in +-[2^14, 2^15) or 0, s in 1..46; broadcast over the last axis. The result
+    fits int64.
     """
     m = np.asarray(multiplier, dtype=np.int64)
     s = np.asarray(shift, dtype=np.int64)
@@ -56,7 +57,8 @@ def requantise(acc: Int, multiplier: Int | int, shift: Int | int, bits: int, sig
 
 @dataclass(frozen=True)
 class Scale:
-    """A real factor as `multiplier * 2^-shift`: multiplier in +-[2^14, 2^15) (or 0 for a factor of 0), shift in 1..46."""
+    """A real factor as `multiplier * 2^-shift`: multiplier in +-[2^14, 2^15) (or 0 for a factor of 0), shift
+    in 1..46."""
 
     multiplier: int
     shift: int
@@ -70,8 +72,8 @@ class Scale:
 def derive_scale(real: float, where: str = "scale") -> Scale:
     """The nearest `Scale` to a float64 factor.
 
-    The relative error is at most 2^-15. A factor of magnitude below 2^-32 or not below 2^14 has no (m, s) with s in
-    1..46 and is refused, except 0 itself, which is (0, 1).
+    The relative error is at most 2^-15. A factor of magnitude below 2^-32 or not below 2^14 has no (m, s)
+    with s in 1..46 and is refused, except 0 itself, which is (0, 1).
 
     Raises:
         UnsupportedError: the factor is not finite or does not fit.
@@ -134,8 +136,8 @@ def norm_epsilon(eps: float, channels: int, step: float) -> int:
 def normalise(x: Int, epsilon: int, centred: bool) -> Int:
     """The normalised value with 12 fraction bits, over the last axis of C channels.
 
-    LayerNorm (`centred`): `A = C*sum(x^2) - (sum x)^2 + epsilon`, d = C*x - sum x. RMSNorm: `A = C*sum(x^2) + epsilon`, d = C*x.
-    `sd = max(isqrt(A), 1)`, `(r, n) = reciprocal(sd)`, `z = (d*r + 2^(n+2)) >> (n+3)`.
+    LayerNorm (`centred`): `A = C*sum(x^2) - (sum x)^2 + epsilon`, d = C*x - sum x. RMSNorm: `A = C*sum(x^2) +
+    epsilon`, d = C*x. `sd = max(isqrt(A), 1)`, `(r, n) = reciprocal(sd)`, `z = (d*r + 2^(n+2)) >> (n+3)`.
     int16 x and C <= 4096 keep every intermediate below 2^62.
     """
     x = np.asarray(x, dtype=np.int64)
@@ -146,7 +148,8 @@ def normalise(x: Int, epsilon: int, centred: bool) -> Int:
     deviation = np.maximum(isqrt(spread), 1)
     r, n = reciprocal(deviation)
     d = channels * x - (total if centred else 0)
-    return (d * r + (np.int64(1) << (n + 2))) >> (n + 3)
+    z: Int = (d * r + (np.int64(1) << (n + 2))) >> (n + 3)
+    return z
 
 
 def norm_gain(z: Int, gain: Int, bias: Int, shift: int, bits: int) -> Int:
@@ -197,7 +200,8 @@ def exp_table(bits: int) -> Int:
 
 
 def softmax_numerators(scores: Int, mask: npt.NDArray[np.bool_], bits: int) -> Int:
-    """`e = EXP[min(max - score, 255)]` over the last axis; the maximum is over unmasked keys; masked keys give 0."""
+    """`e = EXP[min(max - score, 255)]` over the last axis; the maximum is over unmasked keys; masked keys
+    give 0."""
     floor = np.iinfo(np.int64).min // 4
     top = np.where(mask, scores, floor).max(axis=-1, keepdims=True)
     index = np.clip(top - scores, 0, EXP_ENTRIES - 1)
@@ -205,13 +209,16 @@ def softmax_numerators(scores: Int, mask: npt.NDArray[np.bool_], bits: int) -> I
 
 
 def softmax_scale(acc: Int, numerators: Int) -> Int:
-    """Deferred division: `t = (acc*r + 2^(n+6)) >> (n+7)`, Z = sum e, (r, n) = reciprocal(Z): acc/Z with 8 fraction bits.
+    """Deferred division: `t = (acc*r + 2^(n+6)) >> (n+7)`, Z = sum e, (r, n) = reciprocal(Z): acc/Z with 8
+    fraction bits.
 
-    acc is P*V's accumulator, shape [..., S, d]; numerators [..., S, keys]. A row whose keys are all masked has Z = 0 and yields 0.
+    acc is P*V's accumulator, shape [..., S, d]; numerators [..., S, keys]. A row whose keys are all masked
+    has Z = 0 and yields 0.
     """
     z = numerators.sum(axis=-1, keepdims=True)
     r, n = reciprocal(np.maximum(z, 1))
-    return (acc * r + (np.int64(1) << (n + 6))) >> (n + 7)
+    t: Int = (acc * r + (np.int64(1) << (n + 6))) >> (n + 7)
+    return t
 
 
 def mean_pool(total: Int, length: int, scale: Scale, bits: int) -> Int:

@@ -1,8 +1,8 @@
 """`Graph`: the dataflow graph that every stage of the compiler works on.
 
 A `Graph` owns a networkx `MultiDiGraph` whose vertices are node names; an edge runs from producer to user and
-carries `result` (which output of the producer) and `operand` (which input of the user). Passes never mutate the graph they are
-given: they `copy()` (cheap: operators are frozen and shared) and edit the copy.
+carries `result` (which output of the producer) and `operand` (which input of the user). Passes never mutate
+the graph they are given: they `copy()` (cheap: operators are frozen and shared) and edit the copy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Value(NamedTuple):
     """One output of one node."""
 
     node: str
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody needs of a pair
 
     def __str__(self) -> str:
         return f"%{self.node}" + (f".{self.index}" if self.index else "")
@@ -52,8 +52,9 @@ class Node:
 class Graph:
     """A single-assignment dataflow graph with named outputs.
 
-    Invariants (checked by `flow.ir.verify`): node names are unique; every input value exists; the graph is acyclic;
-    each node's `types` equal `op.infer(...)` of its inputs. Iteration is in topological order, stable under insertion.
+    Invariants (checked by `flow.ir.verify`): node names are unique; every input value exists; the graph is
+    acyclic; each node's `types` equal `op.infer(...)` of its inputs. Iteration is in topological order,
+    stable under insertion.
     """
 
     def __init__(self, name: str = "model") -> None:
@@ -61,7 +62,8 @@ class Graph:
         self._dag = nx.MultiDiGraph()
         self._outputs: dict[str, Value] = {}
 
-    # -- reading -----------------------------------------------------------------------------------------------
+    # -- reading
+    # -----------------------------------------------------------------------------------------------
 
     @property
     def dag(self) -> nx.MultiDiGraph:
@@ -88,6 +90,11 @@ class Graph:
         rank = {name: i for i, name in enumerate(self._dag.nodes)}
         for name in nx.lexicographical_topological_sort(self._dag, key=rank.__getitem__):
             yield self[name]
+
+    @property
+    def names(self) -> list[str]:
+        """Node names in topological order, as they are now: safe to loop over while editing."""
+        return [node.name for node in self]
 
     def producer(self, value: Value) -> Node:
         """The node that makes `value`."""
@@ -119,7 +126,8 @@ class Graph:
             i += 1
         return f"{stem}_{i}"
 
-    # -- editing (for passes on their own copy) ----------------------------------------------------------------
+    # -- editing (for passes on their own copy)
+    # ----------------------------------------------------------------
 
     def copy(self) -> Graph:
         """An independent graph that shares the frozen nodes."""

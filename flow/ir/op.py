@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import numpy as np
@@ -25,8 +25,8 @@ class Ref(NamedTuple):
 class Op(ABC):
     """What a node computes. Subclasses are frozen dataclasses; their fields are the operator's attributes.
 
-    Array attributes (weights, tables) are numpy arrays that nobody mutates; two operators are equal when they are
-    the same object (`eq=False`), since comparing weights is never what a pass wants.
+    Array attributes (weights, tables) are numpy arrays that nobody mutates; two operators are equal when they
+    are the same object (`eq=False`), since comparing weights is never what a pass wants.
     """
 
     name: ClassVar[str]
@@ -42,20 +42,21 @@ class Op(ABC):
         """Types of the outputs.
 
         Raises:
-            UnsupportedError: the inputs do not suit the operator.
-            FitError: a fixed limit of the architecture is exceeded.
+            UnsupportedError: the inputs do not suit the operator. FitError: a fixed limit of the architecture
+            is exceeded.
         """
 
     @abstractmethod
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         """Outputs from inputs, in numpy: the definition of the operator.
 
-        For float operators this is the float evaluation; for device operators it is the exact integer arithmetic.
+        For float operators this is the float evaluation; for device operators it is the exact integer
+        arithmetic.
         """
 
     def attributes(self) -> dict[str, Any]:
         """Fields by name, for printing and serialising."""
-        return {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else {}
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # every Op is a dataclass
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k}={_brief(v)}" for k, v in self.attributes().items() if v is not None)

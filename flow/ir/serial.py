@@ -1,7 +1,7 @@
 """A graph as node-link JSON plus named arrays, and back.
 
-Arrays are stored once per content, under their hash. Nothing is evaluated on the way back: operators are looked up in the
-registry by name, attributes are plain data, and the verifier types the result.
+Arrays are stored once per content, under their hash. Nothing is evaluated on the way back: operators are
+looked up in the registry by name, attributes are plain data, and the verifier types the result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Arrays = dict[str, Array]
 
 
 def graph_to_json(graph: Graph, arrays: Arrays) -> dict[str, Any]:
-    """Node-link form: `nodes` with op and attributes, `links` with operand and result, `outputs`. Array attributes go into `arrays`."""
+    """Node-link form: `nodes` with op and attributes, `links` with operand and result, `outputs`. Array
+    attributes go into `arrays`."""
     nodes, links = [], []
     for node in graph:
         attributes = {k: _encode(v, arrays) for k, v in node.op.attributes().items()}
@@ -75,7 +76,8 @@ def graph_from_json(data: Mapping[str, Any], arrays: Mapping[str, Array]) -> Gra
             graph.set_output(name, Value(node, int(index)))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise FlowError(
-            f"graph.json: found damaged data ({type(error).__name__}: {error}); expected what `flow lower` wrote; lower again"
+            f"graph.json: found damaged data ({type(error).__name__}: {error}); expected what `flow lower` "
+            "wrote; lower again"
         ) from error
     return graph
 
@@ -94,7 +96,7 @@ def _operator(name: str, attributes: Mapping[str, Any], arrays: Mapping[str, Arr
     return cls(**{k: _decode(v, arrays) for k, v in attributes.items()})
 
 
-def _encode(value: Any, arrays: Arrays) -> Any:
+def _encode(value: Any, arrays: Arrays) -> Any:  # noqa: PLR0911  (one return per kind of value)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         head = f"{array.dtype.str}{array.shape}".encode()
@@ -114,7 +116,7 @@ def _encode(value: Any, arrays: Arrays) -> Any:
     return value
 
 
-def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:
+def _decode(value: Any, arrays: Mapping[str, Array]) -> Any:  # noqa: PLR0911  (one return per tag)
     if isinstance(value, list):
         return tuple(_decode(v, arrays) for v in value)
     if not isinstance(value, dict):

@@ -15,9 +15,9 @@ INTEGER_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32}
 class TensorType:
     """Shape and element type of a value.
 
-    `dtype` is a numpy name (`bfloat16` is held as float32 data). A quantised integer carries the real step of one
-    unit (`scale`) and the integer that means zero (`zero_point`); for device tensors these are per tensor. They
-    document the value and drive SQNR reports; integer semantics never read them.
+    `dtype` is a numpy name (`bfloat16` is held as float32 data). A quantised integer carries the real step of
+    one unit (`scale`) and the integer that means zero (`zero_point`); for device tensors these are per
+    tensor. They document the value and drive SQNR reports; integer semantics never read them.
     """
 
     shape: tuple[int, ...]

@@ -6,7 +6,15 @@ from flow.ops.attention import Attention
 from flow.ops.boundary import DeviceOutput
 from flow.ops.constant import DeviceConstant
 from flow.ops.device import DeviceOp
-from flow.ops.float import FloatActivation, FloatAdd, FloatAttention, FloatLinear, FloatNorm, FloatPool, FloatScale
+from flow.ops.float import (
+    FloatActivation,
+    FloatAdd,
+    FloatAttention,
+    FloatLinear,
+    FloatNorm,
+    FloatPool,
+    FloatScale,
+)
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
@@ -16,6 +24,27 @@ from flow.ops.source import Constant, Input
 from flow.ops.table import Table
 
 __all__ = [
-    "Aten", "Attention", "Constant", "Dequantize", "DeviceConstant", "DeviceOp", "DeviceOutput", "FloatActivation", "FloatAdd", "FloatAttention",
-    "FloatLinear", "FloatNorm", "FloatPool", "FloatScale", "Input", "Linear", "Norm", "Pool", "Quantize", "Ref", "Requantise", "ResidualAdd", "Table",
-]  # fmt: skip
+    "Aten",
+    "Attention",
+    "Constant",
+    "Dequantize",
+    "DeviceConstant",
+    "DeviceOp",
+    "DeviceOutput",
+    "FloatActivation",
+    "FloatAdd",
+    "FloatAttention",
+    "FloatLinear",
+    "FloatNorm",
+    "FloatPool",
+    "FloatScale",
+    "Input",
+    "Linear",
+    "Norm",
+    "Pool",
+    "Quantize",
+    "Ref",
+    "Requantise",
+    "ResidualAdd",
+    "Table",
+]

@@ -1,6 +1,7 @@
 """Raw torch operators (level 0): what the reader puts into the graph before anything is recognised.
 
-After recognition only data movement and host arithmetic remain as `Aten` nodes; they run in numpy on the host.
+After recognition only data movement and host arithmetic remain as `Aten` nodes; they run in numpy on the
+host.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ __all__ = ["Aten", "Ref", "permute", "reshape", "resolve"]
 class Aten(Op):
     """`target` (such as `aten.view.default`) applied to named arguments.
 
-    `arguments` maps every schema argument name to a plain value (int, float, bool, str, None, dtype name, tuples of
-    these) or to `Ref`s; defaults are filled in by the reader. `results` are the output types that the exporter recorded.
+    `arguments` maps every schema argument name to a plain value (int, float, bool, str, None, dtype name,
+    tuples of these) or to `Ref`s; defaults are filled in by the reader. `results` are the output types that
+    the exporter recorded.
     """
 
     name: ClassVar[str] = "aten"

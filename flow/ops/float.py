@@ -1,12 +1,14 @@
 """The recognised float operators (level 1): the vocabulary of everything that the device can run.
 
-Device tensors are 2-D `[tokens, channels]`; the batch of 1 is dropped. `flow quantize` works on this level, the way
-back to torch starts from it, and `lower` turns it, with its Quantize/Dequantize neighbours, into integer operators.
+Device tensors are 2-D `[tokens, channels]`; the batch of 1 is dropped. `flow quantize` works on this level,
+the way back to torch starts from it, and `lower` turns it, with its Quantize/Dequantize neighbours, into
+integer operators.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +27,8 @@ def _real(shape: tuple[int, ...]) -> tuple[TensorType, ...]:
 @register
 @dataclass(frozen=True, eq=False)
 class FloatLinear(Op):
-    """`y[s, n] = sum_c x[s, c] * w[n, c] (+ b[n])`. Inputs: x [S, C], w [N, C], and b [N] unless the layer has no bias."""
+    """`y[s, n] = sum_c x[s, c] * w[n, c] (+ b[n])`. Inputs: x [S, C], w [N, C], and b [N] unless the layer
+    has no bias."""
 
     name: ClassVar[str] = "float.linear"
 
@@ -43,7 +46,8 @@ class FloatLinear(Op):
 @register
 @dataclass(frozen=True, eq=False)
 class FloatNorm(Op):
-    """LayerNorm (`centred`) or RMSNorm over the last axis. Inputs: x [S, C], weight [C], bias [C] (zeros where absent)."""
+    """LayerNorm (`centred`) or RMSNorm over the last axis. Inputs: x [S, C], weight [C], bias [C] (zeros
+    where absent)."""
 
     name: ClassVar[str] = "float.norm"
     eps: float
@@ -69,8 +73,8 @@ class FloatNorm(Op):
 class FloatAttention(Op):
     """Multi-head attention: softmax(scale * q_h k_h^T) v_h per head h, heads side by side in the channels.
 
-    Inputs: q, k, v, each [S, heads*d] (channel h*d + i is element i of head h), and, where sequences are shorter
-    than S, `attention_mask` [1, S], a prefix of ones. `causal` lets query s see keys <= s only.
+    Inputs: q, k, v, each [S, heads*d] (channel h*d + i is element i of head h), and, where sequences are
+    shorter than S, `attention_mask` [1, S], a prefix of ones. `causal` lets query s see keys <= s only.
     """
 
     name: ClassVar[str] = "float.attention"
@@ -116,7 +120,7 @@ def _sigmoid(x: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": _gelu_erf,
     "gelu_tanh": _gelu_tanh,
     "relu": lambda x: np.maximum(x, 0.0),
@@ -169,7 +173,8 @@ class FloatAdd(Op):
 @register
 @dataclass(frozen=True, eq=False)
 class FloatScale(Op):
-    """`y = x * factor[c]`: SmoothQuant's division between a norm and a matmul. Inputs: x [S, C], factor [C]."""
+    """`y = x * factor[c]`: SmoothQuant's division between a norm and a matmul. Inputs: x [S, C], factor
+    [C]."""
 
     name: ClassVar[str] = "float.scale"
 
@@ -185,7 +190,8 @@ class FloatScale(Op):
 @register
 @dataclass(frozen=True, eq=False)
 class FloatPool(Op):
-    """[S, C] to [1, C]: the mean over tokens (over the masked prefix, if `attention_mask` [1, S] is a second input), or token 0."""
+    """[S, C] to [1, C]: the mean over tokens (over the masked prefix, if `attention_mask` [1, S] is a second
+    input), or token 0."""
 
     name: ClassVar[str] = "float.pool"
     kind: str

@@ -1,4 +1,5 @@
-"""Quantise and dequantise: the border between real and integer tensors (QDQ operators, and the host's conversions)."""
+"""Quantise and dequantise: the border between real and integer tensors (QDQ operators, and the host's
+conversions)."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ from flow.ir.types import TensorType
 
 @dataclass(frozen=True, eq=False)
 class QuantSpec(Op):
-    """Shared fields: `q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)`, x ~ (q - zero_point) * scale.
+    """Shared fields: `q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)`, x ~ (q - zero_point) *
+    scale.
 
-    `scale` (float64) and `zero_point` (int64) have shape () per tensor or [N] along `axis`. `dtype` is the integer container.
+    `scale` (float64) and `zero_point` (int64) have shape () per tensor or [N] along `axis`. `dtype` is the
+    integer container.
     """
 
     scale: Array
@@ -44,7 +47,8 @@ class QuantSpec(Op):
     def _check(self, shape: tuple[int, ...]) -> None:
         if self.axis is not None and (self.axis >= len(shape) or self.scale.shape != (shape[self.axis],)):
             raise UnsupportedError(
-                f"{self.name}: found {self.scale.shape} scales along axis {self.axis} of {shape}; expected one per channel"
+                f"{self.name}: found {self.scale.shape} scales along axis {self.axis} of {shape}; expected "
+                "one per channel"
             )
 
 

@@ -13,7 +13,8 @@ from flow.ir.types import TensorType
 @register
 @dataclass(frozen=True, eq=False)
 class Input(Op):
-    """A model input. `key` is its name in `--inputs`; shape[0] is the batch of 1 that the file was exported with."""
+    """A model input. `key` is its name in `--inputs`; shape[0] is the batch of 1 that the file was exported
+    with."""
 
     name: ClassVar[str] = "input"
     key: str
@@ -29,7 +30,8 @@ class Input(Op):
 @register
 @dataclass(frozen=True, eq=False)
 class Constant(Op):
-    """A parameter, buffer or folded value. `key` is the torch name (`encoder.layers.0.linear1.weight`) where it has one."""
+    """A parameter, buffer or folded value. `key` is the torch name (`encoder.layers.0.linear1.weight`) where
+    it has one."""
 
     name: ClassVar[str] = "constant"
     value: Array

@@ -17,11 +17,11 @@ class Pass(Protocol):
 
 
 def run_passes(graph: Graph, passes: Iterable[Pass]) -> Graph:
-    """Apply passes in order; dead nodes go and the verifier runs after each and names the pass that broke something.
+    """Apply passes in order; dead nodes go and the verifier runs after each and names the pass that broke
+    something.
 
     Raises:
-        VerifyError: a pass left a broken graph.
-        UnsupportedError: a pass met what it cannot lower.
+        VerifyError: a pass left a broken graph. UnsupportedError: a pass met what it cannot lower.
     """
     for step in passes:
         graph = step(graph)

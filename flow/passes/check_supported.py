@@ -12,27 +12,39 @@ from flow.passes.movement import is_movement
 from flow.passes.regions import device_values
 
 ADVICE = {
-    "aten._transformer_encoder_layer_fwd.default": "export with strict=False and torch.backends.mha.set_fastpath_enabled(False)",
+    "aten._transformer_encoder_layer_fwd.default": (
+        "export with strict=False and torch.backends.mha.set_fastpath_enabled(False)"
+    ),
     "aten.conv2d.default": "use a patch embedding whose stride equals its kernel, without padding, dilation or groups",
     "aten.conv1d.default": "express it as a linear layer",
     "aten.batch_norm.default": "fold it into the layer before it",
     "aten.lstm.input": "use a transformer encoder",
 }
-COMPUTE = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.convolution.default", "aten.batch_norm.default",
-                     "aten._transformer_encoder_layer_fwd.default", "aten._native_multi_head_attention.default"})  # fmt: skip
+COMPUTE = frozenset(
+    {
+        "aten.conv1d.default",
+        "aten.conv2d.default",
+        "aten.conv3d.default",
+        "aten.convolution.default",
+        "aten.batch_norm.default",
+        "aten._transformer_encoder_layer_fwd.default",
+        "aten._native_multi_head_attention.default",
+    }
+)
 """Raw operators that belong on the device wherever they stand."""
 
 
 @dataclass(frozen=True)
 class CheckSupported:
-    """After recognition: raw operators may stand before the device's first operator or after its last one, nowhere else.
+    """After recognition: raw operators may stand before the device's first operator or after its last one,
+    nowhere else.
 
     Lists every other one with its module path and what to do. Rewrites nothing.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         device = device_values(graph)
-        above = _feeds_device(graph, device)
+        above = _feeds_device(graph)
         faults = []
         for node in graph:
             op = node.op
@@ -49,7 +61,7 @@ class CheckSupported:
         raise_all(
             UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults
         )
-        if not any(node.op.name in ("float.linear",) for node in graph):
+        if not any(node.op.name == "float.linear" for node in graph):
             raise UnsupportedError(f"{graph.name}: found no linear layer; expected a transformer")
         return graph
 
@@ -63,7 +75,7 @@ class CheckSupported:
         return f"{node.module or node.name}: {node.op.target} {place}; {advice}"
 
 
-def _feeds_device(graph: Graph, device: set[str]) -> set[str]:
+def _feeds_device(graph: Graph) -> set[str]:
     """Nodes that some device operator depends on."""
     found: set[str] = set()
     for node in reversed(list(graph)):

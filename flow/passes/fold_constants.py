@@ -8,14 +8,12 @@ from flow.ir import Graph, Node, Value
 from flow.ops.aten import Aten, Ref
 from flow.ops.source import Constant
 
-IDENTITIES = frozenset(
-    f"aten.{name}"
-    for name in (
-        "alias.default", "clone.default", "contiguous.default", "detach.default", "detach_.default", "dropout.default", "dropout_.default",
-        "feature_dropout.default", "lift_fresh_copy.default", "lift_fresh.default", "native_dropout.default", "alpha_dropout.default",
-        "_assert_tensor_metadata.default",
-    )
-)  # fmt: skip
+_IDENTITIES = """
+    alias.default clone.default contiguous.default detach.default detach_.default dropout.default
+    dropout_.default feature_dropout.default lift_fresh_copy.default lift_fresh.default
+    native_dropout.default alpha_dropout.default _assert_tensor_metadata.default
+"""
+IDENTITIES = frozenset(f"aten.{name}" for name in _IDENTITIES.split())
 """Operators that return their first operand when a model is in evaluation mode."""
 
 
@@ -23,16 +21,17 @@ IDENTITIES = frozenset(
 class FoldConstants:
     """Position tables, masks of static shapes, transposed weights.
 
-    Before: `%p = aten.arange(16); %e = aten.embedding(%table, %p)`. After: `%e = constant(float32[16x64])`. Quantize and Dequantize
-    nodes are never folded: they carry the scales that lowering needs. Casts between float types and dropout vanish.
+    Before: `%p = aten.arange(16); %e = aten.embedding(%table, %p)`. After: `%e = constant(float32[16x64])`.
+    Quantize and Dequantize nodes are never folded: they carry the scales that lowering needs. Casts between
+    float types and dropout vanish.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
-        for node in list(graph):
+        for name in graph.names:
+            node = graph[name]
             if not isinstance(node.op, Aten):
                 continue
-            node = graph[node.name]
             if _is_identity(graph, node):
                 graph.replace_value(Value(node.name), node.inputs[0])
             elif len(node.types) == 1 and all(

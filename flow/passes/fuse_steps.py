@@ -28,8 +28,8 @@ NORM_OUTPUTS = 2
 class Step:
     """One row of the program: operators that run as one, what they read and what they write.
 
-    `nodes` in execution order (linear and its post stages; norms of one input; else a single operator; none for an
-    input). `reads` are tensors in on-chip memory, `writes` one value per output.
+    `nodes` in execution order (linear and its post stages; norms of one input; else a single operator; none
+    for an input). `reads` are tensors in on-chip memory, `writes` one value per output.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Step:
         return self.nodes[0].where if self.nodes else f"{self.name} (input)"
 
 
-SINGLE = {
+SINGLE: dict[type[DeviceOp], Opcode] = {
     Attention: Opcode.ATTENTION,
     Pool: Opcode.POOL,
     DeviceOutput: Opcode.OUTPUT,
@@ -58,8 +58,8 @@ SINGLE = {
 class FuseSteps:
     """`linear -> requantise (-> table)` and `linear -> add` become one step, as do norms of one input.
 
-    Every other device operator is a step of its own, every host tensor that the device reads an input step. Steps come in
-    topological order.
+    Every other device operator is a step of its own, every host tensor that the device reads an input step.
+    Steps come in topological order.
     """
 
     def __call__(self, graph: Graph) -> tuple[Step, ...]:
@@ -98,7 +98,8 @@ class FuseSteps:
         return Step(node.name, opcode, (node,), tuple(reads), writes, tokens)
 
     def _norm(self, graph: Graph, node: Node) -> Step:
-        """A norm with the next sibling that normalises the same input alike; a third sibling starts another step."""
+        """A norm with the next sibling that normalises the same input alike; a third sibling starts another
+        step."""
         op = node.op
         assert isinstance(op, Norm)
         siblings = [

@@ -52,7 +52,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class LayOut:
-    """Steps to a `Program`. Weights are permuted to physical order, padded to whole words, and stored in the detected format."""
+    """Steps to a `Program`. Weights are permuted to physical order, padded to whole words, and stored in the
+    detected format."""
 
     engine: Engine
     progress: Progress | None = None
@@ -93,9 +94,14 @@ class _Writer:
         require(f"{self.graph.name}: steps", count, self.engine.steps, "steps")
         self.image = ImageBuilder(self.engine, count)
         write = {
-            Opcode.INPUT: self._input, Opcode.CONSTANT: self._constant, Opcode.LINEAR: self._linear, Opcode.NORM: self._norm,
-            Opcode.ATTENTION: self._attention, Opcode.POOL: self._pool, Opcode.OUTPUT: self._output,
-        }  # fmt: skip
+            Opcode.INPUT: self._input,
+            Opcode.CONSTANT: self._constant,
+            Opcode.LINEAR: self._linear,
+            Opcode.NORM: self._norm,
+            Opcode.ATTENTION: self._attention,
+            Opcode.POOL: self._pool,
+            Opcode.OUTPUT: self._output,
+        }
         for step in self.steps:
             if self.progress is not None:
                 self.progress(step.name)
@@ -119,11 +125,13 @@ class _Writer:
             stage = getattr(node.op, "stage", None)
             if stage is not None and stage not in self.engine.features:
                 raise FitError(
-                    f"{step.where}: found a step that needs the stage {stage!r}; expected one of {', '.join(self.engine.features)} "
+                    f"{step.where}: found a step that needs the stage {stage!r}; expected one of "
+                    f"{', '.join(self.engine.features)} "
                     "(engine capacity 'features'); lower onto an engine that has it"
                 )
 
-    # -- helpers -----------------------------------------------------------------------------------------------
+    # -- helpers
+    # -----------------------------------------------------------------------------------------------
 
     def _emit(
         self,
@@ -167,7 +175,8 @@ class _Writer:
             tensor.shape[0] == 1,
         )
 
-    # -- one method a step kind --------------------------------------------------------------------------------
+    # -- one method a step kind
+    # --------------------------------------------------------------------------------
 
     def _input(self, step: Step) -> None:
         (value,) = step.writes
@@ -216,12 +225,20 @@ class _Writer:
             else 0
         )
         words = {
-            "source_space": place.space, "source_base": place.base, "source_planes": self._planes(source),
-            "source_signed": int(self.graph.type_of(source).signed), "depth": columns.depth, "row_groups": len(encoded.row_groups),
-            "weight_bits": linear.weight_bits, "page": self.image.place(encoded.page.pack(self.engine.beat_bytes)),
-            "weights": self.image.place(stream), "weight_beats": len(stream) // self.engine.beat_bytes,
-            "out_bits": out_bits, "out_signed": int(self.graph.type_of(target).signed), "out_depth": rows.depth,
-        }  # fmt: skip
+            "source_space": place.space,
+            "source_base": place.base,
+            "source_planes": self._planes(source),
+            "source_signed": int(self.graph.type_of(source).signed),
+            "depth": columns.depth,
+            "row_groups": len(encoded.row_groups),
+            "weight_bits": linear.weight_bits,
+            "page": self.image.place(encoded.page.pack(self.engine.beat_bytes)),
+            "weights": self.image.place(stream),
+            "weight_beats": len(stream) // self.engine.beat_bytes,
+            "out_bits": out_bits,
+            "out_signed": int(self.graph.type_of(target).signed),
+            "out_depth": rows.depth,
+        }
         if isinstance(scale, Requantise):
             words["out_zero"] = scale.zero
         if isinstance(final, Table):
@@ -234,9 +251,11 @@ class _Writer:
             }
         if isinstance(scale, ResidualAdd):
             words |= {
-                "has_residual": 1, "residual_base": self._place(step.reads[1], STORE).base,
-                "residual_multiplier": scale.residual_multiplier, "residual_shift": scale.residual_shift,
-            }  # fmt: skip
+                "has_residual": 1,
+                "residual_base": self._place(step.reads[1], STORE).base,
+                "residual_multiplier": scale.residual_multiplier,
+                "residual_shift": scale.residual_shift,
+            }
         for _, target_place in self._places(step):
             where = {"space": int(target_place.space), "base": target_place.base}
             if target_place.space is Space.VALUES:
@@ -274,9 +293,14 @@ class _Writer:
             raise FitError(f"{step.where}: found {len(writes)} results of one norm; expected at most 2")
         ops = {node.name: node.op for node in step.nodes}
         words = {
-            "source_base": self._place(source, STORE).base, "depth": order.depth, "channels": len(order.physical), "centred": int(first.centred),
-            "epsilon_low": first.epsilon & 0xFFFFFFFF, "epsilon_high": first.epsilon >> 32, "outputs": len(writes),
-        }  # fmt: skip
+            "source_base": self._place(source, STORE).base,
+            "depth": order.depth,
+            "channels": len(order.physical),
+            "centred": int(first.centred),
+            "epsilon_low": first.epsilon & 0xFFFFFFFF,
+            "epsilon_high": first.epsilon >> 32,
+            "outputs": len(writes),
+        }
         for i, (value, place) in enumerate(writes):
             op = ops[value.node]
             assert isinstance(op, Norm)
@@ -295,11 +319,21 @@ class _Writer:
         assert isinstance(op, Attention)
         query, key, value = step.reads
         words = {
-            "query_base": self._place(query, STORE).base, "key_base": self._place(key, STORE).base, "value_base": self._place(value, VALUES).base,
-            "depth": self.orders[query].depth, "heads": op.heads, "pitch": self.orders[query].pitch, "score_multiplier": op.score_multiplier,
-            "score_shift": op.score_shift, "exp": self.image.place(exp_table(op.exp_bits).astype("<u2").tobytes()), "exp_bits": op.exp_bits,
-            "multiplier": op.multiplier, "shift": op.shift, "causal": int(op.causal), **self._destination(step),
-        }  # fmt: skip
+            "query_base": self._place(query, STORE).base,
+            "key_base": self._place(key, STORE).base,
+            "value_base": self._place(value, VALUES).base,
+            "depth": self.orders[query].depth,
+            "heads": op.heads,
+            "pitch": self.orders[query].pitch,
+            "score_multiplier": op.score_multiplier,
+            "score_shift": op.score_shift,
+            "exp": self.image.place(exp_table(op.exp_bits).astype("<u2").tobytes()),
+            "exp_bits": op.exp_bits,
+            "multiplier": op.multiplier,
+            "shift": op.shift,
+            "causal": int(op.causal),
+            **self._destination(step),
+        }
         self._emit(step, words)
 
     def _pool(self, step: Step) -> None:
@@ -307,9 +341,14 @@ class _Writer:
         assert isinstance(op, Pool)
         source = step.reads[0]
         words = {
-            "source_base": self._place(source, STORE).base, "depth": self.orders[source].depth, "mean": int(op.mean),
-            "multiplier": op.multiplier, "shift": op.shift, "bits": op.bits, **self._destination(step),
-        }  # fmt: skip
+            "source_base": self._place(source, STORE).base,
+            "depth": self.orders[source].depth,
+            "mean": int(op.mean),
+            "multiplier": op.multiplier,
+            "shift": op.shift,
+            "bits": op.bits,
+            **self._destination(step),
+        }
         self._emit(step, words)
 
     def _output(self, step: Step) -> None:

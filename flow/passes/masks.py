@@ -1,8 +1,8 @@
 """What a mask expression means, found by evaluating it.
 
-Masks reach attention through ten spellings (bool or additive, expanded, inverted, cumulated …). Their graphs depend on
-constants and on `attention_mask` only, so they are run for prefixes of ones and compared with the two masks that
-the engine has: keys below the length, and keys not after the query.
+Masks reach attention through ten spellings (bool or additive, expanded, inverted, cumulated …). Their graphs
+depend on constants and on `attention_mask` only, so they are run for prefixes of ones and compared with the
+two masks that the engine has: keys below the length, and keys not after the query.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Evaluated:
 
 
 def mask_expression(graph: Graph, value: Value) -> Evaluated | None:
-    """The evaluator of a value that depends on nothing but constants and `attention_mask`; None for any other value."""
+    """The evaluator of a value that depends on nothing but constants and `attention_mask`; None for any
+    other value."""
     names = {*nx.ancestors(graph.dag, value.node), value.node}
     nodes = [node for node in graph if node.name in names]
     inputs = [node for node in nodes if isinstance(node.op, Input)]
@@ -74,10 +75,10 @@ def classify(
     """
     position = np.arange(tokens)
     plain = np.ones((tokens, tokens), bool)
-    forms = {
-        (False, False): lambda n: plain,
+    forms: dict[tuple[bool, bool], Callable[[int], Array]] = {
+        (False, False): lambda _: plain,
         (True, False): lambda n: plain & (position < n)[None, :],
-        (False, True): lambda n: plain & (position[None, :] <= position[:, None]),
+        (False, True): lambda _: plain & (position[None, :] <= position[:, None]),
         (True, True): lambda n: plain & (position < n)[None, :] & (position[None, :] <= position[:, None]),
     }
     lengths = sample_lengths(tokens) if evaluated.mask is not None else [tokens]
@@ -88,12 +89,14 @@ def classify(
         forms = {k: f for k, f in forms.items() if bool((valid == f(length)[:length]).all())}
     if not forms:
         raise UnsupportedError(
-            f"{where}: found an attention mask of another form; expected key padding (attention_mask), causal, both or none"
+            f"{where}: found an attention mask of another form; expected key padding (attention_mask), "
+            "causal, both or none"
         )
     return min(forms)
 
 
 def keep_additive(value: Array) -> Array:
-    """Additive masks: 0 keeps, <= -1e4 hides; anything else is a bias and is refused by `classify` (it matches no form)."""
+    """Additive masks: 0 keeps, <= -1e4 hides; anything else is a bias and is refused by `classify` (it
+    matches no form)."""
     result = np.where(value == 0, 1, np.where(value <= HIDDEN_BELOW, 0, 2))
     return result if (result == 2).any() else result.astype(bool)

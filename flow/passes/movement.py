@@ -1,8 +1,7 @@
 """Data movement, understood by what it does to indices and not by how it is spelled.
 
 A chain of views, transposes, slices … is evaluated on the indices of its source. Two chains are the same if
-their
-index maps are, so every spelling of head splitting, batch dropping or patch cutting is recognised.
+their index maps are, so every spelling of head splitting, batch dropping or patch cutting is recognised.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ def is_movement(node: Node) -> bool:
 class Trace:
     """Where a value's elements come from: `indices`, shaped like the value, are flat positions in `source`.
 
-    `quants` are the per-tensor Quantize and Dequantize operators passed on the way, nearest the source
-    first; they act
-    element by element and therefore commute with movement. The first `settled` of them stand before any element moves.
+    `quants` are the per-tensor Quantize and Dequantize operators passed on the way, nearest the source first;
+    they act element by element and therefore commute with movement. The first `settled` of them stand before
+    any element moves.
     """
 
     source: Value
@@ -104,9 +103,8 @@ class CancelMovement:
     Before: `linear -> reshape[1,S,C] -> Q -> DQ -> view -> transpose -> permute -> reshape[S,C] ->
     attention`.
     After: `linear -> Q -> DQ -> attention`. A slice of a packed projection becomes a linear of its own rows
-    of the
-    weight; a first-token selection becomes `pool(first)`. Movement that is not understood stays, and is
-    refused later by name.
+    of the weight; a first-token selection becomes `pool(first)`. Movement that is not understood stays, and
+    is refused later by name.
     """
 
     def __call__(self, graph: Graph) -> Graph:

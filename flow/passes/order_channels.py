@@ -17,7 +17,8 @@ from flow.passes.fuse_steps import Step
 
 @dataclass(frozen=True, eq=False)
 class ChannelOrder:
-    """`physical[c]` is the physical channel of logical channel c; `depth` words per bank, so `depth * B` physical channels."""
+    """`physical[c]` is the physical channel of logical channel c; `depth` words per bank, so `depth * B`
+    physical channels."""
 
     physical: npt.NDArray[np.int64]
     depth: int
@@ -62,7 +63,8 @@ class OrderChannels:
             for value in (*step.reads, *step.writes):
                 if owners.setdefault(value, op.heads) != op.heads:
                     raise UnsupportedError(
-                        f"{step.where}: found a tensor split into {owners[value]} and {op.heads} heads; expected one number of heads"
+                        f"{step.where}: found a tensor split into {owners[value]} and {op.heads} heads; "
+                        "expected one number of heads"
                     )
                 orders[value] = by_head(self.engine, graph.type_of(value).shape[1], op.heads)
         for step in steps:

@@ -14,7 +14,8 @@ from flow.passes.order_channels import ChannelOrder
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor in a memory: `words` per bank from `base`, live from step `first` to step `last` (both included)."""
+    """A tensor in a memory: `words` per bank from `base`, live from step `first` to step `last` (both
+    included)."""
 
     space: Space
     base: int
@@ -33,12 +34,12 @@ class Plan:
 
 
 REPEATABLE = (Opcode.INPUT, Opcode.NORM, Opcode.LINEAR)
-"""Steps that can write one tensor to two memories: inputs and linear steps run once for each (a post-norm model's embedding
-is the usual case, and small), norms write both at once."""
+"""Steps that can write one tensor to two memories: inputs and linear steps run once for each (a post-norm
+model's embedding is the usual case, and small), norms write both at once."""
 OPERAND, STORE, VALUES = "operand", "store", "values"
 
 
-def reader_classes(graph: Graph, steps: Sequence[Step]) -> dict[Value, dict[str, int]]:
+def reader_classes(steps: Sequence[Step]) -> dict[Value, dict[str, int]]:
     """For every value, the memory classes that its readers need and the last step that reads it there."""
     found: dict[Value, dict[str, int]] = {}
     for index, step in enumerate(steps):
@@ -67,19 +68,20 @@ def reader_classes(graph: Graph, steps: Sequence[Step]) -> dict[Value, dict[str,
 class PlanScratchpad:
     """First-fit allocation over lifetimes.
 
-    Matmul inputs go to one of the two operand halves, never to the half that the writing step reads from; the residual stream, queries,
-    keys and position tables to the store; V, transposed, to the values memory.
+    Matmul inputs go to one of the two operand halves, never to the half that the writing step reads from; the
+    residual stream, queries, keys and position tables to the store; V, transposed, to the values memory.
     """
 
     engine: Engine
 
     def __call__(self, graph: Graph, steps: Sequence[Step], orders: Mapping[Value, ChannelOrder]) -> Plan:
-        """The plan; capacities are not checked here (`check`), so that the board fit can size memories from `peak`.
+        """The plan; capacities are not checked here (`check`), so that the board fit can size memories from
+        `peak`.
 
         Raises:
             UnsupportedError: a tensor is wanted in more memories than its step can write.
         """
-        classes = reader_classes(graph, steps)
+        classes = reader_classes(steps)
         allocator = _Allocator()
         for index, step in enumerate(steps):
             source = allocator.half_of(step.reads[0]) if step.opcode is Opcode.LINEAR else None
@@ -87,7 +89,8 @@ class PlanScratchpad:
                 wanted = classes.get(value, {})
                 if len(wanted) > 1 and step.opcode not in REPEATABLE:
                     raise UnsupportedError(
-                        f"{step.where}: found a result read as {' and '.join(sorted(wanted))}; expected one memory per result; "
+                        f"{step.where}: found a result read as {' and '.join(sorted(wanted))}; expected one "
+                        "memory per result; "
                         "put a norm between the two readers"
                     )
                 for kind, last in sorted(wanted.items()):

@@ -20,22 +20,22 @@ DIRECT = {
     "aten.tanh.default": "tanh",
     "aten.sigmoid.default": "sigmoid",
 }
-ELEMENTWISE = frozenset(
-    f"aten.{name}"
-    for name in (
-        "add.Tensor", "add.Scalar", "sub.Tensor", "mul.Tensor", "mul.Scalar", "div.Tensor", "div.Scalar", "pow.Tensor_Scalar", "pow.Scalar",
-        "neg.default", "exp.default", "tanh.default", "erf.default", "sigmoid.default", "rsub.Scalar", "reciprocal.default", "clamp.default",
-        "clamp_min.default", "relu.default", "square.default", "minimum.default", "maximum.default",
-    )
-)  # fmt: skip
+_ELEMENTWISE = """
+    add.Tensor add.Scalar sub.Tensor mul.Tensor mul.Scalar div.Tensor div.Scalar pow.Tensor_Scalar
+    pow.Scalar neg.default exp.default tanh.default erf.default sigmoid.default rsub.Scalar
+    reciprocal.default clamp.default clamp_min.default relu.default square.default minimum.default
+    maximum.default
+"""
+ELEMENTWISE = frozenset(f"aten.{name}" for name in _ELEMENTWISE.split())
 
 
 @dataclass(frozen=True)
 class RecogniseActivation:
     """Before: `aten.gelu(%x, approximate='tanh')`, or `0.5*x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x^3)))`.
 
-    After: `float.activation(gelu_tanh) %rows`. A spelled-out function is recognised by evaluating its elementwise region
-    on [-8, 8] and comparing with each known function (within 1e-5); an unknown one is left and refused by name.
+    After: `float.activation(gelu_tanh) %rows`. A spelled-out function is recognised by evaluating its
+    elementwise region on [-8, 8] and comparing with each known function (within 1e-5); an unknown one is left
+    and refused by name.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -68,7 +68,8 @@ def _direct(node: Node) -> tuple[Value, str] | None:
 
 
 def _spelled(graph: Graph, sink: Node) -> tuple[Value, str] | None:
-    """(source, kind) if `sink` ends an elementwise region with one variable source that computes a known function."""
+    """(source, kind) if `sink` ends an elementwise region with one variable source that computes a known
+    function."""
     region: list[Node] = []
     sources: set[Value] = set()
     frontier = [Value(sink.name)]

@@ -16,16 +16,18 @@ from flow.passes.regions import device_values
 
 @dataclass(frozen=True)
 class RecogniseAdd:
-    """Before: `aten.add.Tensor(%x, %y)` of equal `[.., C]` shapes, or with a broadcast constant; `aten.mul.Tensor(%x, constant[C])`.
+    """Before: `aten.add.Tensor(%x, %y)` of equal `[.., C]` shapes, or with a broadcast constant;
+    `aten.mul.Tensor(%x, constant[C])`.
 
-    After: `float.add %xr %yr`, the constant expanded to `[S, C]`; `float.scale %xr %constant`. Sums of host values stay on the host.
+    After: `float.add %xr %yr`, the constant expanded to `[S, C]`; `float.scale %xr %constant`. Sums of host
+    values stay on the host.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
         device = device_values(graph)
-        for node in list(graph):
-            node = graph[node.name]
+        for name in graph.names:
+            node = graph[name]
             if not isinstance(node.op, Aten) or node.name not in device or not _binary(node):
                 continue
             if (

@@ -1,4 +1,5 @@
-"""Scaled dot-product attention, as one operator or spelled out, becomes `float.attention` on `[S, heads*d]`."""
+"""Scaled dot-product attention, as one operator or spelled out, becomes `float.attention` on `[S,
+heads*d]`."""
 
 from __future__ import annotations
 
@@ -38,13 +39,14 @@ class _Core:
 class RecogniseAttention:
     """Before: `sdpa(%q, %k, %v, %mask)` on `[1,h,S,d]`, or `matmul, scale, mask, softmax, matmul`.
 
-    After: `float.attention(heads, scale, causal) %q2 %k2 %v2 (%attention_mask)`, operands permuted to `[S, h*d]` and the
-    result back; `CancelMovement` then joins them with the projections.
+    After: `float.attention(heads, scale, causal) %q2 %k2 %v2 (%attention_mask)`, operands permuted to `[S,
+    h*d]` and the result back; `CancelMovement` then joins them with the projections.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
         kinds: dict[Value, Evaluated | None] = {}
+        core: _Core | None
         for node in list(graph):
             if not isinstance(node.op, Aten):
                 continue
@@ -224,7 +226,8 @@ def _known(graph: Graph, value: Value, kinds: dict[Value, Evaluated | None], whe
     found = _expression(graph, value, kinds)
     if found is None:
         raise UnsupportedError(
-            f"{where}: found an attention mask that depends on other inputs; expected one made of constants and of the input 'attention_mask' [1, S]"
+            f"{where}: found an attention mask that depends on other inputs; expected one made of constants "
+            "and of the input 'attention_mask' [1, S]"
         )
     return found
 

@@ -72,13 +72,11 @@ def is_parameter(graph: Graph, value: Value) -> bool:
 
 
 def _matrix(graph: Graph, value: Value, transposed: bool) -> Value | None:
-    """The weight as a `[N, C]` constant under at most one Dequantize; None if its view is not a plain matrix or transpose."""
+    """The weight as a `[N, C]` constant under at most one Dequantize; None if its view is not a plain matrix
+    or transpose."""
     found = trace(graph, value, through_quants=False)
     source = graph.producer(found.source)
-    if isinstance(source.op, Dequantize):
-        inner = graph.producer(source.inputs[0]).op
-    else:
-        inner = source.op
+    inner = graph.producer(source.inputs[0]).op if isinstance(source.op, Dequantize) else source.op
     if not isinstance(inner, Constant) or found.indices.ndim != 2 or inner.value.ndim != 2:
         return None
     indices = found.indices.T if transposed else found.indices

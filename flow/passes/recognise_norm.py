@@ -57,7 +57,8 @@ class RecogniseNorm:
     def _spelled(
         self, graph: Graph, node: Node
     ) -> tuple[Value, Value | None, Value | None, FloatNorm] | None:
-        """`mul(x, rsqrt(add(mean(pow(x, 2), -1, keepdim), eps)))`; a weight that follows stays a `float.scale` and is folded by its user."""
+        """`mul(x, rsqrt(add(mean(pow(x, 2), -1, keepdim), eps)))`; a weight that follows stays a
+        `float.scale` and is folded by its user."""
         for x, other in (node.inputs, node.inputs[::-1]) if len(node.inputs) == 2 else ():
             rsqrt = _aten(graph, other, "aten.rsqrt.default")
             total = _aten(graph, rsqrt.inputs[0], "aten.add.Tensor") if rsqrt else None

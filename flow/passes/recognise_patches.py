@@ -19,8 +19,8 @@ class RecognisePatches:
     """A convolution whose stride is its kernel is a linear layer on patches.
 
     Before: `aten.conv2d(%x: [1,c,H,W], %w: [N,c,k,l], %b, stride=[k,l])`.
-    After: `%p = reshape/permute(%x): [H/k*W/l, c*k*l]; %l = float.linear %p %w2 %b`, viewed back as `[1,N,H/k,W/l]`. `CancelMovement` moves the
-    cutting of patches to the host.
+    After: `%p = reshape/permute(%x): [H/k*W/l, c*k*l]; %l = float.linear %p %w2 %b`, viewed back as
+    `[1,N,H/k,W/l]`. `CancelMovement` moves the cutting of patches to the host.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -43,9 +43,13 @@ class RecognisePatches:
         padding = op.arguments["padding"]
         plain = padding == "valid" or (not isinstance(padding, str) and not any(padding))
         if (
-            tuple(op.arguments["stride"]) != kernel or not plain or any(d != 1 for d in op.arguments["dilation"]) or op.arguments["groups"] != 1
-            or n != 1 or op.arguments.get("transposed")
-        ):  # fmt: skip
+            tuple(op.arguments["stride"]) != kernel
+            or not plain
+            or any(d != 1 for d in op.arguments["dilation"])
+            or op.arguments["groups"] != 1
+            or n != 1
+            or op.arguments.get("transposed")
+        ):
             return
         gh, gw = height // kernel[0], width // kernel[1]
         if gh * kernel[0] != height or gw * kernel[1] != width:
@@ -82,8 +86,9 @@ class RecognisePrefixTokens:
     """Tokens put before a sequence become rows of a position table.
 
     Before: `aten.cat([%class: constant [1,k,N], %y], dim=1)`, y from `float.linear` on host rows `[S,C]`.
-    After: `%padded = cat([zeros [k,C], %rows]); %l = float.linear %padded; float.add %l constant`, the constant being
-    class - bias in the first k rows and 0 below. Zero rows quantise to exactly zero, so this is exact.
+    After: `%padded = cat([zeros [k,C], %rows]); %l = float.linear %padded; float.add %l constant`, the
+    constant being class - bias in the first k rows and 0 below. Zero rows quantise to exactly zero, so this
+    is exact.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -155,7 +160,7 @@ class RecognisePrefixTokens:
         return graph.add(f"{node.name}_padded", cat, [zeros, value])
 
 
-def _constant(graph: Graph, value: Value) -> np.ndarray:  # type: ignore[type-arg]
+def _constant(graph: Graph, value: Value) -> np.ndarray:
     op = graph.producer(value).op
     assert isinstance(op, Constant)
     return op.value

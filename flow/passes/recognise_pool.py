@@ -1,4 +1,5 @@
-"""Mean pooling, with or without a mask, becomes `float.pool`. (First-token pooling is found by `CancelMovement`.)"""
+"""Mean pooling, with or without a mask, becomes `float.pool`. (First-token pooling is found by
+`CancelMovement`.)"""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from flow.passes.regions import device_values
 
 @dataclass(frozen=True)
 class RecognisePool:
-    """Before: `aten.mean.dim(%x: [1,S,C], [1])` or `(x * m).sum(1) / m.sum(1)`, m the expanded attention mask.
+    """Before: `aten.mean.dim(%x: [1,S,C], [1])` or `(x * m).sum(1) / m.sum(1)`, m the expanded attention
+    mask.
 
     After: `float.pool(mean) %rows (%attention_mask)`.
     """
@@ -24,10 +26,10 @@ class RecognisePool:
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
         device = device_values(graph)
-        for node in list(graph):
+        for name in graph.names:
+            node = graph[name]
             if not isinstance(node.op, Aten) or node.name not in device:
                 continue
-            node = graph[node.name]
             found = _plain(graph, node) or _masked(graph, node)
             if found is None:
                 continue
@@ -54,7 +56,7 @@ def _plain(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
     return node.inputs[0], None
 
 
-def _masked(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
+def _masked(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:  # noqa: PLR0911  (one per way to fail)
     op = node.op
     assert isinstance(op, Aten)
     if (
@@ -87,7 +89,7 @@ def _masked(graph: Graph, node: Node) -> tuple[Value, Value | None] | None:
 
 def _is_mean(
     weight: np.ndarray, denominator: np.ndarray, length: int, shape: tuple[int, ...], tokens: int
-) -> bool:  # type: ignore[type-arg]
+) -> bool:
     prefix = (np.arange(tokens) < length).astype(float)
     want = prefix.reshape((1, tokens, 1) if shape[0] == 1 else (tokens, 1, 1))
     same = bool(

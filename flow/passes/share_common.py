@@ -20,8 +20,8 @@ class ShareCommon:
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
         first: dict[Hashable, str] = {}
-        for node in list(graph):
-            node = graph[node.name]
+        for name in graph.names:
+            node = graph[name]
             key = _key(node)
             if key is None:
                 continue

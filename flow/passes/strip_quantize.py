@@ -10,7 +10,8 @@ from flow.ops.quant import Dequantize, Quantize
 
 @dataclass(frozen=True)
 class StripQuantize:
-    """Before: `%q = quantize %x; %d = dequantize %q; use %d`. After: `use %x`. Dequantised constants (weights) stay."""
+    """Before: `%q = quantize %x; %d = dequantize %q; use %d`. After: `use %x`. Dequantised constants
+    (weights) stay."""
 
     def __call__(self, graph: Graph) -> Graph:
         graph = graph.copy()
@@ -23,7 +24,8 @@ class StripQuantize:
 
 
 def float_value(graph: Graph, quantize: str) -> Value | None:
-    """In the unstripped graph: the real value that the Quantize node of this name rounds, behind any earlier rounding of it."""
+    """In the unstripped graph: the real value that the Quantize node of this name rounds, behind any earlier
+    rounding of it."""
     if quantize not in graph or not isinstance(graph[quantize].op, Quantize):
         return None
     value = graph[quantize].inputs[0]

@@ -90,17 +90,17 @@ def test_the_verifier_finds_a_cycle() -> None:
 
 def test_serialised_graphs_come_back_equal() -> None:
     graph = small()
-    arrays: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+    arrays: dict[str, np.ndarray] = {}
     data = json.loads(json.dumps(graph_to_json(graph, arrays)))
     back = graph_from_json(data, arrays)
     assert print_graph(back) == print_graph(graph)
     assert np.array_equal(back["w"].op.attributes()["value"], graph["w"].op.attributes()["value"])
-    again: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+    again: dict[str, np.ndarray] = {}
     assert graph_to_json(back, again) == data
 
 
 def test_a_damaged_graph_is_refused() -> None:
-    arrays: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+    arrays: dict[str, np.ndarray] = {}
     data = graph_to_json(small(), arrays)
     data["nodes"][2]["op"] = "os.system"
     with pytest.raises(
