@@ -32,9 +32,11 @@ resource wins. Beyond the point where
 memory bandwidth or latency bounds a model, another doubling of the array buys little more."""
 MOST_STREAM_BYTES = 64
 """The kernel's stream words hold their keep bits in 64."""
-MOST_BANKS = 256
-"""B beyond this is not tried: the adder tree and the operand fan-out grow, and no board has the multipliers
-to use it at P > 1."""
+MOST_BANKS = 64
+"""B beyond this is not tried: a bank keeps whole weights, so that density comes in steps of B/C, and an
+engine should serve pruned models too."""
+MOST_TOKENS = 32
+"""T beyond this is not tried: it saves weight bandwidth alone, while short sequences leave its lanes idle."""
 LANES = ("tokens", "banks", "rows", "norm_lanes", "heads")
 NAMES = {
     "dsp": "DSP",
@@ -140,7 +142,7 @@ class _Search:
             "table_bits": shape.table_bits,
             **{name: value for name, value in self.chosen.items() if name not in LANES},
         }
-        for tokens in self._powers("tokens", shape.tokens):
+        for tokens in self._powers("tokens", min(shape.tokens, MOST_TOKENS)):
             for banks in self._powers("banks", min(shape.most_banks, shape.widest)):
                 for rows in self._powers("rows", min(tokens, banks, shape.most_rows)):
                     if rows <= min(tokens, banks) and least["heads"] <= banks:
