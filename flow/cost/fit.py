@@ -212,8 +212,7 @@ class _Search:
     def missing(self, engine: Engine) -> dict[str, int]:
         """What the board lacks for this engine and model, by resource; empty where it fits."""
         lacking = engine_usage(engine, self.board).over(self.limit)
-        beats = sum(int(work.row_groups.beats.sum()) for _, work in self.shape.work(engine, 1.0))
-        mib = -(-beats * engine.beat_bytes // 2**20)
+        mib = -(-self.shape.weight_beats(engine) * engine.beat_bytes // 2**20)
         if mib > self.board.memory.capacity_mib:
             lacking["memory_mib"] = mib - self.board.memory.capacity_mib
         return lacking

@@ -92,7 +92,7 @@ class ModelShape:
     most_banks: int
     _orders: dict[tuple[int, int], Mapping[Value, ChannelOrder]] = field(default_factory=dict)
     _maxima: dict[tuple[str, int], dict[int, Counts]] = field(default_factory=dict)
-    _cycles: dict[tuple[str, int, int], Counts] = field(default_factory=dict)
+    _records: dict[tuple[str, int, int, int], RowGroups] = field(default_factory=dict)
     _peaks: dict[tuple[int, int, int, int], Mapping[Space, int]] = field(default_factory=dict)
 
     @staticmethod
@@ -158,10 +158,10 @@ class ModelShape:
         orders = self.orders(engine)
         return max(orders[v].depth for step in self.steps for v in step.reads)
 
-    def row_group_cycles(self, engine: Engine, step: Step) -> Counts:
-        """G*K of every row group of a linear step: the fullest (row, bank), which every encoding reaches."""
-        key = (step.name, engine.banks, engine.rows)
-        if key not in self._cycles:
+    def row_groups(self, engine: Engine, step: Step) -> RowGroups:
+        """The records of a linear step; their G*K, the fullest (row, bank), is what every encoding reaches."""
+        key = (step.name, engine.banks, engine.rows, engine.beat_bytes)
+        if key not in self._records:
             orders = self.orders(engine)
             columns, rows = orders[step.reads[0]], orders[step.writes[0]]
             linear = step.nodes[0].op
@@ -171,8 +171,14 @@ class ModelShape:
                 self._maxima[weights] = row_maxima(linear.weight, columns.physical, self.most_banks)
             physical = np.zeros(rows.depth * engine.banks, np.int64)
             physical[rows.physical] = self._maxima[weights][engine.banks]
-            self._cycles[key] = physical.reshape(-1, engine.rows).max(axis=1)
-        return self._cycles[key]
+            cycles: Counts = physical.reshape(-1, engine.rows).max(axis=1)
+            self._records[key] = supposed_records(cycles, engine, columns.depth, linear.weight_bits)
+        return self._records[key]
+
+    def weight_beats(self, engine: Engine) -> int:
+        """Beats of all weight streams."""
+        linears = [step for step in self.steps if step.opcode is Opcode.LINEAR]
+        return sum(int(self.row_groups(engine, step).beats.sum()) for step in linears)
 
     def work(self, engine: Engine, beat_cycles: float) -> Iterator[tuple[Step, Work]]:
         """Every step that has an operator with what it has to do, as `flow.cost.cycles.step_work` will find
@@ -185,9 +191,7 @@ class ModelShape:
             groups, preload = RowGroups.none(), 0
             first = step.nodes[0].op if step.nodes else None
             if isinstance(first, Linear):
-                groups = supposed_records(
-                    self.row_group_cycles(engine, step), engine, order.depth, first.weight_bits
-                )
+                groups = self.row_groups(engine, step)
                 preload = PAGE_BYTES + sum(
                     2 * len(n.op.values) for n in step.nodes if isinstance(n.op, Table)
                 )

@@ -14,7 +14,7 @@ from functools import lru_cache
 from flow.boards import DSP_KINDS, Board, DspKind
 from flow.engine import RECORD_WORDS, Engine
 from flow.ir.op import REGISTRY
-from flow.ops.device import DeviceOp
+from flow.ops.device import DeviceOp, hardware_of
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, address_bits
 
 # Width and words of one block RAM of 18 Kibit. AMD RAMB18 (UG573, UG473): simple dual port up to 36 bits,
@@ -74,7 +74,7 @@ def stages(engine: Engine) -> dict[str, Resources]:
     found = {"control": control(engine)}
     for name, op in sorted(REGISTRY.items()):
         if issubclass(op, DeviceOp) and (op.stage is None or op.stage in engine.features):
-            found[name] = op.hardware(engine)
+            found[name] = hardware_of(op, engine)
     return found
 
 

@@ -13,7 +13,7 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import requantise, softmax_numerators, softmax_scale
-from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter
 
 FILL_CYCLES = 52
@@ -143,7 +143,7 @@ class Attention(DeviceOp):
         )
         seen = work.tokens * (work.tokens + 1) // 2 if self.causal else work.tokens**2
         bound = "multipliers" if scores + context >= exp else "post lanes"
-        return Estimate(cycles, (1 + passes) * seen * work.channels, bound, self.hardware(engine))
+        return Estimate(cycles, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -11,7 +11,7 @@ from flow.engine import Engine
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
-from flow.ops.device import DeviceOp, Estimate, Work
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Mux, Resources, address_bits, logic
 
 
@@ -55,7 +55,7 @@ class DeviceOutput(DeviceOp):
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one stream beat each."""
-        return Estimate(stream_cycles(engine, work), 0, "stream", self.hardware(engine))
+        return Estimate(stream_cycles(engine, work), 0, "stream", hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -9,7 +9,7 @@ from flow.engine import Engine
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
-from flow.ops.device import DeviceOp, Estimate, Work
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Mux, Resources, address_bits, logic
 
 
@@ -46,7 +46,7 @@ class DeviceConstant(DeviceOp):
         """Cycles: one memory beat each."""
         words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
         cycles = work.fetch_cycles(-(-words * engine.tokens // engine.beat_bytes))
-        return Estimate(cycles, 0, "memory bandwidth", self.hardware(engine))
+        return Estimate(cycles, 0, "memory bandwidth", hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -110,10 +111,16 @@ class DeviceOp(Op):
         """Small device graphs that exercise the operator, for the test that walks the registry."""
 
 
+@lru_cache(maxsize=1024)
+def hardware_of(op: type[DeviceOp], engine: Engine) -> Resources:
+    """`op.hardware(engine)`, remembered: every step of a model asks for the same few."""
+    return op.hardware(engine)
+
+
 def pipelined(op: DeviceOp, engine: Engine) -> Estimate:
     """The estimate of a stage behind the array: it takes a result a cycle and adds latency only, which
     `linear` counts."""
-    return Estimate(0, 0, "multipliers", op.hardware(engine))
+    return Estimate(0, 0, "multipliers", hardware_of(type(op), engine))
 
 
 def exact_matmul(x: Array, w: Array) -> Array:

@@ -15,7 +15,7 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
-from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul
+from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul, hardware_of
 from flow.ops.hardware import AdderTree, Memory, Mux, Resources, address_bits
 
 PIPELINE_CYCLES = 15
@@ -168,7 +168,7 @@ class Linear(DeviceOp):
         }
         macs = work.tokens * self.nonzeros * work.planes
         bound = max(waits, key=lambda name: waits[name])
-        return Estimate(exposed + int(spent.sum()) + fill, macs, bound, self.hardware(engine))
+        return Estimate(exposed + int(spent.sum()) + fill, macs, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -11,7 +11,7 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import norm_gain, normalise
-from flow.ops.device import DeviceOp, Estimate, Work, storage
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter, square_root
 
 MAX_CHANNELS = 4096
@@ -117,7 +117,7 @@ class Norm(DeviceOp):
         load = work.fetch_cycles(work.preload_beats)
         run = engine.tiles(work.tokens) * max(sweep, ports)
         bound = "memory bandwidth" if load > run else "norm lanes" if sweep >= ports else "ports"
-        return Estimate(load + run + FILL_CYCLES, 0, bound, self.hardware(engine))
+        return Estimate(load + run + FILL_CYCLES, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

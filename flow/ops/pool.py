@@ -13,7 +13,7 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import Scale, mean_pool, requantise
-from flow.ops.device import DeviceOp, Estimate, Work, storage
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
 from flow.ops.hardware import AdderTree, Multiplier, Mux, Resources, divider
 
 FILL_CYCLES = 16
@@ -73,7 +73,7 @@ class Pool(DeviceOp):
         tiles = engine.tiles(work.tokens if self.mean else 1)
         lanes, ports = -(-work.channels // engine.rows), work.planes * work.depth
         bound = "post lanes" if lanes >= ports else "ports"
-        return Estimate(tiles * max(lanes, ports) + FILL_CYCLES, 0, bound, self.hardware(engine))
+        return Estimate(tiles * max(lanes, ports) + FILL_CYCLES, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
