@@ -132,6 +132,12 @@ class Archive:
             raise FlowError(
                 f"{self.path}: found {len(members)} members; expected at most {MAX_MEMBERS}; {_REMEDY}"
             )
+        if members and min(m.header_offset for m in members) != 0:
+            # A directory further inside is that of an archive within: torch stores example inputs as one.
+            raise FlowError(
+                f"{self.path}: found a truncated or damaged zip archive (its directory is gone); "
+                f"expected a whole one; {_REMEDY}"
+            )
         faults = [f"member {m.filename!r}: {fault}" for m in members if (fault := _fault(m))]
         faults += _overlaps(members, self._zip.start_dir)
         by_name: dict[str, zipfile.ZipInfo] = {}

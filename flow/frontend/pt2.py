@@ -195,11 +195,9 @@ class _Reader:
 
     def constant(self, name: str) -> Array | None:
         """The stored tensor of a graph name, read on first use; None if the name is no stored tensor."""
-        if name not in self.stored:
-            return None
-        if name not in self.constants:
+        if name in self.stored and name not in self.constants:
             self.constants[name] = self._load(self.stored[name])
-        return self.constants[name]
+        return self.constants.get(name)
 
     def _load(self, stored: _Stored) -> Array:
         where = f"{self.archive.path}: tensor {stored.key}"
@@ -288,8 +286,14 @@ class _Reader:
     # -- calls -------------------------------------------------------------------------------------------------
 
     def _emit(self, call: Call) -> None:
+        if not call.tensors and call.target in _SPLITS | _COPIES:
+            raise UnsupportedError("found no tensor among its arguments; expected one")
         if call.target in _SPLITS:
             self._split(call)
+            return
+        if call.target in _COPIES and (array := self.constant(call.tensors[0])) is not None:
+            self.values[call.results[0]] = self._value(call.tensors[0])
+            self.constants[call.results[0]] = array
             return
         op: Op
         if call.target.startswith("quantized_decomposed."):
@@ -328,6 +332,8 @@ class _Reader:
         for i, (result, kind) in enumerate(zip(call.results, call.types, strict=True)):
             if call.target == "aten.unbind.int":
                 op = Aten("aten.select.int", {"self": Ref(0), "dim": dim, "index": i}, (kind,))
+            elif len(kind.shape) != len(shape):
+                raise UnsupportedError(f"found a part of {len(kind.shape)} axes; expected {len(shape)}")
             else:
                 end = start + kind.shape[dim]
                 where = {"dim": dim, "start": start, "end": end, "step": 1}
@@ -341,6 +347,9 @@ class _Literal:
     kind: str
     value: Any
 
+
+_COPIES = frozenset({"aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default"})
+"""What `torch.tensor(…)` in a forward function leaves around its constant."""
 
 _SPLITS = frozenset(
     {

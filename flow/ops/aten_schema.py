@@ -152,6 +152,6 @@ VIEWS = frozenset(
     t.default tensor_split.indices tensor_split.sections to.device to.dtype to.dtype_layout to.other
     transpose.int type_as.default unbind.int unflatten.int unfold.default unsqueeze.default view.default
     view.dtype view_as.default
-    """.split()  # noqa: SIM905 - ninety quoted lines would say no more
+    """.split()
 )
 """Operators whose result may share memory with an argument, so that writing to one may change the other."""

@@ -175,7 +175,7 @@ _UNARY = """
     relu.default relu6.default positive.default exp.default exp2.default expm1.default sin.default cos.default
     tanh.default erf.default sigmoid.default silu.default hardsigmoid.default hardswish.default mish.default
     log_sigmoid.default selu.default isnan.default isinf.default isfinite.default logical_not.default
-""".split()  # noqa: SIM905 - names read better in a row
+""".split()
 
 _ON_POSITIVE = [
     "log.default",
