@@ -169,7 +169,7 @@ inline bool run_linear(
     const AttentionSweep none = {};
     LinearSweep step = start_linear(record, length);
     FieldReader reader(feed);
-    reader.start();
+    reader.start(record.weight_beats);
     buffers.lists.count = 0;
     // Rows beyond the last head are padding that the values memory has no room for.
     const uint32_t head_groups = record.heads * layout.chunks;

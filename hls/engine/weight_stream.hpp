@@ -88,13 +88,21 @@ class FieldReader {
         #pragma HLS ARRAY_PARTITION variable=window_ type=complete
     }
 
-    // Fill the window at the start of a stream.
-    void start() {
+    // Fill the window at the start of a stream of `beats` beats.
+    void start(uint32_t beats) {
         #pragma HLS INLINE
+        left_ = beats;
         load(0);
         load(BeatWords);
-        position_ = 0;
+    }
+
+    // A record of `beats` beats begins; false where the stream is shorter.
+    bool start_record(uint32_t beats) {
+        #pragma HLS INLINE
+        const bool within = beats <= left_;
+        left_ -= within ? beats : 0;
         taken_ = 0;
+        return within;
     }
 
     // The next Fields fields of `bits` bits each; Fields * bits is at most a beat.
@@ -123,9 +131,14 @@ class FieldReader {
     }
 
     // The next word; the position must be a multiple of 64.
+    uint64_t peek_word() const {
+        #pragma HLS INLINE
+        return window_[position_ / 64];
+    }
+
     uint64_t take_word() {
         #pragma HLS INLINE
-        const uint64_t word = window_[position_ / 64];
+        const uint64_t word = peek_word();
         advance(64);
         return word;
     }
@@ -147,7 +160,6 @@ class FieldReader {
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
             advance(BeatBits);
         }
-        taken_ = 0;
         return within;
     }
 
@@ -178,8 +190,9 @@ class FieldReader {
     Feed &feed_;
     // Two beats, and a zero word that only unused bits of the last field read.
     uint64_t window_[2 * BeatWords + 1] = {};
-    uint32_t position_ = 0;
-    uint32_t taken_ = 0;
+    uint32_t position_ = 0;  // bits of the first beat that are used up
+    uint32_t taken_ = 0;     // beats used up since the record began
+    uint32_t left_ = 0;      // beats that no record has claimed
 };
 
 // The code page at the front of a linear step's data; false where it is damaged.
@@ -396,7 +409,9 @@ inline bool load_row_group(
     FieldReader &reader, const WeightFormat &format, const CodePage &page, ColumnLists &lists, RowGroup &rows
 ) {
     #pragma HLS INLINE off
-    const RecordHeader header = decode_header(reader.take_word());
+    const RecordHeader header = decode_header(reader.peek_word());
+    if (!reader.start_record(header.beats)) return false;
+    reader.take_word();
     if (header.shape >= page.shapes && header.groups > 0) return false;
     const Shape shape = page.shape[header.shape % MaxShapes];
     rows.cycles = header.groups > 0 ? header.groups * shape.take : 0;
