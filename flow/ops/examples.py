@@ -118,12 +118,16 @@ def norm_graph(
 def attention_graph(
     *, tokens: int, heads: int, width: int, causal: bool = False, exp_bits: int = 8, masked: bool = False
 ) -> Graph:
-    """q, k, v int8 [tokens, heads*width] -> attention -> output."""
+    """x int8 [tokens, heads*width] -> linear and requantise to q, k and v -> attention -> output."""
     graph = Graph(f"attention_{tokens}x{heads}x{width}")
-    operands = [_input(graph, name, tokens, heads * width, "int8") for name in "qkv"]
+    x = _input(graph, "x", tokens, heads * width, "int8")
+    operands = []
+    for name in "qkv":
+        linear, scale = _linear(graph, x, heads * width, 1.0, 8)
+        operands.append(graph.add(name, _requantise(scale, 8, True, 0, 127.0), [linear]))
     # Random queries and keys give scores of 2 units' deviation (2^6 steps), so that neither one key nor all
     # take the whole sum.
-    score = numerics.derive_scale(64.0 / (_deviation("int8") ** 2 * math.sqrt(width)))
+    score = numerics.derive_scale(64.0 / ((127 / SPREAD) ** 2 * math.sqrt(width)))
     context = numerics.derive_scale(1.5 / 256)
     attention = Attention(
         heads, score.multiplier, score.shift, exp_bits, context.multiplier, context.shift, causal, STEP
