@@ -19,23 +19,36 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 EXISTING = click.Path(path_type=Path)
 
 
+class _Interrupted(KeyboardInterrupt):
+    """A signal that asks flow to stop; unwinds like Ctrl-C, so that nothing half-written is left."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
 class _Group(click.Group):
-    """Turns every `FlowError` into one message and exit status 2, and Ctrl-C into status 130, with nothing half-written."""
+    """Turns what a user can meet into one message and an exit status: errors 2, signals 128 + their number."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FlowError as error:
             console.print_error(str(error))
-            ctx.exit(2)
         except MemoryError:
             console.print_error(
-                "memory: found none left; expected a machine with more; lower a smaller model"
+                "memory: found none left; expected a machine with more; use a smaller model or fewer samples"
             )
-            ctx.exit(2)
-        except KeyboardInterrupt:
-            console.ERR.print("interrupted")
-            ctx.exit(130)
+        except OSError as error:
+            where = error.filename or "flow"
+            console.print_error(
+                f"{where}: found {error.strerror or error}; expected files that can be read and written, with room; "
+                "check the path and the space left"
+            )
+        except KeyboardInterrupt as error:
+            console.print_note("interrupted")
+            return ctx.exit(error.status if isinstance(error, _Interrupted) else 128 + signal.SIGINT)
+        return ctx.exit(2)
 
 
 def _json_option(command: Command) -> Command:
@@ -58,13 +71,6 @@ def main() -> None:
     flow lower models/digits_vit_hp80.pt2 --board u250 -o build
     flow sim build --backend csim --inputs models/digits_test.npz
     """
-    signal.signal(
-        signal.SIGTERM, _terminate
-    )  # a plain kill unwinds like Ctrl-C and leaves nothing half-written
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @main.command()
@@ -96,8 +102,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 @_config_option
 @_json_option
 def lower(
-    model: Path, board: str | None, onto: Path | None, output: Path, settings: tuple[str, ...], exp_bits: str | None,
-    allow_int8_residual: bool, config: Path | None, as_json: bool,
+    model: Path, board: str | None, onto: Path | None, output: Path, settings: tuple[str, ...],
+    exp_bits: str | None, allow_int8_residual: bool, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Lower MODEL to a board: integer graph, fitted engine, HLS C++, packed weights.
 
@@ -114,9 +120,8 @@ def lower(
 
     if (board is None) == (onto is None):
         raise FlowError(
-            "flow lower: found "
-            + ("neither --board nor" if board is None else "both --board and")
-            + " --engine; expected one of them"
+            f"flow lower: found {'neither --board nor' if board is None else 'both --board and'} --engine; "
+            "expected one of them; name a board, or a build whose engine to use"
         )
     check_destination(output)
     base = Build.open(onto) if onto is not None else None
@@ -159,7 +164,7 @@ def lower(
     show_default=True,
     help="Stimuli to draw where there are no --inputs.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the stimuli.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the stimuli.")
 @click.option("--trace", is_flag=True, help="Report each step's SQNR against the float model.")
 @click.option(
     "--vitis-include",
@@ -168,8 +173,8 @@ def lower(
 )
 @_json_option
 def sim(
-    build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool, vitis_include: Path | None,
-    as_json: bool,
+    build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool,
+    vitis_include: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUILD and demand that every output bit equals the golden model's. Exit status 1 if one differs.
 
@@ -180,13 +185,17 @@ def sim(
     """
     from flow.compress.samples import load_samples
     from flow.emit.build import Build
-    from flow.sim.outputs import write_outputs
+    from flow.sim.outputs import check_outputs, write_outputs
     from flow.sim.simulate import simulate
     from flow.sim.stimulus import stimulus
 
+    if outputs is not None:
+        check_outputs(outputs)
     opened = Build.open(build)
     drawn = (
-        load_samples(inputs, opened.graph) if inputs is not None else stimulus(opened.graph, samples, seed)
+        load_samples(inputs, opened.graph, labelled=True)
+        if inputs is not None
+        else stimulus(opened.graph, samples, seed)
     )
     with console.counter() as tell:
         report = simulate(opened, backend, drawn, trace=trace, vitis_include=vitis_include, progress=tell)
@@ -245,8 +254,8 @@ def sim(
 @_config_option
 @_json_option
 def quantize(
-    model: Path, data: Path, output: Path, samples: int, smooth: float, no_smooth: bool, weight_bits: str, index_bits: int, table_bits: str,
-    config: Path | None, as_json: bool,
+    model: Path, data: Path, output: Path, samples: int, smooth: float, no_smooth: bool, weight_bits: str,
+    index_bits: int, table_bits: str, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Quantize a float MODEL by the number contract and write a QDQ .pt2 that `flow lower` reads.
 
@@ -281,7 +290,7 @@ def quantize(
 def estimate(
     model: Path, boards: tuple[str, ...], all_boards: bool, config: Path | None, as_json: bool
 ) -> None:
-    """Estimate cycles, latency and resources of MODEL (a quantized model or a build) on boards, without writing anything.
+    """Estimate cycles, latency and resources of MODEL (a quantized model or a build) on boards; writes nothing.
 
     \b
     flow estimate model.pt2 --all-boards
@@ -301,7 +310,7 @@ def estimate(
 @click.argument("build", type=EXISTING)
 @_json_option
 def report(build: Path, as_json: bool) -> None:
-    """Show what BUILD holds: steps and their cycles, the structure found in the weights, memories, bits against other formats."""
+    """Show what BUILD holds: steps and cycles, structure found in the weights, memories, bits in other formats."""
     from flow.emit.build import Build
 
     opened = Build.open(build)
@@ -344,13 +353,49 @@ def boards_show(name: str, as_json: bool) -> None:
     console.show_board(load_board(name), as_json)
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    for other in _STOPPING:
+        signal.signal(other, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the tidying up
+    raise _Interrupted(number)
+
+
+def _watch_signals() -> None:
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
+    # Results are printed last: where their reader is gone there is nothing to say and nothing to tidy up.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def _open_closed_streams() -> None:
+    """Started with stdout or stderr closed, Python has None there, and the next file would get their number."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+        else:
+            stream.reconfigure(errors="backslashreplace")  # a file name may be no text in this locale
+
+
 def run() -> None:
-    """Entry point that ends quietly when the reader of stdout goes away."""
+    """The `flow` command: `main` with a process's signals and streams."""
+    _open_closed_streams()
+    _watch_signals()
     try:
         main()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except SystemExit as end:
+        status = end.code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        console.print_error(f"stdout: found {error.strerror}; expected room for the result; free some")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        status = 2
+    sys.exit(status)
 
 
 if __name__ == "__main__":

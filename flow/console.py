@@ -1,14 +1,15 @@
-"""What the command line shows on a terminal: progress, tables, errors. Results go to stdout, everything else to stderr."""
+"""What the command line shows: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
 import json
-import sys
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -22,10 +23,25 @@ from rich.progress import (
 )
 from rich.table import Table
 
+if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operators
+    from flow.boards import Board
+    from flow.compress.run import Quantized
+    from flow.doctor import Diagnosis
+    from flow.emit.build import Build
+    from flow.emit.estimating import BoardEstimate
+    from flow.emit.lower import Lowered
+    from flow.engine import Engine
+    from flow.sim.simulate import SimReport
+
 FILE_WIDTH = 220
 """Columns of a table that goes to a file or pipe: nothing is folded there."""
-OUT = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
-ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
+# File and module names are shown as they are: `[`, `:` and the like mean nothing.
+OUT = Console(
+    highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _TERMINAL else FILE_WIDTH
+)
+ERR = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(data: Mapping[str, Any]) -> None:
@@ -34,8 +50,14 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def print_error(message: str) -> None:
-    """One message on stderr, verbatim: no markup is interpreted."""
-    ERR.print("error: " + message, markup=False, style="red" if ERR.is_terminal else None)
+    """One message on stderr, verbatim but for control characters, which a model's names could hold."""
+    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", message)
+    ERR.print("error: " + shown, style="red" if ERR.is_terminal else None)
+
+
+def print_note(text: str) -> None:
+    """A line on stderr that is no error."""
+    ERR.print(text)
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -46,7 +68,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
         numeric = bool(body) and all(_numeric(row[i]) for row in body)
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in body:
-        shown.add_row(*(cell.replace("[", "\\[") for cell in row))
+        shown.add_row(*row)
     OUT.print(shown)
 
 
@@ -92,143 +114,135 @@ def counter() -> Iterator[Any]:
         yield tell
 
 
-def show_quantized(result: Any, output: Any) -> None:
+def show_quantized(result: Quantized, output: Path) -> None:
     """What `flow quantize` did."""
     OUT.print(
-        f"{output}: {result.weights} weight matrices and {result.activations} activations quantized on {result.samples} samples",
-        markup=False,
+        f"{output}: {result.weights} weight matrices and {result.activations} activations quantized "
+        f"on {result.samples} samples"
     )
     table("", ("output", "SQNR dB against float"), result.sqnr_db.items())
 
 
-def _engine_line(engine: Any) -> str:
+def _engine_line(engine: Engine) -> str:
     return (
         f"T={engine.tokens} tokens x B={engine.banks} banks x P={engine.rows} rows = {engine.multipliers} multipliers, "
         f"L={engine.norm_lanes} norm lanes, H={engine.heads} heads abreast"
     )
 
 
-def show_lowered(lowered: Any, output: Any) -> None:
-    """What `flow lower` made, in a dozen lines."""
-    report = lowered.estimate
-    OUT.print(f"{output}: {len(lowered.layout.program.records)} steps on {lowered.board.title}", markup=False)
-    OUT.print(f"engine    {_engine_line(lowered.engine)}, hash {lowered.engine.hash:016x}", markup=False)
+def show_lowered(lowered: Lowered, output: Path) -> None:
+    """What `flow lower` made, in a few lines."""
+    from flow.cost.report import METHOD
+
+    report, program = lowered.estimate, lowered.layout.program
+    OUT.print(f"{output}: {len(program.records)} steps on {lowered.board.title}")
+    OUT.print(f"engine    {_engine_line(lowered.engine)}, hash {lowered.engine.hash:016x}")
     OUT.print(
         f"estimate  {report.cycles:,} cycles = {report.latency_ms:.3f} ms at {report.clock_mhz:g} MHz, "
-        f"{report.utilisation:.0%} of the multipliers useful (first-principles, not yet calibrated against synthesis)",
-        markup=False,
+        f"{report.utilisation:.0%} of the multipliers useful ({METHOD})"
     )
     used = ", ".join(
         f"{name} {r.used:,} ({r.percent:.0f}%)" for name, r in report.resources.items() if r.available
     )
-    OUT.print(f"resources {used}", markup=False)
+    OUT.print(f"resources {used}")
     OUT.print(
-        f"weights   {report.weight_bits / 8e3:,.1f} kB streamed, image {len(lowered.layout.program.image) / 1e3:,.1f} kB",
-        markup=False,
+        f"weights   {report.weight_bits / 8e3:,.1f} kB streamed, image {len(program.image) / 1e3:,.1f} kB"
     )
-    OUT.print(f"next      flow sim {output}    |    flow report {output}", markup=False)
+    OUT.print(f"next      flow sim {output}    |    flow report {output}")
 
 
-def show_sim(report: Any) -> None:
+def show_sim(report: SimReport) -> None:
     """What `flow sim` found."""
     if report.backend == "golden":
         OUT.print(f"golden: {report.samples} samples run; it is the reference, so nothing is compared")
     else:
-        verdict = (
-            "equal to golden, bit for bit"
-            if not report.mismatches
-            else f"{report.mismatches:,} DIFFER from golden"
-        )
-        OUT.print(
-            f"{report.backend}: {report.samples} samples, {report.outputs_compared:,} outputs compared: {verdict}"
-        )
+        differ = f"{report.mismatches:,} DIFFER from golden"
+        verdict = differ if report.mismatches else "equal to golden, bit for bit"
+        compared = f"{report.samples} samples, {report.outputs_compared:,} outputs compared"
+        OUT.print(f"{report.backend}: {compared}: {verdict}")
     if report.first_mismatch is not None:
-        OUT.print(f"first mismatch: {report.first_mismatch}", markup=False)
+        OUT.print(f"first mismatch: {report.first_mismatch}")
     if report.accuracy is not None:
         OUT.print(f"accuracy {report.accuracy:.2%} (float model {report.float_accuracy:.2%})")
     if report.sqnr:
-        table(
-            "",
-            ("step", "worst SQNR dB", "mean SQNR dB"),
-            ((step, f"{low:.1f}", f"{mean:.1f}") for step, (low, mean) in report.sqnr.items()),
-        )
+        rows = ((step, f"{low:.1f}", f"{mean:.1f}") for step, (low, mean) in report.sqnr.items())
+        table("", ("step", "worst SQNR dB", "mean SQNR dB"), rows)
 
 
-def show_estimates(rows: Iterable[Any]) -> None:
+def show_estimates(rows: Iterable[BoardEstimate]) -> None:
     """One line a board; boards that cannot hold the model say why below."""
-    body, refusals = [], []
+    from flow.cost.report import METHOD
+
+    body = []
+    refusals = []
     for row in rows:
         if row.report is None:
             refusals.append(row.refusal)
             continue
         r, e = row.report, row.report.engine
-        worst = max(r.resources.items(), key=lambda item: item[1].percent)
-        slowest = max(r.steps, key=lambda step: step.cycles)
-        body.append(
-            (row.board, f"{e.tokens}x{e.banks}x{e.rows}", f"{r.clock_mhz:g}", f"{r.cycles:,}", f"{r.latency_ms:.3f}", f"{1000 / r.latency_ms:,.0f}",
-             f"{r.utilisation:.0%}", f"{worst[0]} {worst[1].percent:.0f}%", slowest.bound)
-        )  # fmt: skip
-    table(
-        "",
-        (
-            "board",
-            "TxBxP",
-            "MHz",
-            "cycles",
-            "latency ms",
-            "samples/s",
-            "useful",
-            "fullest resource",
-            "slowest step bound by",
-        ),
-        body,
-    )
-    OUT.print("first-principles, not yet calibrated against synthesis", style="dim")
+        fullest, share = max(r.resources.items(), key=lambda item: item[1].percent)
+        figures = {
+            "board": row.board,
+            "TxBxP": f"{e.tokens}x{e.banks}x{e.rows}",
+            "MHz": f"{r.clock_mhz:g}",
+            "cycles": f"{r.cycles:,}",
+            "latency ms": f"{r.latency_ms:.3f}",
+            "samples/s": f"{1000 / r.latency_ms:,.0f}",
+            "useful": f"{r.utilisation:.0%}",
+            "fullest resource": f"{fullest} {share.percent:.0f}%",
+            "slowest step bound by": max(r.steps, key=lambda step: step.cycles).bound,
+        }
+        body.append(figures)
+    if body:
+        table("", body[0], (figures.values() for figures in body))
+        OUT.print(METHOD, style="dim")
     for text in refusals:
-        OUT.print(text, markup=False)
+        OUT.print(text)
 
 
-def show_report(build: Any) -> None:
-    """Steps, weights and memories of a build."""
-    data = build.report
+def show_report(build: Build) -> None:
+    """Steps, weights, memories and resources of a build."""
+    data, manifest = build.report, build.manifest
     estimate = data["estimate"]
-    OUT.print(
-        f"{build.path}: {build.manifest['model']['name']} on {build.manifest['board']}, engine {build.manifest['engine_hash']}",
-        markup=False,
+    name, board, engine = manifest["model"]["name"], manifest["board"], manifest["engine_hash"]
+    OUT.print(f"{build.path}: {name} on {board}, engine {engine}")
+    OUT.print(_engine_line(build.engine))
+    steps = (
+        (s["name"], s["kind"], f"{s['cycles']:,}", f"{s['utilisation']:.0%}", s["bound"])
+        for s in estimate["steps"]
     )
-    OUT.print(_engine_line(build.engine), markup=False)
-    table(
-        "\nSteps (estimated; one sample)",
-        ("step", "kind", "cycles", "useful", "bound by"),
-        (
-            (s["name"], s["kind"], f"{s['cycles']:,}", f"{s['utilisation']:.0%}", s["bound"])
-            for s in estimate["steps"]
-        ),
+    table("\nSteps (estimated; one sample)", ("step", "kind", "cycles", "useful", "bound by"), steps)
+    OUT.print(f"total {estimate['cycles']:,} cycles = {estimate['latency_ms']:.3f} ms; {estimate['method']}")
+    weights = [_weights(matrix) for matrix in data["matrices"]]
+    title = (
+        "\nWeights (structure is detected; overhead is cycles over a perfect balance of the same non-zeros)"
     )
-    OUT.print(
-        f"total {estimate['cycles']:,} cycles = {estimate['latency_ms']:.3f} ms; {estimate['method']}",
-        markup=False,
-    )
-    table(
-        "\nWeights (structure is detected; overhead is cycles over a perfect balance of the same non-zeros)",
-        ("step", "rows x columns", "density", "found", "cycles/tile", "dense", "overhead", "bits/weight", "CSR", "bitmap"),
-        (
-            (m["step"], "x".join(map(str, m["shape"])), f"{m['density']:.3f}", m["scheme"], m["cycles_per_tile"], m["dense_cycles"], f"{m['overhead']:.2f}x",
-             *(_per_weight(m, kind) for kind in ("total", "csr", "bitmap")))
-            for m in data["matrices"]
-        ),
-    )  # fmt: skip
-    table(
-        "\nOn-chip words per bank",
-        ("memory", "used", "capacity"),
-        ((k, v, build.engine.to_json()[_capacity(k)]) for k, v in data["memories"].items()),
-    )
+    table(title, weights[0], (row.values() for row in weights))
+    capacities = build.engine.to_json()
+    words = ((k, used, capacities[_capacity(k)]) for k, used in data["memories"].items())
+    table("\nOn-chip words per bank", ("memory", "used", "capacity"), words)
     resources = (
         (k, f"{r['used']:,}", f"{r['available']:,}", f"{r['percent']:.0f}%")
         for k, r in estimate["resources"].items()
         if r["available"]
     )
     table("\nResources (estimated)", ("resource", "used", "of", "share"), resources)
+
+
+def _weights(matrix: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the report's table of weight matrices."""
+    return {
+        "step": matrix["step"],
+        "rows x columns": "x".join(map(str, matrix["shape"])),
+        "density": f"{matrix['density']:.3f}",
+        "found": matrix["scheme"],
+        "cycles/tile": matrix["cycles_per_tile"],
+        "dense": matrix["dense_cycles"],
+        "overhead": f"{matrix['overhead']:.2f}x",
+        "bits/weight": _per_weight(matrix, "total"),
+        "CSR": _per_weight(matrix, "csr"),
+        "bitmap": _per_weight(matrix, "bitmap"),
+    }
 
 
 def _per_weight(matrix: Mapping[str, Any], kind: str) -> str:
@@ -245,50 +259,51 @@ def _capacity(memory: str) -> str:
     }[memory]
 
 
-def show_doctor(diagnosis: Any, as_json: bool) -> None:
+def show_doctor(diagnosis: Diagnosis, as_json: bool) -> None:
     """Tools, and what each missing one stops."""
     if as_json:
         print_json(asdict(diagnosis))
         return
     OUT.print(f"Python {diagnosis.python}")
-    table(
-        "",
-        ("tool", "found", "version", "where"),
-        ((f.name, "yes" if f.found else "MISSING", f.version, f.location) for f in diagnosis.findings),
-    )
+    tools = ((f.name, "yes" if f.found else "MISSING", f.version, f.location) for f in diagnosis.findings)
+    table("", ("tool", "found", "version", "where"), tools)
     remedies = {f.name: f.remedy for f in diagnosis.findings if not f.found}
     for capability in diagnosis.capabilities:
-        state = (
-            "ready"
-            if capability.ready
-            else "needs " + "; ".join(f"{name} ({remedies.get(name, '')})" for name in capability.missing)
-        )
-        OUT.print(f"{capability.name:<32} {state}", markup=False)
+        missing = "; ".join(f"{name} ({remedies.get(name, '')})" for name in capability.missing)
+        OUT.print(f"{capability.name:<32} {'ready' if capability.ready else f'needs {missing}'}")
 
 
-def show_boards(boards: Iterable[Any], as_json: bool) -> None:
+def show_boards(boards: Iterable[Board], as_json: bool) -> None:
     """One line a board."""
     if as_json:
-        print_json({"boards": [asdict(b) for b in boards]})
+        print_json({"boards": [asdict(board) for board in boards]})
         return
-    rows = (
-        (b.name, b.device, f"{b.lut:,}", f"{b.dsp:,} {b.dsp_kind}", f"{b.bram:,} x {b.bram_kbit} kb", b.uram, b.weights, f"{b.memory.bandwidth_gb_s:g}" if b.memory else "-", b.clock_mhz)
+    rows = [
+        {
+            "board": b.name,
+            "device": b.device,
+            "LUT": f"{b.lut:,}",
+            "DSP": f"{b.dsp:,} {b.dsp_kind}",
+            "block RAM": f"{b.bram:,} x {b.bram_kbit} kb",
+            "URAM": b.uram,
+            "weights": b.weights,
+            "GB/s": f"{b.memory.bandwidth_gb_s:g}",
+            "MHz": b.clock_mhz,
+        }
         for b in boards
-    )  # fmt: skip
-    table("", ("board", "device", "LUT", "DSP", "block RAM", "URAM", "weights", "GB/s", "MHz"), rows)
+    ]
+    table("", rows[0], (row.values() for row in rows))
 
 
-def show_board(board: Any, as_json: bool) -> None:
+def show_board(board: Board, as_json: bool) -> None:
     """Every figure of a board and where it comes from."""
     if as_json:
         print_json(asdict(board))
         return
     data = asdict(board)
     sources = data.pop("sources")
-    memory = data.pop("memory") or {}
-    table(board.title, ("figure", "value"), [*data.items(), *((f"memory.{k}", v) for k, v in memory.items())])
-    table(
-        "\nSources",
-        ("document", "title", "place", "figures"),
-        ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources),
-    )
+    memory = data.pop("memory")
+    figures = [*data.items(), *((f"memory.{key}", value) for key, value in memory.items())]
+    table(board.title, ("figure", "value"), figures)
+    rows = ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources)
+    table("\nSources", ("document", "title", "place", "figures"), rows)

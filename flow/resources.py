@@ -1,13 +1,16 @@
-"""Where the top-level `templates/`, `hls/` and `boards/` lie: in a source checkout or inside a wheel.
+"""Where files lie that belong to neither a model nor a build: the package's own folders, and the user's cache.
 
-The build copies the three folders to `flow/_assets/` in the wheel; a checkout, and so an editable install, has
-them beside the package. No other module knows this.
+The build copies `templates/`, `hls/` and `boards/` to `flow/_assets/` in the wheel; a checkout, and so an editable
+install, has them beside the package. No other module knows this.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
+
+from platformdirs import user_cache_dir
 
 from flow.errors import FlowError
 
@@ -31,3 +34,8 @@ def asset_dir(kind: AssetKind, package: Path = _PACKAGE) -> Path:
         f"{kind}: no such folder at {found}; expected it inside the package or beside it in a checkout; "
         "install flow-hls again"
     )
+
+
+def cache_dir() -> Path:
+    """`FLOW_CACHE_DIR`, or the user's cache folder of flow: compiled simulations and locks, all of it expendable."""
+    return Path(os.environ.get("FLOW_CACHE_DIR") or user_cache_dir("flow")).absolute()

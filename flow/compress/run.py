@@ -16,7 +16,7 @@ from flow.errors import FlowError
 from flow.frontend import load
 from flow.frontend.torch_required import require_torch
 from flow.golden import execute
-from flow.ir import Graph
+from flow.ir import Array, Graph
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.passes.masks import MASK_KEY
@@ -28,7 +28,7 @@ CHECKED = 32
 
 @dataclass(frozen=True)
 class Quantized:
-    """What `flow quantize` did: samples used, QDQ pairs on activations, quantized weight matrices, and SQNR of each output in dB."""
+    """What `flow quantize` did: samples used, QDQ pairs on activations, weight matrices, SQNR of each output in dB."""
 
     samples: int
     activations: int
@@ -64,10 +64,11 @@ def quantize_file(
     graph = recognise(load(model, config))
     if any(isinstance(n.op, QuantSpec) for n in graph):
         raise FlowError(
-            f"{model}: found a model that is quantized already; expected a float model; give it to `flow lower` as it is"
+            f"{model}: found a model that is quantized already; expected a float model; "
+            "give it to `flow lower` as it is"
         )
     samples = load_samples(data, graph).samples[:limit]
-    tell = progress or (lambda what, done, total: None)
+    tell = progress or (lambda *_: None)
     ranges = calibrate(graph, samples, lambda done, total: tell("calibrate", done, total))
     quantized = quantize(graph, ranges, options)
     from flow.frontend.to_torch import write_pt2  # torch is loaded for writing only
@@ -96,7 +97,7 @@ def _errors(graph: Graph, quantized: Graph, samples: tuple[Sample, ...]) -> dict
     }
 
 
-def _valid(output: np.ndarray, sample: Sample) -> np.ndarray:  # type: ignore[type-arg]
+def _valid(output: Array, sample: Sample) -> Array:
     """The rows of real tokens, where an output has one row a token."""
     mask = sample.get(MASK_KEY)
     if mask is None or output.ndim < 2 or output.shape[-2] != mask.shape[-1]:

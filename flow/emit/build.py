@@ -1,7 +1,7 @@
 """The build directory: written whole or not at all, and read back with its hashes checked.
 
-A build is assembled beside its destination and swapped in under a lock, so that an interrupted run leaves nothing, two runs
-into one directory leave one whole build, and only a directory that holds our `manifest.json` is ever replaced.
+A build is assembled beside its destination and swapped in under a lock, so that an interrupted run leaves nothing,
+two runs into one directory leave one whole build, and only a directory that holds our `manifest.json` is ever replaced.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from safetensors.numpy import save as save_arrays
 
 import flow.ops  # noqa: F401  (registers the operators that graph.json names)
 from flow import __version__
-from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Record
-from flow.errors import FlowError
+from flow.emit.manifest import ARRAYS, FORMAT, IMAGE, read_manifest
+from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Record, pack_header
+from flow.errors import FlowError, raise_all
 from flow.ir import Array, Graph, graph_from_json, graph_to_json
+from flow.ops.boundary import DeviceOutput
+from flow.passes.fuse_steps import device_inputs
+from flow.resources import cache_dir
 
 MANIFEST = "manifest.json"
-FORMAT = 1
 LOCK_SECONDS = 600.0
 
 
 def tree_of(graph: Graph, reference: Graph, program: Program) -> dict[str, bytes]:
-    """The data files of a build: `graph.json` (integer), `reference.json` (float), their arrays, and the memory image."""
+    """The data files of a build: `graph.json` (integer), `reference.json` (float), their arrays, the memory image."""
     arrays: dict[str, Array] = {}
     files = {
         "graph.json": _json(graph_to_json(graph, arrays)),
         "reference.json": _json(graph_to_json(reference, arrays)),
-        "weights/image.bin": program.image,
+        IMAGE: program.image,
         "weights/image.hex": _hex_words(program.image, program.engine.beat_bytes),
     }
-    files["weights/arrays.safetensors"] = save_arrays(dict(sorted(arrays.items())))
+    files[ARRAYS] = save_arrays(dict(sorted(arrays.items())))
     return files
 
 
@@ -83,80 +86,116 @@ def write_build(destination: Path, files: Mapping[str, bytes], manifest: Mapping
     check_destination(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(destination), _staging(destination) as staging:
+        with _locked(destination), _scratch(destination) as scratch:
             for name, content in {**files, MANIFEST: _json(manifest)}.items():
-                path = staging / name
+                path = scratch / "new" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             check_destination(destination)
-            _swap(staging, destination)
+            _swap(scratch / "new", destination, aside=scratch / "old")
     except OSError as error:
-        raise FlowError(
-            f"{destination}: found {error.strerror or error}; expected a writable directory with room; choose another with -o"
-        ) from error
+        raise _unwritable(destination, error) from error
+
+
+def _unwritable(destination: Path, error: OSError) -> FlowError:
+    return FlowError(
+        f"{destination}: found {error.strerror or error}; expected a writable place with room; choose another with -o"
+    )
 
 
 def check_destination(destination: Path) -> None:
-    """Refuse to replace what is not a build.
+    """Refuse to replace what is not a build, and a place where none can come to lie.
 
     Raises:
-        FlowError: something without our manifest is in the way.
+        FlowError: something without our manifest is in the way, or a file stands where a directory above it should.
     """
-    if destination.is_symlink() or (destination.exists() and not destination.is_dir()):
+    try:
+        if destination.is_symlink():
+            raise FlowError(
+                f"{destination}: found a symbolic link; expected a build directory or nothing; "
+                "name what it points to with -o"
+            )
+        if destination.exists():
+            _check_ours(destination)
+        else:
+            _check_above(destination)
+    except OSError as error:
+        raise _unwritable(destination, error) from error
+
+
+def _check_ours(destination: Path) -> None:
+    if not destination.is_dir():
         raise FlowError(
             f"{destination}: found a file; expected a build directory or nothing; choose another with -o"
         )
-    if destination.is_dir() and any(destination.iterdir()):
+    if any(destination.iterdir()):
         try:
             ours = json.loads((destination / MANIFEST).read_bytes()).get("format") == FORMAT
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             ours = False
         if not ours:
             raise FlowError(
-                f"{destination}: found a directory that is not a flow build; expected one with our {MANIFEST}, or nothing; choose another with -o"
+                f"{destination}: found a directory that is not a flow build; expected one with our {MANIFEST}, "
+                "or nothing; choose another with -o"
             )
+
+
+def _check_above(destination: Path) -> None:
+    above = next(parent for parent in destination.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        found = "a directory that you cannot write to" if above.is_dir() else "a file"
+        raise FlowError(
+            f"{destination}: found {found} at {above}; expected a writable directory; choose another with -o"
+        )
 
 
 @contextlib.contextmanager
 def _locked(destination: Path) -> Iterator[None]:
-    lock = FileLock(destination.parent / f".{destination.name}.lock", timeout=LOCK_SECONDS)
+    """Hold the destination's lock.
+
+    Its file lies in the user's cache and stays there: were it unlinked, two runs could each hold a lock of that name.
+    """
+    place = str(destination.parent.resolve() / destination.name)
+    locks = cache_dir() / "locks"
+    lock = FileLock(locks / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.lock")
     try:
-        with lock:
-            yield
+        locks.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout as error:
         raise FlowError(
-            f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; choose another with -o"
+            f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; "
+            "choose another with -o"
         ) from error
+    except OSError as error:
+        raise FlowError(
+            f"{locks}: found {error.strerror or error}; expected a writable cache; set FLOW_CACHE_DIR to another folder"
+        ) from error
+    try:
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 @contextlib.contextmanager
-def _staging(destination: Path) -> Iterator[Path]:
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+def _scratch(destination: Path) -> Iterator[Path]:
+    """A folder on the destination's file system, gone in the end."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name[:100]}.", dir=destination.parent))
     try:
-        staging.chmod(0o755)
-        yield staging
+        yield scratch
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _swap(staging: Path, destination: Path) -> None:
-    """Move the new build in; the old one steps aside first and is deleted last."""
-    if not destination.exists():
-        os.rename(staging, destination)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old.", dir=destination.parent))
+def _swap(new: Path, destination: Path, aside: Path) -> None:
+    """Move the new build in; the old one steps aside first, and comes back if anything fails."""
     try:
-        os.rename(destination, old / "build")
-        try:
-            os.rename(staging, destination)
-        except OSError:
-            os.rename(old / "build", destination)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        if destination.exists():
+            destination.rename(aside)
+        new.rename(destination)
+    except BaseException:  # an interruption too: between the two moves there is no build
+        if aside.exists() and not destination.exists():
+            aside.rename(destination)
+        raise
 
 
 @dataclass(frozen=True)
@@ -171,24 +210,15 @@ class Build:
         """Open a build.
 
         Raises:
-            FlowError: not a build, or written by another version of flow.
+            FlowError: not a build, damaged, or written by another version of flow.
         """
         try:
-            manifest = json.loads((path / MANIFEST).read_bytes())
+            content = (path / MANIFEST).read_bytes()
         except OSError as error:
             raise FlowError(
                 f"{path}: found no {MANIFEST} ({error.strerror}); expected a build directory; run `flow lower` first"
             ) from error
-        except ValueError as error:
-            raise FlowError(
-                f"{path / MANIFEST}: found damaged JSON; expected what `flow lower` wrote; lower again"
-            ) from error
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            found = manifest.get("format") if isinstance(manifest, dict) else manifest
-            raise FlowError(
-                f"{path / MANIFEST}: found build format {found!r}; expected {FORMAT}; lower again with this version of flow"
-            )
-        return Build(path, manifest)
+        return Build(path, read_manifest(content, str(path / MANIFEST)))
 
     def read(self, name: str) -> bytes:
         """A file of the build, checked against its hash.
@@ -196,7 +226,7 @@ class Build:
         Raises:
             FlowError: missing, or changed since `flow lower`.
         """
-        expected = self.manifest.get("files", {}).get(name)
+        expected = self.manifest["files"][name]
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
@@ -205,7 +235,8 @@ class Build:
             ) from error
         if hashlib.sha256(content).hexdigest() != expected:
             raise FlowError(
-                f"{self.path / name}: found contents that differ from the manifest; expected sha256 {expected}; lower again"
+                f"{self.path / name}: found contents that differ from the manifest; expected sha256 {expected}; "
+                "lower again"
             )
         return content
 
@@ -217,33 +248,52 @@ class Build:
     @cached_property
     def _arrays(self) -> dict[str, Array]:
         try:
-            return load_arrays(self.read("weights/arrays.safetensors"))
+            return load_arrays(self.read(ARRAYS))
         except SafetensorError as error:
             raise FlowError(
                 f"{self.path}: found damaged arrays ({error}); expected safetensors; lower again"
             ) from error
 
+    def _document(self, name: str) -> Any:
+        content = self.read(name)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise FlowError(
+                f"{self.path / name}: found damaged JSON; expected what `flow lower` wrote; lower again"
+            ) from error
+
     @cached_property
     def graph(self) -> Graph:
         """The integer graph with its host prologue and epilogue."""
-        return graph_from_json(json.loads(self.read("graph.json")), self._arrays)
+        return graph_from_json(self._document("graph.json"), self._arrays)
 
     @cached_property
     def reference(self) -> Graph:
         """The recognised QDQ graph that it was made from."""
-        return graph_from_json(json.loads(self.read("reference.json")), self._arrays)
+        return graph_from_json(self._document("reference.json"), self._arrays)
 
     @cached_property
     def report(self) -> dict[str, Any]:
         """`report.json`: estimate, structure of the weights, sizes."""
-        data: dict[str, Any] = json.loads(self.read("report.json"))
+        data: dict[str, Any] = self._document("report.json")
         return data
 
     @cached_property
     def program(self) -> Program:
-        """The program with its memory image."""
-        image = self.read("weights/image.bin")
+        """The program with its memory image.
+
+        Raises:
+            FlowError: manifest, image and graph contradict each other.
+        """
+        image = self.read(IMAGE)
         steps = tuple(self.manifest["steps"])
+        head = pack_header(self.engine, len(steps), HEADER_BYTES, len(image) // self.engine.beat_bytes)
+        if not image.startswith(head) or len(image) < HEADER_BYTES + RECORD_BYTES * len(steps):
+            raise FlowError(
+                f"{self.path / IMAGE}: found another engine, size or number of steps than in the manifest; "
+                "expected what `flow lower` wrote; lower again"
+            )
         records = tuple(
             Record.unpack(image[at : at + RECORD_BYTES])
             for at in range(HEADER_BYTES, HEADER_BYTES + RECORD_BYTES * len(steps), RECORD_BYTES)
@@ -252,4 +302,21 @@ class Build:
             tuple(Port(**{**port, "physical": tuple(port["physical"])}) for port in self.manifest[kind])
             for kind in ("inputs", "outputs")
         )
-        return Program(self.engine, records, image, steps, inputs, outputs, self.manifest["tokens"])
+        program = Program(self.engine, records, image, steps, inputs, outputs, self.manifest["tokens"])
+        raise_all(
+            FlowError,
+            f"{self.path / MANIFEST}: found ports that its graph does not have; expected what `flow lower` wrote; "
+            "lower again",
+            _port_faults(program, self.graph),
+        )
+        return program
+
+
+def _port_faults(program: Program, graph: Graph) -> Iterator[str]:
+    """Where the ports of a program differ from the device inputs and outputs of its graph."""
+    inputs = {value.node: graph.type_of(value).shape for value in device_inputs(graph)}
+    outputs = {node.op.key: node.type.shape for node in graph if isinstance(node.op, DeviceOutput)}
+    for kind, ports, wanted in (("inputs", program.inputs, inputs), ("outputs", program.outputs, outputs)):
+        found = {p.name: (1 if p.single_token else program.tokens, len(p.physical)) for p in ports}
+        if found != wanted or len(found) != len(ports):
+            yield f"{kind}: found {found}; expected {wanted}"

@@ -45,7 +45,7 @@ def estimate_boards(
     Raises:
         FlowError: bad model, unknown board, or none named for a model.
     """
-    tell = progress or (lambda what: None)
+    tell = progress or (lambda _: None)
     build = Build.open(model) if (model / MANIFEST).is_file() else None
     names = list(list_boards()) if all_boards else list(boards)
     if not names and build is None:

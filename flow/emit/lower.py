@@ -22,7 +22,7 @@ from flow.passes import recognise
 from flow.passes.base import run_passes
 from flow.passes.fuse_steps import FuseSteps
 from flow.passes.integerise import Integerise
-from flow.passes.lay_out import Layout, LayOut
+from flow.passes.lay_out import LayOut, Layout
 from flow.passes.order_channels import OrderChannels
 from flow.passes.plan_scratchpad import PlanScratchpad
 from flow.passes.share_common import ShareCommon
@@ -43,23 +43,25 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, int]:
     """`engine.NAME=VALUE` pairs to overrides; `fit` checks the names.
 
     Raises:
-        FlowError: lists every pair of another form.
+        FlowError: lists every pair of another form or given twice.
     """
     found: dict[str, int] = {}
     faults = []
     for pair in pairs:
-        match = re.fullmatch(r"engine\.(\w+)=(\d+)", pair)
+        match = re.fullmatch(r"engine\.(\w+)=([0-9]{1,9})", pair)
         if match is None:
             faults.append(f"found {pair!r}; expected engine.NAME=NUMBER, such as engine.tokens=16")
+        elif match[1] in found:
+            faults.append(f"found engine.{match[1]} twice; expected it once")
         else:
             found[match[1]] = int(match[2])
-    raise_all(FlowError, "--set: found settings of another form", faults)
+    raise_all(FlowError, "--set: found settings that cannot be used", faults)
     return found
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A lowered model: the recognised and the integer graph, the program on its engine, its estimate, and the files of its build."""
+    """A lowered model: recognised and integer graph, the program on its engine, its estimate, the files of its build."""
 
     reference: Graph
     graph: Graph
@@ -93,7 +95,9 @@ def read_model(path: Path, config: Path | None = None) -> Graph:
     Raises:
         FlowError: bad file. UnsupportedError: lists what cannot be lowered.
     """
-    return recognise(load(path, config))
+    graph = load(path, config)
+    graph.name = path.name  # messages name the file: inside a .pt2 every model is called `model`
+    return recognise(graph)
 
 
 def integerise(reference: Graph, options: LowerOptions) -> Graph:
@@ -132,7 +136,7 @@ def lower(
         FlowError: bad file or option. UnsupportedError: not lowerable. FitError: too big, by resource or capacity.
     """
     options = options or LowerOptions()
-    tell = progress or (lambda what: None)
+    tell = progress or (lambda _: None)
     tell("read the model")
     reference = read_model(model, config)
     tell("integerise")

@@ -11,17 +11,16 @@ from flow.ir import Graph
 from flow.ops.linear import Linear
 from flow.passes.lay_out import Layout, Placed
 
-MEGABYTE = 8e6
-"""Bits."""
+STORED = ("weights", "codes", "maps", "headers", "padding")
+OTHERS = ("dense", "csr", "coo", "bitmap", "information_limit")
+BITS = ("total", *STORED, *OTHERS)
+"""Sizes of a matrix in bits: in all, what they are made of, and the same weights in other formats."""
 
 
 def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
     """The report as JSON: `estimate`, one entry per weight matrix, their totals, and the memories used."""
     matrices = [_matrix(p, layout) for p in layout.placed if p.encoded is not None]
-    totals = {
-        key: sum(m["bits"][key] for m in matrices)
-        for key in ("total", "dense", "csr", "coo", "bitmap", "information_limit")
-    }
+    totals = {key: sum(m["bits"][key] for m in matrices) for key in ("total", *OTHERS)}
     data = {
         "model": graph.name,
         "estimate": estimate.to_json(),
@@ -34,7 +33,7 @@ def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
 
 
 def _matrix(placed: Placed, layout: Layout) -> dict[str, Any]:
-    """One weight matrix: structure, density, cycles per tile against dense and against a perfect balance, bits against other formats."""
+    """One weight matrix: its structure, what that costs in cycles per token tile, and its size against other formats."""
     assert placed.encoded is not None
     linear = placed.step.nodes[0].op
     assert isinstance(linear, Linear)
@@ -52,8 +51,5 @@ def _matrix(placed: Placed, layout: Layout) -> dict[str, Any]:
         "dense_cycles": found.dense_cycles,
         "balanced_cycles": found.balanced_cycles,
         "overhead": found.overhead,
-        "bits": {
-            "total": bits.total, "weights": bits.weights, "codes": bits.codes, "maps": bits.maps, "headers": bits.headers, "padding": bits.padding,
-            "dense": bits.dense, "csr": bits.csr, "coo": bits.coo, "bitmap": bits.bitmap, "information_limit": round(bits.information_limit),
-        },
-    }  # fmt: skip
+        "bits": {name: round(getattr(bits, name)) for name in BITS},
+    }

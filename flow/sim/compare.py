@@ -24,7 +24,10 @@ class Mismatch:
 
     def __str__(self) -> str:
         at = ", ".join(map(str, self.index))
-        return f"sample {self.sample}: step {self.step}: {self.tensor}[{at}]: found {self.found}; expected {self.golden} (golden)"
+        return (
+            f"sample {self.sample}: step {self.step}: {self.tensor}[{at}]: "
+            f"found {self.found}; expected {self.golden} (golden)"
+        )
 
 
 def first_difference(sample: int, step: str, tensor: str, golden: Array, found: Array) -> Mismatch | None:
@@ -58,7 +61,10 @@ def count_differences(golden: Mapping[str, Array], found: Mapping[str, Array]) -
 
 
 def sqnr_db(reference: Array, approximation: Array) -> float:
-    """10*log10(|reference|^2 / |reference - approximation|^2); inf where equal, -inf where the reference is all zero and the other is not."""
+    """10*log10(|reference|^2 / |reference - approximation|^2).
+
+    inf where both are equal, -inf where the reference is all zero and the other is not.
+    """
     signal = float(np.square(np.asarray(reference, np.float64)).sum())
     noise = float(np.square(np.asarray(reference, np.float64) - np.asarray(approximation, np.float64)).sum())
     if noise == 0:

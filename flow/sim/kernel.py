@@ -6,9 +6,11 @@ every model on an engine shares one. `FLOW_CACHE_DIR` moves the cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_dir
 
 from flow.emit.contexts import TOP
 from flow.emit.hls import kernel_files
 from flow.engine import INFO, INFO_WORDS, Engine, Program, Status
 from flow.errors import ToolError
+from flow.resources import cache_dir
 from flow.sim.memories import Memories
 
 FLAGS = ("-std=c++14", "-O3", "-march=native")
@@ -60,16 +62,33 @@ class Compiler:
         return Compiler(path, "\n".join(lines))
 
 
-def _run(command: Sequence[str | Path], timeout: float) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: Sequence[str | Path], timeout: float, scratch: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; temporary files go to `scratch`.
+
+    It leads a process group, so that nothing that it started (the passes of g++) outlives an interruption.
+    """
+    environment = os.environ | ({"TMPDIR": str(scratch)} if scratch is not None else {})
+    pipe = subprocess.PIPE
     try:
-        return subprocess.run(
+        with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=pipe,
+            stderr=pipe,
             text=True,
             errors="replace",
-            timeout=timeout,
-        )
+            env=environment,
+            process_group=0,
+        ) as process:
+            try:
+                said = process.communicate(timeout=timeout)
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                raise
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"{command[0]}: found it running after {timeout:.0f} s; expected it to end; stopped it"
@@ -78,11 +97,7 @@ def _run(command: Sequence[str | Path], timeout: float) -> subprocess.CompletedP
         raise ToolError(
             f"{command[0]}: found {error.strerror or error}; expected a program that runs"
         ) from error
-
-
-def cache_dir() -> Path:
-    """`FLOW_CACHE_DIR`, or the user's cache folder of flow."""
-    return Path(os.environ.get("FLOW_CACHE_DIR") or user_cache_dir("flow"))
+    return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
 def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None) -> Path:
@@ -108,7 +123,8 @@ def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None
                 _compile(compiler, files, vitis_include, program)
     except Timeout as error:
         raise ToolError(
-            f"{home}: found another run compiling this kernel for {COMPILE_SECONDS:.0f} s; expected it to end; try again"
+            f"{home}: found another run compiling this kernel for {COMPILE_SECONDS:.0f} s; expected it to end; "
+            "try again"
         ) from error
     except OSError as error:
         raise ToolError(
@@ -130,7 +146,7 @@ def _compile(
         built.mkdir()
         include = vitis_include.absolute() if vitis_include is not None else sources / "compat"
         units = [sources / f"{TOP}.cpp", sources / "testbench.cpp"]
-        command = [
+        command: list[str | Path] = [
             compiler.path,
             *FLAGS,
             *WARNINGS,
@@ -140,11 +156,11 @@ def _compile(
             "-o",
             built / program.name,
         ]
-        done = _run(command, COMPILE_SECONDS)
+        done = _run(command, COMPILE_SECONDS, Path(scratch))
         if done.returncode:
             said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
             raise ToolError(f"g++: found errors in the kernel; expected it to compile; it said:\n{said}")
-        os.rename(built, program.parent)
+        built.rename(program.parent)
 
 
 @dataclass(frozen=True)

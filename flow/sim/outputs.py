@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +12,24 @@ import numpy as np
 
 from flow.errors import FlowError
 from flow.ir import Array
+
+
+def check_outputs(path: Path) -> None:
+    """Refuse, before any work, a place that no file can be written to.
+
+    Raises:
+        FlowError: it is a directory, or stands in none that is there and writable.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        found = "a directory"
+    elif not folder.is_dir():
+        found = f"no directory {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        found = f"a directory {folder} that you cannot write to"
+    else:
+        return
+    raise FlowError(f"{path}: found {found}; expected a writable place; choose another with --outputs")
 
 
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
@@ -22,16 +40,14 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **outputs)  # type: ignore[arg-type]
-    temporary = ""
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getvalue())
-        Path(temporary).replace(path)
+        beside.write_bytes(buffer.getvalue())
+        beside.replace(path)
     except OSError as error:
         raise FlowError(
             f"{path}: found {error.strerror or error}; expected a writable place; choose another with --outputs"
         ) from error
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()

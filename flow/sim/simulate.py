@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,8 +54,11 @@ class SimReport:
     def to_json(self) -> dict[str, Any]:
         """The object of `flow sim --json`."""
         data: dict[str, Any] = {
-            "backend": self.backend, "samples": self.samples, "outputs_compared": self.outputs_compared, "mismatches": self.mismatches,
-        }  # fmt: skip
+            "backend": self.backend,
+            "samples": self.samples,
+            "outputs_compared": self.outputs_compared,
+            "mismatches": self.mismatches,
+        }
         if self.first_mismatch is not None:
             data["first_mismatch"] = str(self.first_mismatch)
         if self.accuracy is not None:
@@ -88,7 +91,7 @@ def simulate(
     """
     if backend not in BACKENDS:
         raise FlowError(f"--backend: found {backend!r}; expected one of {', '.join(BACKENDS)}")
-    tell = progress or (lambda what, done, total: None)
+    tell = progress or (lambda *_: None)
     program, graph = build.program, build.graph
     host = HostProgram.of(graph, program.tokens)
     report = SimReport(backend, len(samples.samples))
@@ -109,18 +112,25 @@ Device = dict[str, Array]
 
 def _golden(graph: Graph, samples: Sequence[Sample], tell: Progress) -> list[Device]:
     """Device outputs by key, for each sample."""
+    keys = {node.name: node.op.key for node in graph if isinstance(node.op, DeviceOutput)}
     results = []
     for index, sample in enumerate(samples):
-        found: Device = {}
-
-        def observe(node: Node, values: tuple[Array, ...], found: Device = found) -> None:
-            if isinstance(node.op, DeviceOutput):
-                found[node.op.key] = values[0]
-
-        execute(graph, sample, observe)
-        results.append(found)
+        found = _observed(graph, sample, keys)
+        results.append({key: found[name] for name, key in keys.items()})
         tell("golden", index + 1, len(samples))
     return results
+
+
+def _observed(graph: Graph, sample: Sample, names: Container[str]) -> dict[str, Array]:
+    """First results of the named nodes on one sample."""
+    found: dict[str, Array] = {}
+
+    def observe(node: Node, values: tuple[Array, ...]) -> None:
+        if node.name in names:
+            found[node.name] = np.asarray(values[0])
+
+    execute(graph, sample, observe)
+    return found
 
 
 def _compare(
@@ -144,7 +154,8 @@ def _compare(
     for index, (data, length, expected) in enumerate(zip(results, lengths, golden, strict=True)):
         if len(data) != program.output_bytes(length):
             raise FlowError(
-                f"{report.backend}: found {len(data)} bytes in output frame {index}; expected {program.output_bytes(length)}"
+                f"{report.backend}: found {len(data)} bytes in output frame {index}; "
+                f"expected {program.output_bytes(length)}"
             )
         found = {
             port.name: tensor
@@ -169,12 +180,11 @@ def _locate(
     build: Build, device: Backend, index: int, sample: Sample, frame: bytes, length: int
 ) -> Mismatch | None:
     """The first step whose tensors differ from golden: rows at or beyond the length are nobody's."""
-    expected: Device = {}
-    execute(build.graph, sample, lambda node, values: expected.setdefault(node.name, values[0]) is None)
+    expected = _observed(build.graph, sample, {node.name for node in build.graph})
     for step, tensors in zip(build.program.steps, device.trace(frame, length), strict=True):
         for name, found in tensors.items():
             rows = min(len(expected[name]), length)
-            different = first_difference(index, step, name, np.asarray(expected[name])[:rows], found[:rows])
+            different = first_difference(index, step, name, expected[name][:rows], found[:rows])
             if different is not None:
                 return different
     return None
@@ -186,19 +196,30 @@ def _collect(
     """Stacked outputs: real ones under their names, raw integers under `NAME__int`."""
     real = [host.after(device, sample) for device, sample in zip(golden, samples, strict=True)]
     stacked: dict[str, Array] = {
-        name: np.concatenate([r[name] for r in real]).astype(np.float32) for name in graph.outputs
+        name: np.stack([_unbatched(r[name]) for r in real]).astype(np.float32) for name in graph.outputs
     }
     for name, key in raw_outputs(graph).items():
         stacked[f"{name}__int"] = np.stack([device[key] for device in golden])
     return stacked
 
 
+def _unbatched(array: Array) -> Array:
+    """One sample's output without its batch of 1; what has none stays as it is."""
+    return array[0] if array.ndim and array.shape[0] == 1 else array
+
+
+def _float_model(build: Build) -> Graph:
+    """The float graph that the build's QDQ graph was made from; it takes the same inputs."""
+    graph = StripQuantize()(build.reference)
+    graph.prune([n.name for n in graph if n.op.name == "input"])
+    return graph
+
+
 def _score(report: SimReport, build: Build, samples: Samples, tell: Progress) -> None:
     """Top-1 accuracy of the first output, and of the float model on the same samples."""
     assert samples.labels is not None
     name = next(iter(build.graph.outputs))
-    reference = StripQuantize()(build.reference)
-    reference.prune([n.name for n in reference if n.op.name == "input"])
+    reference = _float_model(build)
     floats = []
     for index, sample in enumerate(samples.samples):
         floats.append(execute(reference, sample)[name])
@@ -208,43 +229,35 @@ def _score(report: SimReport, build: Build, samples: Samples, tell: Progress) ->
 
 
 def _accuracy(scores: Array, labels: Array) -> float:
-    flat = scores.reshape(len(labels), -1)
-    return float((flat.argmax(axis=1) == labels).mean())
+    return float((scores.argmax(axis=-1) == labels).mean())
 
 
 def _trace(build: Build, samples: Sequence[Sample], tell: Progress) -> dict[str, tuple[float, float]]:
-    """(worst, mean) SQNR of every integer tensor that a step writes, against the float model."""
-    graph, reference = build.graph, build.reference
-    stripped = StripQuantize()(reference)
-    stripped.prune([n.name for n in stripped if n.op.name == "input"])
+    """(worst, mean) SQNR of every integer tensor that has a counterpart in the float model."""
+    graph, reference, real_graph = build.graph, build.reference, _float_model(build)
     pairs = {
-        node.name: value
+        node.name: value.node
         for node in graph
         if (value := float_value(reference, node.name.removesuffix("_wide"))) is not None
-        and value.node in stripped
+        and value.node in real_graph
+        and node.type.scale is not None
     }
-    wanted = {value.node for value in pairs.values()}
     scores: dict[str, list[float]] = {name: [] for name in pairs}
     host = HostProgram.of(graph, build.program.tokens)
+    wanted = frozenset(pairs.values())
     for index, sample in enumerate(samples):
-        real: dict[str, Array] = {}
-        integers: dict[str, Array] = {}
-        execute(
-            stripped,
-            sample,
-            lambda n, v, real=real: real.update({n.name: v[0]}) if n.name in wanted else None,
-        )  # type: ignore[misc]
-        execute(
-            graph,
-            sample,
-            lambda n, v, integers=integers: integers.update({n.name: v[0]}) if n.name in pairs else None,
-        )  # type: ignore[misc]
-        for name, value in pairs.items():
+        real, integers = _observed(real_graph, sample, wanted), _observed(graph, sample, pairs)
+        length = host.length(sample)
+        for name, counterpart in pairs.items():
             kind = graph[name].type
-            if kind.scale is None or name not in integers:
-                continue
-            rows = min(len(integers[name]), host.length(sample))
-            dequantised = (np.asarray(integers[name], np.float64)[:rows] - kind.zero_point) * kind.scale
-            scores[name].append(sqnr_db(np.asarray(real[value.node])[:rows], dequantised))
+            rows = min(len(integers[name]), length)
+            dequantised = (integers[name][:rows].astype(np.float64) - kind.zero_point) * (kind.scale or 1.0)
+            scores[name].append(sqnr_db(real[counterpart][:rows], dequantised))
         tell("trace", index + 1, len(samples))
-    return {name: (min(values), float(np.mean(values))) for name, values in scores.items() if values}
+    return {name: _summary(values) for name, values in scores.items()}
+
+
+def _summary(decibels: Sequence[float]) -> tuple[float, float]:
+    """Worst, and mean over the finite ones: an all-zero tensor is exact or has no signal to compare with."""
+    finite = [value for value in decibels if np.isfinite(value)]
+    return min(decibels), float(np.mean(finite)) if finite else min(decibels)

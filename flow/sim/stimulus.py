@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flow.compress.samples import Sample, Samples, model_inputs
+from flow.compress.samples import Sample, Samples, model_inputs, token_limits
 from flow.ir import Array, Graph, TensorType, Value
 from flow.ops.source import Input
 from flow.passes.masks import MASK_KEY
@@ -20,7 +20,7 @@ def stimulus(graph: Graph, count: int, seed: int) -> Samples:
     """
     rng = np.random.default_rng(seed)
     wanted = model_inputs(graph)
-    scales = _ranges(graph)
+    scales, limits = _ranges(graph), token_limits(graph)
     samples: list[Sample] = []
     for index in range(count):
         sample: dict[str, Array] = {}
@@ -30,7 +30,7 @@ def stimulus(graph: Graph, count: int, seed: int) -> Samples:
             elif kind.is_float:
                 sample[key] = _real(kind, scales.get(key, 3.0), index, rng)
             else:
-                sample[key] = _tokens(graph, key, kind, index, rng)
+                sample[key] = _tokens(limits.get(key, 2), kind, index, rng)
         samples.append(sample)
     return Samples(tuple(samples))
 
@@ -57,22 +57,11 @@ def _real(kind: TensorType, top: float, index: int, rng: np.random.Generator) ->
     return value.astype(kind.dtype)
 
 
-def _tokens(graph: Graph, key: str, kind: TensorType, index: int, rng: np.random.Generator) -> Array:
-    """Token ids below the smallest table that the input indexes; corners: first and last row."""
-    size = _vocabulary(graph, key)
+def _tokens(size: int, kind: TensorType, index: int, rng: np.random.Generator) -> Array:
+    """Token ids below `size`; corners: the first and the last row of the table."""
     if index in (0, 1):
         return np.full(kind.shape, 0 if index == 0 else size - 1, kind.dtype)
     return rng.integers(0, size, kind.shape).astype(kind.dtype)
-
-
-def _vocabulary(graph: Graph, key: str) -> int:
-    node = next(n for n in graph if isinstance(n.op, Input) and n.op.key == key)
-    sizes = []
-    for user in graph.users(Value(node.name)):
-        label = user.op.label
-        if label == "aten.embedding.default":
-            sizes.append(graph.type_of(user.inputs[0]).shape[0])
-    return min(sizes, default=2)
 
 
 def _ranges(graph: Graph) -> dict[str, float]:
