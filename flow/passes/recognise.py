@@ -7,6 +7,7 @@ from flow.passes.base import Pass, run_passes
 from flow.passes.check_supported import CheckSupported
 from flow.passes.fold_constants import FoldConstants
 from flow.passes.movement import CancelMovement
+from flow.passes.name_nodes import NameNodes
 from flow.passes.recognise_activation import RecogniseActivation
 from flow.passes.recognise_add import RecogniseAdd
 from flow.passes.recognise_attention import RecogniseAttention
@@ -31,6 +32,7 @@ PIPELINE: tuple[Pass, ...] = (
     MergeTables(),
     ShareCommon(),
     CheckSupported(),
+    NameNodes(),
 )
 
 
