@@ -8,6 +8,7 @@ parameters and buffers, which would make the model remember.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -88,8 +89,9 @@ def functional(calls: Iterable[Call], kept: Mapping[str, tuple[str, str]]) -> tu
         if call.target == "aten.detach_.default":  # a write to what autograd knows, not to memory
             call = replace(call, target="aten.detach.default")
         names.dtypes.update((name, kind.dtype) for name, kind in zip(call.results, call.types, strict=False))
-        if _writes(call.target):
-            pure += _pure(call, names)
+        target = _pure_target(call.target)
+        if target is not None:
+            pure += _pure(call, target, names)
             continue
         pure.append(call)
         sources: list[str | None] = list(call.tensors) if call.target in VIEWS else []
@@ -100,10 +102,19 @@ def functional(calls: Iterable[Call], kept: Mapping[str, tuple[str, str]]) -> tu
     return pure, names
 
 
-def _writes(target: str) -> bool:
-    """Whether an operator writes to its first argument."""
-    operator = target.rpartition(".")[0].rpartition(".")[2]
-    return operator.endswith("_") and not operator.endswith("__")
+def _pure_target(target: str) -> str | None:
+    """What an in-place operator is called without its side effect: `aten.add.Tensor` for `aten.add_.Tensor`,
+    `aten.__or__.Tensor` for `aten.__ior__.Tensor`, '' for one that has no such form; None for a pure operator.
+    """
+    namespace, _, rest = target.partition(".")
+    operator, _, overload = rest.partition(".")
+    if overload == "out" or overload.endswith("_out"):
+        return ""
+    if match := re.fullmatch(r"__i(and|or|xor|lshift|rshift)__", operator):
+        return f"{namespace}.__{match[1]}__.{overload}"
+    if operator.endswith("_") and not operator.endswith("__"):
+        return "" if operator in _RESHAPING else f"{namespace}.{operator.removesuffix('_')}.{overload}"
+    return None
 
 
 def _renamed(call: Call, names: Names) -> Call:
@@ -136,27 +147,26 @@ def _rename(value: Any, current: Mapping[str, str]) -> Any:
     return tuple(_rename(item, current) for item in value) if isinstance(value, tuple) else value
 
 
-def _pure(call: Call, names: Names) -> list[Call]:
-    """The pure form of an in-place call, with a conversion where that would give another element type."""
-    namespace, operator, overload = call.target.split(".", 2)
-    if not call.tensors or len(call.results) != 1 or len(call.types) != 1:
-        return [replace(call, fault=call.fault or "found an unknown in-place operator; expected one result")]
-    written, result, kind = call.tensors[0], call.results[0], call.types[0]
+def _pure(call: Call, target: str, names: Names) -> list[Call]:
+    """The pure form `target` of an in-place call, with a conversion where that would give another element type."""
+    written = call.tensors[0] if call.tensors else ""
     fault = call.fault
     if names.root(written) in names.kept:
         fault = fault or write_fault(names.kept[names.root(written)])
-    elif operator in _RESHAPING:
+    elif not target or not call.tensors or len(call.results) != 1 or len(call.types) != 1:
         fault = (
-            fault or f"found a change of shape in place; expected a result; call {operator.removesuffix('_')}"
+            fault
+            or "found an operator that changes its argument; expected one that gives a result; use that form"
         )
     if fault:
-        return [replace(call, fault=fault)]
-    names.write(written, result, call.target)
-    pure = replace(call, target=f"{namespace}.{operator.removesuffix('_')}.{overload}")
+        return [replace(call, fault=fault, lasting=True)]
+    names.write(written, call.results[0], call.target)
+    pure, kind = replace(call, target=target), call.types[0]
+    operator = call.target.split(".")[1]
     dtype = _pure_dtype(operator, [names.dtypes.get(name, kind.dtype) for name in call.tensors])
     if dtype == kind.dtype:
         return [pure]
-    promoted = f"{result}.promoted"
+    promoted = f"{call.results[0]}.promoted"
     cast = {"self": Name(promoted), "dtype": kind.dtype}
     return [
         replace(pure, results=(promoted,), types=(replace(kind, dtype=dtype),)),

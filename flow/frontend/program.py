@@ -25,7 +25,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Call:
-    """`results = target(arguments)`. `fault` says why it cannot be lowered, or ''."""
+    """`results = target(arguments)`. `fault` says why it cannot be lowered, or ''; `lasting` calls outlive the run."""
 
     target: str
     arguments: Mapping[str, Any]
@@ -33,6 +33,7 @@ class Call:
     types: tuple[TensorType, ...]
     module: str
     fault: str = ""
+    lasting: bool = False
 
     @property
     def where(self) -> str:
@@ -43,6 +44,17 @@ class Call:
     def tensors(self) -> list[str]:
         """Names of all tensor arguments, in order."""
         return [name for value in self.arguments.values() for name in names_in(value)]
+
+    @property
+    def first(self) -> str:
+        """Name of the first tensor argument.
+
+        Raises:
+            UnsupportedError: there is none.
+        """
+        if not self.tensors:
+            raise UnsupportedError("found no tensor among its arguments; expected one")
+        return self.tensors[0]
 
 
 def names_in(value: Any) -> list[str]:

@@ -1,13 +1,13 @@
 """The `.pt2` reader: an archive of torch.export to a level-0 `Graph`, with zipfile, json and numpy alone.
 
 Nothing in the file can run: no pickle, no `torch.export.load`, no evaluation of symbolic expressions, no import
-of torch. What the model cannot be lowered with is collected and raised once.
+of torch. Everything that keeps the program from being lowered is collected and raised once.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ from flow.frontend.archive import Archive
 from flow.frontend.functional import Names, functional, stale_fault, write_fault
 from flow.frontend.naming import input_names, output_names
 from flow.frontend.program import Call, Name, Scope, flatten
-from flow.frontend.quantized import HANDLERS
-from flow.frontend.tensors import expression, tensor, tensor_type
+from flow.frontend.quantized import operator
+from flow.frontend.storage import Storage
+from flow.frontend.tensors import expression, tensor_type
 from flow.ir import Array, Graph, Op, TensorType, Value
 from flow.ops.aten import Aten, Ref
 from flow.ops.aten_schema import DEFAULTS
 from flow.ops.source import Constant, Input
 
 _REMEDY = "write the file again with torch.export.save"
-_STATIC = "found dynamic shapes; expected static ones; export with an example of the right size, without dynamic_shapes"
 
 
 def read_pt2(path: str | Path) -> Graph:
@@ -42,64 +42,63 @@ def read_pt2(path: str | Path) -> Graph:
         FlowError: the file is damaged, hostile, or not a `.pt2` of a supported version.
         UnsupportedError: lists everything in the program that no accelerator can be made from.
     """
-    path = Path(path)
-    with Archive(path) as archive:
-        return _Reader(archive).read()
+    with Archive(Path(path)) as archive:
+        model = _model(archive)
+        where = f"{archive.path}: {model}"
+        program = schema.read_program(archive.document(model), where).graph_module
+        signature = program.module_call_graph[0].signature if program.module_call_graph else None
+        if signature is None:
+            raise FlowError(f"{where}: found no call signature; expected one; {_REMEDY}")
+        name = Path(model).stem
+        return _Reader(archive, where, program, signature, Storage(archive, name), Graph(name)).read()
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """A parameter, buffer or constant: its key, and the type that the graph gives it."""
+def _model(archive: Archive) -> str:
+    """The member that holds the program."""
+    path = archive.path
+    if "archive_format" not in archive or archive.read("archive_format", 64).strip() != b"pt2":
+        raise FlowError(
+            f"{path}: found a zip archive that is no .pt2; expected archive_format pt2; {_REMEDY}"
+        )
+    if "byteorder" in archive and archive.read("byteorder", 64).strip() != b"little":
+        raise FlowError(
+            f"{path}: found big-endian tensors; expected little-endian ones; export on another machine"
+        )
+    models = [m for m in archive if m.startswith("models/") and m.endswith(".json") and m.count("/") == 1]
+    if len(models) != 1:
+        raise FlowError(f"{path}: found {len(models)} programs; expected one; {_REMEDY}")
+    return models[0]
 
-    key: str
-    type: TensorType
+
+class _MissingError(Exception):
+    """An operand comes from a call that was refused; the refusal is reported, this call is not."""
 
 
 @dataclass
 class _Reader:
     archive: Archive
-    graph: Graph = field(default_factory=Graph)
-    values: dict[str, Value] = field(default_factory=dict)
-    stored: dict[str, _Stored] = field(default_factory=dict)
-    payloads: dict[str, tuple[str, schema.PayloadMeta]] = field(default_factory=dict)
-    cache: dict[str, bytes] = field(default_factory=dict)
+    where: str
+    program: schema.ModuleRecord
+    signature: schema.CallSignature
+    storage: Storage
+    graph: Graph
+    stored: dict[str, tuple[str, TensorType]] = field(default_factory=dict)
+    """Key and type of every parameter, buffer and constant, by graph name."""
     constants: dict[str, Array] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    """Results of refused calls, and of those that depend on them."""
 
     def read(self) -> Graph:
-        model, where = self._model()
-        program = schema.read_program(self.archive.document(model), where).graph_module
-        signature = program.module_call_graph[0].signature if program.module_call_graph else None
-        if signature is None:
-            raise FlowError(f"{where}: found no call signature; expected one; {_REMEDY}")
-        name = Path(model).stem
-        self.graph.name = name
-        self._find_payloads(name)
-        self._refuse_dynamic(program, where)
-        inputs = self._bind_inputs(program, signature, where)
-        calls, scope = flatten(program.graph)
-        kept = {name: (stored.key, stored.type.dtype) for name, stored in self.stored.items()}
-        kept.update((name, (f"input {name}", kind.dtype)) for name, kind in inputs.items())
-        pure, names = functional(calls, kept)
-        outputs, faults = self._outputs(program, signature, scope, names, where)
-        live = _live(pure, [value for _, value in outputs if isinstance(value, str)])
-        self._raise([call for call in live if call.fault], faults)
-        unsupported = []
-        for call in live:
-            try:
-                self._emit(call)
-            except UnsupportedError as error:
-                unsupported.append(replace(call, fault=str(error)))
-        self._raise(unsupported, [])
-        for key, value in outputs:
-            self.graph.set_output(
-                key, self._value(value) if isinstance(value, str) else self._literal(key, value)
-            )
-        return self.graph
-
-    def _raise(self, calls: list[Call], faults: list[str]) -> None:
-        """Raise for all faults at once; calls with the same one share a line."""
+        self._refuse_dynamic()
+        inputs = self._bind_inputs()
+        calls, scope = flatten(self.program.graph)
+        kept = {name: (key, kind.dtype) for name, (key, kind) in self.stored.items()}
+        pure, names = functional(calls, {**kept, **inputs})
+        outputs, faults = self._outputs(scope, names)
+        failed = self._emit_all(_live(pure, outputs.values()))
         alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for call in calls:
+        for call in failed:
             alike[call.target, call.fault].append(call.where)
         lines = [f"{', '.join(where)} ({target}): {fault}" for (target, fault), where in alike.items()]
         raise_all(
@@ -107,214 +106,167 @@ class _Reader:
             f"{self.archive.path}: found what cannot be lowered; expected a static program without side effects",
             [*lines, *faults],
         )
-
-    # -- what the file holds -----------------------------------------------------------------------------------
-
-    def _model(self) -> tuple[str, str]:
-        """The member that holds the program, and how messages name it."""
-        path = self.archive.path
-        if "archive_format" not in self.archive or self.archive.read("archive_format", 64).strip() != b"pt2":
-            raise FlowError(
-                f"{path}: found a zip archive that is no .pt2; expected archive_format pt2; {_REMEDY}"
+        for key, value in outputs.items():
+            self.graph.set_output(
+                key, self._value(value.text) if isinstance(value, Name) else self._number(key, value)
             )
-        if "byteorder" in self.archive and self.archive.read("byteorder", 64).strip() != b"little":
-            raise FlowError(
-                f"{path}: found big-endian tensors; expected little-endian ones; export on another machine"
-            )
-        models = [
-            m for m in self.archive if m.startswith("models/") and m.endswith(".json") and m.count("/") == 1
-        ]
-        if len(models) != 1:
-            raise FlowError(f"{path}: found {len(models)} programs; expected one; {_REMEDY}")
-        return models[0], f"{path}: {models[0]}"
-
-    def _find_payloads(self, name: str) -> None:
-        for folder in ("constants", "weights"):
-            document = f"data/{folder}/{name}_{folder}_config.json"
-            if document in self.archive:
-                where = f"{self.archive.path}: {document}"
-                for key, payload in schema.read_payloads(self.archive.document(document), where).items():
-                    self.payloads[key] = (folder, payload)
-
-    def _refuse_dynamic(self, program: schema.ModuleRecord, where: str) -> None:
-        faults = []
-        for kind, spec in _specs(program.signature.input_specs, where):
-            if kind == "user_input":
-                name = spec.tensor(where)
-                meta = program.graph.tensor_values.get(name)
-                for axis, size in enumerate(meta.sizes if meta else []):
-                    if "as_expr" in size:
-                        faults.append(
-                            f"input {name}: found axis {axis} of size {expression(size)}; expected a number"
-                        )
-        raise_all(UnsupportedError, f"{self.archive.path}: {_STATIC}", faults)
+        return self.graph
 
     # -- inputs and stored tensors -----------------------------------------------------------------------------
 
-    def _bind_inputs(
-        self, program: schema.ModuleRecord, signature: schema.CallSignature, where: str
-    ) -> dict[str, TensorType]:
-        """Add all input nodes and note all stored tensors; returns the types of the inputs by graph name."""
+    def _refuse_dynamic(self) -> None:
+        faults = []
+        for kind, spec in self._specs(self.program.signature.input_specs):
+            if kind != "user_input":
+                continue
+            name = spec.tensor(self.where)
+            meta = self.program.graph.tensor_values.get(name)
+            faults += [
+                f"input {name}: found axis {axis} of size {expression(size)}; expected a number"
+                for axis, size in enumerate(meta.sizes if meta else [])
+                if "as_expr" in size
+            ]
+        raise_all(
+            UnsupportedError,
+            f"{self.archive.path}: found dynamic shapes; expected static ones; "
+            "export with an example of the right size, without dynamic_shapes",
+            faults,
+        )
+
+    def _bind_inputs(self) -> dict[str, tuple[str, str]]:
+        """Note all stored tensors and add all input nodes; returns how messages name these, and element types."""
         users: list[str | None] = []
-        for kind, spec in _specs(program.signature.input_specs, where):
+        for kind, spec in self._specs(self.program.signature.input_specs):
             if kind == "constant_input":
                 users.append(None)
             elif kind == "user_input":
-                users.append(spec.tensor(where))
+                users.append(spec.tensor(self.where))
             elif kind in ("parameter", "buffer", "tensor_constant"):
-                name = spec.tensor(where)
-                self.stored[name] = _Stored(spec.key, self._type(program, name, where))
+                name = spec.tensor(self.where)
+                self.stored[name] = (spec.key, self._type(name))
             else:
                 raise UnsupportedError(
-                    f"{where}: found an input of kind {kind!r}; expected tensors and numbers; "
+                    f"{self.where}: found an input of kind {kind!r}; expected tensors and numbers; "
                     "export a model without custom objects"
                 )
-        tree = schema.read_tree(signature.in_spec, where)
-        known = input_names(tree, signature.forward_arg_names, program.treespec_namedtuple_fields)
+        tree = schema.read_tree(self.signature.in_spec, self.where)
+        known = input_names(tree, self.signature.forward_arg_names, self.program.treespec_namedtuple_fields)
         if len(known) != len(users):
             raise FlowError(
-                f"{where}: found {len(users)} inputs for {len(known)} arguments; expected as many; {_REMEDY}"
+                f"{self.where}: found {len(users)} inputs for {len(known)} arguments; expected as many; {_REMEDY}"
             )
-        keys = [k or u for k, u in zip(known, users, strict=True)]
-        times = Counter(keys)
-        types: dict[str, TensorType] = {}
-        for user, key in zip(users, keys, strict=True):
-            if user is not None and key is not None:
-                types[user] = self._type(program, user, where)
-                shown = key if times[key] == 1 else user
-                self.values[user] = self.graph.add(shown, Input(shown, types[user]))
-        return types
+        tensors = {user: key or user for user, key in zip(users, known, strict=True) if user is not None}
+        if len(set(tensors.values())) != len(users) - users.count(None):
+            shown = ", ".join(tensors.values())
+            raise FlowError(f"{self.where}: found the inputs {shown}; expected no name twice; {_REMEDY}")
+        types = {user: self._type(user) for user in tensors}
+        for user, key in tensors.items():
+            self.values[user] = self.graph.add(key, Input(key, types[user]))
+        return {user: (f"input {key}", types[user].dtype) for user, key in tensors.items()}
 
-    def _type(self, program: schema.ModuleRecord, name: str, where: str) -> TensorType:
-        if name not in program.graph.tensor_values:
-            raise FlowError(f"{where}: {name}: found no type; expected a tensor; {_REMEDY}")
+    def _specs(self, unions: list[schema.Union]) -> Iterator[tuple[str, schema.Spec]]:
+        """Kind and body of each input or output specification."""
+        for union in unions:
+            kind, body = schema.only(union, self.where)
+            constant = kind == "constant_input"
+            yield kind, schema.Spec() if constant else schema.convert(body, schema.Spec, self.where)
+
+    def _type(self, name: str) -> TensorType:
+        if name not in self.program.graph.tensor_values:
+            raise FlowError(f"{self.where}: {name}: found no type; expected a tensor; {_REMEDY}")
         try:
-            return tensor_type(program.graph.tensor_values[name])
+            return tensor_type(self.program.graph.tensor_values[name])
         except UnsupportedError as error:
-            raise UnsupportedError(f"{where}: {name}: {error}; {_REMEDY}") from error
+            raise UnsupportedError(f"{self.where}: {name}: {error}; {_REMEDY}") from error
 
-    def constant(self, name: str) -> Array | None:
-        """The stored tensor of a graph name, read on first use; None if the name is no stored tensor."""
+    def _constant(self, name: str) -> Array | None:
+        """The stored tensor behind a name, read on first use; None if it is computed."""
         if name in self.stored and name not in self.constants:
-            self.constants[name] = self._load(self.stored[name])
+            self.constants[name] = self.storage.load(*self.stored[name])
         return self.constants.get(name)
-
-    def _load(self, stored: _Stored) -> Array:
-        where = f"{self.archive.path}: tensor {stored.key}"
-        if stored.key not in self.payloads:
-            raise FlowError(f"{where}: found no data; expected a payload; {_REMEDY}")
-        folder, payload = self.payloads[stored.key]
-        if payload.use_pickle or payload.tensor_meta is None:
-            raise FlowError(
-                f"{where}: found a pickled payload, which could run code; expected raw data; "
-                "export a model of plain tensors, without tensor subclasses"
-            )
-        if payload.path_name in ("", ".", "..") or "/" in payload.path_name or "\\" in payload.path_name:
-            raise FlowError(
-                f"{where}: found the payload name {payload.path_name!r}; expected a plain name; {_REMEDY}"
-            )
-        member = f"data/{folder}/{payload.path_name}"
-        if member not in self.cache:
-            self.cache[member] = self.archive.read(member)
-        array = tensor(payload.tensor_meta, self.cache[member], where)
-        if array.shape != stored.type.shape or str(array.dtype) != stored.type.dtype:
-            found = TensorType(tuple(array.shape), str(array.dtype))
-            raise FlowError(f"{where}: found {found}; expected {stored.type}, as the program says; {_REMEDY}")
-        return array
 
     def _value(self, name: str) -> Value:
         """The graph value of a name; stored tensors become nodes on first use."""
+        if name in self.refused:
+            raise _MissingError
         if name not in self.values:
-            array = self.constant(name)
+            array = self._constant(name)
             if array is None:
-                raise FlowError(f"{self.archive.path}: found no tensor {name!r}; expected one; {_REMEDY}")
-            key = self.stored[name].key
+                raise FlowError(f"{self.where}: found no tensor {name!r}; expected one; {_REMEDY}")
+            key, _ = self.stored[name]
             self.values[name] = self.graph.add(key, Constant(array, key))
         return self.values[name]
 
-    def _literal(self, key: str, value: Any) -> Value:
+    def _number(self, key: str, value: Any) -> Value:
         return self.graph.add(key, Constant(np.asarray(value), key))
 
     # -- results -----------------------------------------------------------------------------------------------
 
-    def _outputs(
-        self,
-        program: schema.ModuleRecord,
-        signature: schema.CallSignature,
-        scope: Scope,
-        names: Names,
-        where: str,
-    ) -> tuple[list[tuple[str, Any]], list[str]]:
-        """Output names with the tensor name (a str) or the number behind each, and what is wrong with them."""
-        found: list[Any] = []
-        faults: list[str] = []
-        for kind, spec in _specs(program.signature.output_specs, where):
+    def _outputs(self, scope: Scope, names: Names) -> tuple[dict[str, Any], list[str]]:
+        """The `Name` of the tensor, or the number, behind each output; and what is wrong with them."""
+        found: list[tuple[str, Any]] = []
+        faults = []
+        for kind, spec in self._specs(self.program.signature.output_specs):
             if kind != "user_output":
                 faults.append(f"output ({kind}): {write_fault(spec.key or 'state')}")
                 continue
-            form, result = schema.only(spec.arg or {}, where)
+            form, value = schema.only(spec.arg or {}, self.where)
             if form == "as_tensor":
-                name = scope[spec.tensor(where)]
+                name = scope[spec.tensor(self.where)]
                 if name in names.stale:
                     faults.append(f"output {name}: {stale_fault(names.stale[name])}")
-                found.append(names.current.get(name, name))
-            else:
-                found.append(_Literal(form, result))
-        tree = schema.read_tree(signature.out_spec, where)
-        keys = output_names(tree, program.treespec_namedtuple_fields)
+                value = Name(names.current.get(name, name))
+            elif form not in ("as_none", "as_int", "as_float", "as_bool"):
+                faults.append(
+                    f"output {len(found)}: found a value of kind {form!r}; expected tensors and numbers"
+                )
+            found.append((form, value))
+        tree = schema.read_tree(self.signature.out_spec, self.where)
+        keys = output_names(tree, self.program.treespec_namedtuple_fields)
         if len(keys) != len(found):
             raise FlowError(
-                f"{where}: found {len(found)} outputs for {len(keys)} names; expected as many; {_REMEDY}"
+                f"{self.where}: found {len(found)} outputs for {len(keys)} names; expected as many; {_REMEDY}"
             )
-        outputs: list[tuple[str, Any]] = []
-        for key, value in zip(keys, found, strict=True):
-            if isinstance(value, str):
-                outputs.append((key, value))
-            elif value.kind in ("as_int", "as_float", "as_bool"):
-                outputs.append((key, value.value))
-            elif value.kind != "as_none":
-                faults.append(
-                    f"output {key}: found a value of kind {value.kind!r}; expected tensors and numbers"
-                )
-        if len({key for key, _ in outputs}) != len(outputs) or not outputs:
+        outputs = [(key, value) for key, (form, value) in zip(keys, found, strict=True) if form != "as_none"]
+        if not outputs or len(dict(outputs)) != len(outputs):
             shown = ", ".join(key for key, _ in outputs) or "none"
             raise FlowError(
-                f"{where}: found the outputs {shown}; expected at least one and no name twice; {_REMEDY}"
+                f"{self.where}: found the outputs {shown}; expected at least one and no name twice; {_REMEDY}"
             )
-        return outputs, faults
+        return dict(outputs), faults
 
     # -- calls -------------------------------------------------------------------------------------------------
 
-    def _emit(self, call: Call) -> None:
-        if not call.tensors and call.target in _SPLITS | _COPIES:
-            raise UnsupportedError("found no tensor among its arguments; expected one")
-        if call.target in _SPLITS:
-            self._split(call)
-            return
-        if call.target in _COPIES and (array := self.constant(call.tensors[0])) is not None:
-            self.values[call.results[0]] = self._value(call.tensors[0])
-            self.constants[call.results[0]] = array
-            return
-        op: Op
-        if call.target.startswith("quantized_decomposed."):
-            handler = HANDLERS.get(call.target.removeprefix("quantized_decomposed."))
-            if handler is None:
-                known = ", ".join(sorted({name.partition(".")[0] for name in HANDLERS}))
-                raise UnsupportedError(
-                    f"found this form of quantization; expected one of {known}, with static scales"
-                )
-            op, source = handler(call, self.constant)
-            self._add(call, op, [self._value(source)], call.module or self._module_of(source))
-            return
-        operands = call.tensors
-        counter = iter(range(len(operands)))
-        arguments = {key: _referred(value, counter) for key, value in call.arguments.items()}
-        op = Aten(call.target, {**DEFAULTS.get(call.target, {}), **arguments}, call.types)
-        self._add(call, op, [self._value(name) for name in operands], call.module)
+    def _emit_all(self, calls: list[Call]) -> list[Call]:
+        """Add the calls to the graph; returns those that were refused, each with its fault."""
+        failed = []
+        for call in calls:
+            try:
+                if call.fault:
+                    raise UnsupportedError(call.fault)
+                self._emit(call)
+            except UnsupportedError as error:
+                failed.append(replace(call, fault=str(error)))
+                self.refused.update(call.results)
+            except _MissingError:
+                self.refused.update(call.results)
+        return failed
 
-    def _module_of(self, name: str) -> str:
-        """Quantizers lose their module; they belong to the value that they quantize."""
-        return self.graph[self.values[name].node].module if name in self.values else ""
+    def _emit(self, call: Call) -> None:
+        if call.target.startswith("quantized_decomposed."):
+            op, source = operator(call, self._constant)
+            value = self._value(source)
+            # Quantizers lose their module; they belong to the value that they quantize.
+            self._add(call, op, [value], call.module or self.graph[value.node].module)
+        elif call.target in _SPLITS:
+            self._split(call)
+        elif call.target in _COPIES and (array := self._constant(call.first)) is not None:
+            self.values[call.results[0]], self.constants[call.results[0]] = self._value(call.first), array
+        else:
+            operands = iter(range(len(call.tensors)))
+            arguments = {key: _referred(value, operands) for key, value in call.arguments.items()}
+            aten = Aten(call.target, {**DEFAULTS.get(call.target, {}), **arguments}, call.types)
+            self._add(call, aten, [self._value(name) for name in call.tensors], call.module)
 
     def _add(self, call: Call, op: Op, operands: list[Value], module: str) -> None:
         node = self.graph.add(call.results[0], op, operands, module)
@@ -323,7 +275,7 @@ class _Reader:
 
     def _split(self, call: Call) -> None:
         """`split`, `chunk` and `unbind` as one slice for each result, so that every node has one output."""
-        source = self._value(call.tensors[0])
+        source = self._value(call.first)
         shape = self.graph.type_of(source).shape
         dim = call.arguments.get("dim", 0)
         if not isinstance(dim, int) or not -len(shape) <= dim < len(shape):
@@ -333,19 +285,15 @@ class _Reader:
             if call.target == "aten.unbind.int":
                 op = Aten("aten.select.int", {"self": Ref(0), "dim": dim, "index": i}, (kind,))
             elif len(kind.shape) != len(shape):
-                raise UnsupportedError(f"found a part of {len(kind.shape)} axes; expected {len(shape)}")
+                raise UnsupportedError(
+                    f"found a part of {len(kind.shape)} axes; expected {len(shape)}; {_REMEDY}"
+                )
             else:
                 end = start + kind.shape[dim]
-                where = {"dim": dim, "start": start, "end": end, "step": 1}
-                op = Aten("aten.slice.Tensor", {"self": Ref(0), **where}, (kind,))
+                bounds = {"dim": dim, "start": start, "end": end, "step": 1}
+                op = Aten("aten.slice.Tensor", {"self": Ref(0), **bounds}, (kind,))
                 start = end
             self.values[result] = self.graph.add(result, op, [source], call.module)
-
-
-@dataclass(frozen=True)
-class _Literal:
-    kind: str
-    value: Any
 
 
 _COPIES = frozenset({"aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default"})
@@ -366,29 +314,19 @@ _SPLITS = frozenset(
 )
 
 
-def _specs(unions: list[schema.Union], where: str) -> Iterator[tuple[str, schema.Spec]]:
-    """Kind and body of each input or output specification."""
-    for union in unions:
-        kind, body = schema.only(union, where)
-        if kind == "constant_input":
-            yield kind, schema.Spec()
-        else:
-            yield kind, schema.convert(body, schema.Spec, where)
-
-
-def _referred(value: Any, counter: Any) -> Any:
+def _referred(value: Any, operands: Iterator[int]) -> Any:
     """An argument with a `Ref` for each tensor, numbered in order."""
     if isinstance(value, Name):
-        return Ref(next(counter))
-    return tuple(_referred(item, counter) for item in value) if isinstance(value, tuple) else value
+        return Ref(next(operands))
+    return tuple(_referred(item, operands) for item in value) if isinstance(value, tuple) else value
 
 
-def _live(calls: list[Call], outputs: list[str]) -> list[Call]:
-    """The calls that some output depends on, in order; a refused write counts, since it outlives the call."""
-    needed = set(outputs)
+def _live(calls: list[Call], outputs: Iterable[Any]) -> list[Call]:
+    """The calls that some output depends on, in order; a refused write counts, since it would outlive the call."""
+    needed = {output.text for output in outputs if isinstance(output, Name)}
     live = []
     for call in reversed(calls):
-        if needed.intersection(call.results) or "found a write to" in call.fault:
+        if call.lasting or not needed.isdisjoint(call.results):
             live.append(call)
             needed.update(call.tensors)
     return live[::-1]

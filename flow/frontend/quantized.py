@@ -95,7 +95,7 @@ def _handler(
     return lambda call, lookup: form(kind, call, lookup)
 
 
-HANDLERS: dict[str, Handler] = {
+_HANDLERS: dict[str, Handler] = {
     **{
         f"{verb}_per_tensor.{overload}": _handler(_per_tensor, kind)
         for verb, kind in (("quantize", Quantize), ("dequantize", Dequantize))
@@ -104,4 +104,18 @@ HANDLERS: dict[str, Handler] = {
     "quantize_per_channel.default": _handler(_per_channel, Quantize),
     "dequantize_per_channel.default": _handler(_per_channel, Dequantize),
 }
-"""By operator and overload."""
+
+
+def operator(call: Call, lookup: Lookup) -> tuple[QuantSpec, str]:
+    """The operator of a call to `quantized_decomposed`, and the name of the tensor that it works on.
+
+    Raises:
+        UnsupportedError: another form of quantization, or parameters that are not static or out of range.
+    """
+    handler = _HANDLERS.get(call.target.removeprefix("quantized_decomposed."))
+    if handler is None:
+        known = ", ".join(sorted({name.partition(".")[0] for name in _HANDLERS}))
+        raise UnsupportedError(
+            f"found this form of quantization; expected one of {known}, with static scales"
+        )
+    return handler(call, lookup)

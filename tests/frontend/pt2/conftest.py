@@ -213,7 +213,10 @@ class InPlace(nn.Module):
         alias = y.detach()
         y += x
         y.mul_(torch.tensor([0.5], dtype=torch.float64)).relu_()
-        return y + alias  # type: ignore[no-any-return]
+        mask = y > 0
+        mask |= x > 0
+        y.masked_fill_(mask, 0.25)
+        return y + alias + mask  # type: ignore[no-any-return]
 
 
 class Quantized(nn.Module):

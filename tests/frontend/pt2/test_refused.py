@@ -82,6 +82,19 @@ def write_input(x: Tensor) -> Tensor:
     return x.add_(1)
 
 
+def shape_forgotten(x: Tensor) -> Tensor:
+    """Nobody reads the result of the call that changes the shape."""
+    y = x * 2
+    y.squeeze_(0)
+    return x + 1
+
+
+def written_out(x: Tensor) -> Tensor:
+    y = torch.zeros(1, 3, 4)
+    torch.ops.aten.mul.out(x.detach(), x.detach(), out=y)
+    return y
+
+
 def dynamic_scale(x: Tensor) -> Tensor:
     scale = x.abs().amax() / 127
     return torch.ops.quantized_decomposed.quantize_per_tensor(  # type: ignore[no-any-return]
@@ -151,7 +164,26 @@ CASES: list[tuple[str, Callable[[Tensor], Any], str]] = [
     (
         "reshaped_in_place",
         lambda x: x.unsqueeze_(0),
-        "block (aten.unsqueeze_.default): found a change of shape in place; expected a result; call unsqueeze",
+        (
+            "block (aten.unsqueeze_.default): found an operator that changes its argument; expected one "
+            "that gives a result; use that form"
+        ),
+    ),
+    (
+        "shape_forgotten",
+        shape_forgotten,
+        (
+            "block (aten.squeeze_.dim): found an operator that changes its argument; expected one "
+            "that gives a result; use that form"
+        ),
+    ),
+    (
+        "written_out",
+        written_out,
+        (
+            "block (aten.mul.out): found an operator that changes its argument; expected one "
+            "that gives a result; use that form"
+        ),
     ),
     (
         "complex",
