@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
 
 from flow.engine import Engine, Opcode, Space
 from flow.ir import Graph, Value
@@ -70,9 +69,8 @@ def supposed_records(cycles: Counts, engine: Engine, depth: int, weight_bits: in
     """
     coded = (cycles > 0) & (cycles < depth)
     kept = np.minimum(cycles, depth)
-    subset_bits = np.where(
-        coded, (gammaln(depth + 1) - gammaln(kept + 1) - gammaln(depth - kept + 1)) / np.log(2), 0.0
-    )
+    factorial = np.concatenate(([0.0], np.cumsum(np.log2(np.arange(1, depth + 1)))))
+    subset_bits = np.where(coded, factorial[depth] - factorial[kept] - factorial[depth - kept], 0.0)
     lanes = engine.rows * engine.banks
     section_words = -(-cycles * lanes * weight_bits // 64) + np.ceil(subset_bits * lanes / 64).astype(
         np.int64
