@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flow.errors import UnsupportedError
+from flow.errors import FlowError, UnsupportedError
 from flow.ir.op import Array, Op, Ref, register
 from flow.ir.types import TensorType
 
@@ -42,20 +42,52 @@ class Aten(Op):
         return self.results
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
-        """Float (or integer, for token ids) evaluation in numpy.
+        """Float (or integer, for token ids) evaluation in numpy, held to the shapes that the exporter
+        recorded.
+
+        Raises:
+            UnsupportedError: no numpy evaluation is known for the target.
+            FlowError: the arguments do not fit together, or give another shape: a damaged or hostile file.
+        """
+        try:
+            outputs = self.evaluate(*inputs)
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            KeyError,
+            ArithmeticError,
+            AttributeError,
+            MemoryError,
+        ) as error:
+            raise FlowError(
+                f"{self.target}: found arguments that do not fit ({type(error).__name__}: {error}); "
+                "expected what torch.export writes; export the model again"
+            ) from error
+        found = [tuple(o.shape) for o in outputs]
+        if found != [r.shape for r in self.results[: len(found)]]:
+            recorded = [r.shape for r in self.results]
+            raise FlowError(
+                f"{self.target}: found a result of shape {found}; expected {recorded} as recorded; export "
+                "the model again"
+            )
+        return outputs
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        """The operator on arrays of any shape that suits it: for index maps and sample grids.
 
         Raises:
             UnsupportedError: no numpy evaluation is known for the target.
         """
         from flow.ops import aten_numpy  # the table imports numpy-heavy code that lowering alone never needs
 
-        evaluate = aten_numpy.TABLE.get(self.target)
-        if evaluate is None:
+        function = aten_numpy.TABLE.get(self.target)
+        if function is None:
             raise UnsupportedError(
-                f"{self.target}: found an operator with no host evaluation; expected one of flow.ops.aten_numpy"
+                f"{self.target}: found an operator with no host evaluation; expected one of docs/operators.md"
             )
         arguments = {key: resolve(value, inputs) for key, value in self.arguments.items()}
-        result = evaluate(**{("input" if key == "self" else key): value for key, value in arguments.items()})
+        result = function(**{("input" if key == "self" else key): value for key, value in arguments.items()})
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(np.asarray(o) for o in outputs)
 

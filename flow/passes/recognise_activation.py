@@ -115,6 +115,7 @@ def _evaluate(graph: Graph, region: list[Node], source: Value, grid: Array) -> A
                 if value in values
                 else np.asarray(op.value if isinstance(op, Constant) else None, np.float64).reshape(())
             )
-        (result,) = node.op.golden(*operands)
+        assert isinstance(node.op, Aten)
+        (result,) = node.op.evaluate(*operands)
         values[Value(node.name)] = result
     return result
