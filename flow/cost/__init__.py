@@ -1,8 +1,7 @@
 """What a program costs on a board, and the engine that a model should get.
 
 `estimate_layout` adds up the operators' own estimates; `fit` searches engines with them. Both are
-first-principles, not yet
-calibrated against synthesis.
+first-principles, not yet calibrated against synthesis.
 """
 
 from flow.cost.fit import fit

@@ -1,8 +1,8 @@
 """Cycles of every step of a laid-out program, and what it waits for.
 
-Steps follow one another: an engine that starts a step before the last one has drained is a little faster.
-The model
-counts issue slots of the array, memory ports, beats of the weight stream, code look-ups, and fill and drain.
+Steps follow one another: an engine that starts a step before the last one has drained is a little faster. The
+model counts issue slots of the array, memory ports, beats of the weight stream, code look-ups, and fill and
+drain.
 """
 
 from __future__ import annotations

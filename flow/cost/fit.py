@@ -28,8 +28,8 @@ from flow.passes.fuse_steps import Step
 
 SLOWER = 1.1
 """Engines within 10 % of the fastest are equals; of these the one that takes the least of its scarcest
-resource wins. Beyond the point where
-memory bandwidth or latency bounds a model, another doubling of the array buys little more."""
+resource wins. Beyond the point where memory bandwidth or latency bounds a model, another doubling of the
+array buys little more."""
 MOST_STREAM_BYTES = 64
 """The kernel's stream words hold their keep bits in 64."""
 MOST_BANKS = 64
@@ -51,16 +51,14 @@ def fit(graph: Graph, board: Board, overrides: Mapping[str, int] | None = None) 
     """The engine on which the integer graph takes the fewest cycles within the board's resources.
 
     Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every
-    resource of the board. Capacities are
-    what the model needs, rounded up, so that other models fit too: `row_cycles` is at least `depth`, so a
-    dense model of the
-    same shape always does. `overrides` sets fields of `Engine` by name, with or without the prefix
-    `engine.`; lanes that it
-    names are not searched and capacities are taken as they are.
+    resource of the board. Capacities are what the model needs, rounded up, so that other models fit too:
+    `row_cycles` is at least `depth`, so a dense model of the same shape always does. `overrides` sets fields
+    of `Engine` by name, with or without the prefix `engine.`; lanes that it names are not searched and
+    capacities are taken as they are.
 
     Raises:
         FlowError: an override names no field, or sets an impossible value.
-        FitError: no engine fits; names what the smallest workable engine lacks, and how much.
+        FitError: no engine fits; names what the engine that comes nearest lacks, and how much.
     """
     chosen = _checked(overrides or {})
     shape = ModelShape.of(graph, max(MOST_BANKS, chosen.get("banks", 1)))
@@ -191,9 +189,8 @@ class _Search:
         """The engine with capacities for the model.
 
         Memories hold what the plan needs and what their primitives hold in any case; `depth` is that of the
-        widest tensor, rounded up to
-        a power of two, and `row_cycles` a dense row of it; `sequence` is whole tiles, `steps` a power of two
-        of at least 16.
+        widest tensor, rounded up to a power of two, and `row_cycles` a dense row of it; `sequence` is whole
+        tiles, `steps` a power of two of at least 16.
         """
         shape, inputs = self.shape, self.board.lut_inputs
         peaks, depth = shape.peaks(engine), round_up(shape.depth(engine))

@@ -30,8 +30,7 @@ def row_maxima(
     `banks`, banks/2, … 1.
 
     `physical[c]` is the place of column c. The non-zeros are counted once and folded: bank b of B/2 holds
-    what banks b and b + B/2
-    of B hold.
+    what banks b and b + B/2 of B hold.
     """
     found: dict[int, Counts] = {}
     counts = _bank_counts(weight, physical, banks)
@@ -64,8 +63,7 @@ def supposed_records(cycles: Counts, engine: Engine, depth: int, weight_bits: in
     """Row groups of given G*K as they will be stored, before any is encoded.
 
     A weight's column costs `log2 binom(D, G*K) / (G*K)` bits, what no code can beat on average; column maps,
-    which are read
-    once a block, are left out. Each such weight is looked up.
+    which are read once a block, are left out. Each such weight is looked up.
     """
     coded = (cycles > 0) & (cycles < depth)
     kept = np.minimum(cycles, depth)

@@ -46,9 +46,8 @@ class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
-    `image_bits` the whole
-    memory image. `stage_usage` is each stage alone, memories in block RAM while that lasts; `resources` is
-    the whole engine.
+    `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
+    lasts; `resources` is the whole engine.
     """
 
     board: str

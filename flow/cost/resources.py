@@ -1,8 +1,8 @@
 """Stages to a board's primitives. First-principles, not yet calibrated against synthesis.
 
 Multipliers and memories follow the data sheets' geometry and are exact for the stated hardware; LUT and FF
-follow from
-its adders, multiplexers and registers, and leave out what a tool adds (control, replication) or saves (merging).
+follow from its adders, multiplexers and registers, and leave out what a tool adds (control, replication) or
+saves (merging).
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ def control(engine: Engine) -> Resources:
     """Sequencer, store and AXI: what no single operator owns.
 
     The store has B banks of one read and one write port. The sequencer holds one record in registers and has
-    eight counters of 32
-    bits (token tile, row group, cycle, plane, addresses); the AXI4-Lite block has a register for every word
-    of information; the
-    AXI4 master a FIFO of one burst of 64 beats; each AXI4-Stream two registers a beat.
+    eight counters of 32 bits (token tile, row group, cycle, plane, addresses); the AXI4-Lite block has a
+    register for every word of information; the AXI4 master a FIFO of one burst of 64 beats; each AXI4-Stream
+    two registers a beat.
     """
     record, axi = 32 * RECORD_WORDS, 32 * RECORD_WORDS
     store = Memory("store", engine.store_depth, 8 * engine.tokens, 1, engine.banks)
@@ -146,8 +145,7 @@ def usage(resources: Resources, board: Board) -> Usage:
     """Primitives of `board` for a stage, or for all stages added up.
 
     Memories go to LUTs where they are shallow and have one read port, else to block RAM; those that UltraRAM
-    holds in exchange for
-    most block RAM move there, but only while block RAM is short.
+    holds in exchange for most block RAM move there, but only while block RAM is short.
     """
     return _usage(resources, DSP_KINDS[board.dsp_kind], board.lut_inputs, budget(board))
 

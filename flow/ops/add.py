@@ -50,9 +50,8 @@ class ResidualAdd(DeviceOp):
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
         """T*P lanes: a 16 x 16 product of the residual, a shift of 32 bits to 20, an addition before
-        saturation; the residual's
-        two byte planes wait in registers for their result. First-principles, not yet calibrated against
-        synthesis."""
+        saturation; the residual's two byte planes wait in registers for their result. First-principles, not
+        yet calibrated against synthesis."""
         lanes = engine.tokens * engine.rows
         products = Resources(
             products=0,

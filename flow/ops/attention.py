@@ -28,9 +28,9 @@ class Attention(DeviceOp):
     """q, k, v int8 [S, heads*d] (and `attention_mask` [1, S]) to the context int8 [S, heads*d].
 
     Per head: `score = sat16(rescale(q.k, score_multiplier, score_shift))` at step 2^-5;
-    `e = softmax_numerators(score, seen, exp_bits)`;
-    `t = softmax_scale(sum e*v, e)`; `y = sat8(rescale(t, multiplier, shift))`. Rows at or beyond the length
-    come out unspecified until `output` clears them.
+    `e = softmax_numerators(score, seen, exp_bits)`; `t = softmax_scale(sum e*v, e)`;
+    `y = sat8(rescale(t, multiplier, shift))`. Rows at or beyond the length come out unspecified until
+    `output` clears them.
     """
 
     name: ClassVar[str] = "attention"
@@ -80,13 +80,12 @@ class Attention(DeviceOp):
         synthesis.
 
         - per product a further choice of operand (query, numerator), per (row, bank) of weight (key, value);
-          a tile's queries
-          (D words) and numerators (both bytes) of B banks; the values memory, P bytes a word in B banks.
+          a tile's queries (D words) and numerators (both bytes) of B banks; the values memory, P bytes a word
+          in B banks.
         - the adder tree split for H heads: a choice and an accumulator of 32 bits for each of H - 1 further
           heads.
         - scores: the requantiser of the array for one head and one each for the others; running maximum,
-          distance, EXP
-          look-up (two lanes a copy), sum; scores of two (head, tile) pairs, int16.
+          distance, EXP look-up (two lanes a copy), sum; scores of two (head, tile) pairs, int16.
         - one reciprocal; per lane a 32 x 18 product and a shift of 50 bits to 16 in front of the requantiser.
         """
         T, B, P, H = engine.tokens, engine.banks, engine.rows, engine.heads
@@ -118,10 +117,9 @@ class Attention(DeviceOp):
         """Cycles over the pairs of head group and query tile, at least two of which interleave:
 
         `pairs * max(scores + context, exp) + max(0, exp - context) + fill`, where `scores = keys/P * words`
-        (P keys a cycle, `words` =
-        pitch/B where a head is wider than the banks, else 1),
-        `context = passes * ceil(keys / (B/h)) * pitch/P` for h heads abreast,
-        and `exp = keys/P + 17 + T`, one reciprocal a cycle; a single pair hides nothing.
+        (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1), `context = passes *
+        ceil(keys / (B/h)) * pitch/P` for h heads abreast, and `exp = keys/P + 17 + T`, one reciprocal a
+        cycle; a single pair hides nothing.
         """
         width = work.channels // self.heads
         pitch = engine.head_pitch(width)

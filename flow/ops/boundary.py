@@ -43,8 +43,8 @@ class DeviceOutput(DeviceOp):
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
         """Words of T bytes to stream beats, and stream beats to words for the inputs: two beats of registers
-        each way, a choice
-        of the bank, and the addresses. First-principles, not yet calibrated against synthesis."""
+        each way, a choice of the bank, and the addresses. First-principles, not yet calibrated against
+        synthesis."""
         bits = 8 * engine.stream_bytes
         ways = max(1, engine.banks * engine.tokens // engine.stream_bytes)
         return logic(

@@ -32,8 +32,7 @@ class DeviceConstant(DeviceOp):
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
         """A beat of the memory to words of T bytes: two beats of registers, a choice of the word, and the
-        write address. First-principles,
-        not yet calibrated against synthesis."""
+        write address. First-principles, not yet calibrated against synthesis."""
         bits = 8 * engine.beat_bytes
         ways = max(1, engine.beat_bytes // engine.tokens)
         return logic(

@@ -1,8 +1,7 @@
 """Small level-2 graphs, one builder for each kind of step: what the operators' `examples()` are made of.
 
 Each is `input(s) -> operator(s) -> output`, with seeded weights and scales chosen so that full-range random
-inputs spread over the output's
-range and saturate it on both sides now and then.
+inputs spread over the output's range and saturate it on both sides now and then.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ class Multiplier:
 class AdderTree:
     """`count` pipelined trees that add `leaves` signed numbers of `bits` in a cycle.
 
-    Level l = 1 .. log2(leaves) has leaves/2^l adders of bits + l bits, and as many registers. With
-    `products` the leaves are
-    products of the array, of which boards that pack two into one primitive add the first few along its cascade.
+    Level l = 1 .. log2(leaves) has leaves/2^l adders of bits + l bits, and as many registers. With `products`
+    the leaves are products of the array, of which boards that pack two into one primitive add the first few
+    along its cascade.
     """
 
     count: int
@@ -55,8 +55,7 @@ class Memory:
     """`copies` equal memories of `words` x `bits`, each with one write port and `reads` read ports.
 
     One read port beside the write port is simple dual port; two read ports are true dual port, and writing
-    then takes one of them
-    while nothing is read.
+    then takes one of them while nothing is read.
     """
 
     name: str
@@ -115,10 +114,9 @@ def shifter(lanes: int, in_bits: int, out_bits: int) -> Resources:
     kept, rounded half up.
 
     Stages of 4-to-1 multiplexers, coarse first: the stage that shifts by 4^j * (0..3) passes on min(in_bits,
-    out_bits + 4^j - 1)
-    bits, registered. Rounding adds the last bit shifted out, `(x >> s) + x[s-1]`, as the carry into an adder
-    of out_bits; what is
-    cut off is compared with the sign for saturation, one carry bit for 4 bits.
+    out_bits + 4^j - 1) bits, registered. Rounding adds the last bit shifted out, `(x >> s) + x[s-1]`, as the
+    carry into an adder of out_bits; what is cut off is compared with the sign for saturation, one carry bit
+    for 4 bits.
     """
     stages, widths = 1, [out_bits]
     while 4**stages < in_bits:

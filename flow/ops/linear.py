@@ -43,8 +43,8 @@ class Linear(DeviceOp):
     """x int8, uint8 or int16 [S, C] to int32 accumulators [S, N].
 
     `weight` int8 [N, C] (int4: -7..7 with `weight_bits` 4), `bias` int32 [N], into which the input's zero
-    point is already
-    folded. `weight_scale` float64 [N] documents the real step of a weight. An int16 input takes two byte passes.
+    point is already folded. `weight_scale` float64 [N] documents the real step of a weight. An int16 input
+    takes two byte passes.
     """
 
     name: ClassVar[str] = "linear"
@@ -91,17 +91,14 @@ class Linear(DeviceOp):
     def hardware(cls, engine: Engine) -> Resources:
         """The array and what feeds it; first-principles, not yet calibrated against synthesis.
 
-        - T*B*P products; T*P adder trees over B products of 17 bits; T*P accumulators of 32 bits, which
-          start from the bias and
-          take the low byte plane shifted by 8.
+        - T*B*P products; T*P adder trees over B products of 17 bits; T*P accumulators of 32 bits, which start
+          from the bias and take the low byte plane shifted by 8.
         - operands: two halves of B banks in ceil(P/2) two-port copies, T bytes a word; per (row, bank) an
-          address adder and
-          register, and per product a choice between the halves.
+          address adder and register, and per product a choice between the halves.
         - weights: two row groups of P*B weights and offsets a word, `row_cycles` words each; constants in
           registers.
         - loader: a window of two beats that shifts by any number of bits; per code lane a copy of the code
-          page, WINDOW
-          columns of its banks' lists, a rotation of that window and a WINDOW-to-1 choice.
+          page, WINDOW columns of its banks' lists, a rotation of that window and a WINDOW-to-1 choice.
         """
         T, B, P = engine.tokens, engine.banks, engine.rows
         lanes, offset = code_lanes(engine), address_bits(engine.depth)
@@ -145,10 +142,9 @@ class Linear(DeviceOp):
         """Cycles of all row groups, one after the other, while the next one's record is loaded into the
         other buffer:
 
-        `fetch(preload) + feed[0] + sum_i max(array[i], feed[i+1]) + fill`, with
-        `array = tiles * max(planes * G*K, out_planes)`
-        (the store has one write port, and a residual of two planes one read port) and
-        `feed = max(fetch(beats), lookups / code_lanes)`. A row group without weights still writes its bias.
+        `fetch(preload) + feed[0] + sum_i max(array[i], feed[i+1]) + fill`, with `array = tiles * max(planes *
+        G*K, out_planes)` (the store has one write port, and a residual of two planes one read port) and `feed
+        = max(fetch(beats), lookups / code_lanes)`. A row group without weights still writes its bias.
         """
         tiles, groups = engine.tiles(work.tokens), work.row_groups
         issue = work.planes * groups.cycles

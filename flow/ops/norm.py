@@ -69,11 +69,10 @@ class Norm(DeviceOp):
         - statistics, while the residual is written: T*P squares of 16 bits, trees over P, sums of 28 and 44
           bits a token.
         - one token a cycle: `C*sum(x^2)`, `(sum x)^2`, the square root of 62 bits, the reciprocal, and `C*r`
-          and `(sum x)*r`, so that
-          `z = (x*(C*r) - (sum x)*r + 2^(n+2)) >> (n+3)` takes one product a lane.
+          and `(sum x)*r`, so that `z = (x*(C*r) - (sum x)*r + 2^(n+2)) >> (n+3)` takes one product a lane.
         - T*L lanes: 16 x 30 product, subtraction of 46 bits, shift to 20; per output a 20 x 16 product with
-          the gain, the
-          bias' addition of 48 bits and a shift to 16. L channels' constants of both outputs a word.
+          the gain, the bias' addition of 48 bits and a shift to 16. L channels' constants of both outputs a
+          word.
         """
         T, P = engine.tokens, engine.rows
         lanes = T * engine.norm_lanes

@@ -52,9 +52,8 @@ class Pool(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """P trees over T tokens of 16 bits, P accumulators, P products with floor(2^16/len), one divider;
-        the array's requantiser
-        follows. First-principles, not yet calibrated against synthesis."""
+        """P trees over T tokens of 16 bits, P accumulators, P products with floor(2^16/len), one divider; the
+        array's requantiser follows. First-principles, not yet calibrated against synthesis."""
         T, P = engine.tokens, engine.rows
         sums = Resources(
             products=0,
