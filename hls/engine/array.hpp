@@ -100,7 +100,7 @@ gather_row_loop:
         #pragma HLS UNROLL
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
-            input.operand[p][bank] = memory[line + rows.offset[cycle][p][bank]][bank];
+            set_operand(input, p, bank, memory[line + rows.offset[cycle][p][bank]][bank]);
             input.weight[p][bank] = rows.weight[cycle][p][bank];
         }
     }
@@ -117,7 +117,7 @@ key_row_loop:
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
             const bool mine = uint32_t(bank) - step.first_bank < step.head_banks;
-            input.operand[p][bank] = query[bank];
+            set_operand(input, p, bank, query[bank]);
             input.weight[p][bank] = mine ? int8_t(keys[bank].lane[lane + uint32_t(p)]) : int8_t(0);
         }
     }
@@ -131,7 +131,7 @@ value_row_loop:
         #pragma HLS UNROLL
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
-            input.operand[p][bank] = numerator[bank];
+            set_operand(input, p, bank, numerator[bank]);
             input.weight[p][bank] = values[bank].lane[p];
         }
     }
@@ -407,6 +407,8 @@ inline void run_sweep(
     const bool two_planes = is_linear && planes_of(record.out_bits) == 2;
     const bool has_residual = HasAdd && is_linear && record.has_residual;
 
+    // The array's operand registers keep their values in idle cycles.
+    ArrayInput input = {};
     Accumulators acc = {};
     Word store_line[Banks] = {};
     Word residual[2][Rows] = {};
@@ -416,6 +418,10 @@ inline void run_sweep(
     SweepCounter at;
     at.start(sweep);
     // Registers: every lane works in every cycle.
+    #pragma HLS ARRAY_PARTITION variable=input.low type=complete dim=0
+    #pragma HLS ARRAY_PARTITION variable=input.high type=complete dim=0
+    #pragma HLS ARRAY_PARTITION variable=input.single type=complete dim=0
+    #pragma HLS ARRAY_PARTITION variable=input.weight type=complete dim=0
     #pragma HLS ARRAY_PARTITION variable=acc.sum type=complete dim=0
     #pragma HLS ARRAY_PARTITION variable=acc.low type=complete dim=0
     #pragma HLS ARRAY_PARTITION variable=store_line type=complete
@@ -452,10 +458,7 @@ sweep_loop:
             take_bank_group(store_line, linear.row % Banks / Rows, residual[last ? 1 : 0]);
         }
 
-        ArrayInput input;
         ArrayOutput output = {};
-        #pragma HLS ARRAY_PARTITION variable=input.operand type=complete dim=0
-        #pragma HLS ARRAY_PARTITION variable=input.weight type=complete dim=0
         #pragma HLS ARRAY_PARTITION variable=output.sum type=complete dim=0
         bool busy = active;
         bool operand_signed = sweep.operand_signed;
