@@ -194,7 +194,7 @@ def derive_norm(
 def exp_table(bits: int) -> Int:
     """EXP[i] = round(exp(-i/32) * (2^bits - 1)), i in 0..255, and EXP[255] = 0: the softmax numerators."""
     i = np.arange(EXP_ENTRIES, dtype=np.float64)
-    table = np.floor(np.exp(-i * 2.0**SCORE_STEP_LOG2) * (2**bits - 1) + 0.5).astype(np.int64)
+    table: Int = np.floor(np.exp(-i * 2.0**SCORE_STEP_LOG2) * (2**bits - 1) + 0.5).astype(np.int64)
     table[-1] = 0
     return table
 

@@ -1,7 +1,9 @@
-"""Time and memory of `flow lower`: the bundled digits model, and a 12-layer, 768-wide encoder with random HP-90 % weights.
+"""Time and memory of `flow lower`: the digits model, and a 12-layer, 768-wide encoder with random HP-90 %
+weights.
 
-Run with `python tools/bench/lower_speed.py`. The large model is quantized on random inputs; its weights are random, since
-lowering does not depend on what they mean. Each `flow lower` is a process of its own; memory is its peak resident set.
+Run with `python tools/bench/lower_speed.py`. The large model is quantized on random inputs; its weights are
+random, since lowering does not depend on what they mean. Each `flow lower` is a process of its own; memory is
+its peak resident set.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def prune(module: nn.Module, sparsity: float) -> float:
             weight.detach().numpy(), BANKS, BLOCK_ROWS, pattern.columns, pattern.vector, pattern.keep
         )
         with torch.no_grad():
-            weight *= torch.from_numpy(mask)
+            weight.mul_(torch.from_numpy(mask))
         kept, total = kept + int(mask.sum()), total + mask.size
     return kept / total
 
@@ -114,8 +116,13 @@ def measure(model: Path, board: str, folder: Path) -> dict[str, float]:
         raise SystemExit(f"flow lower of {model} failed with status {result.returncode}")
     seconds, kilobytes = map(float, result.stdout.split())
     estimate = json.loads((folder / "out.json").read_text())["estimate"]
-    return {"seconds": round(seconds, 2), "peak_gb": round(kilobytes / 1e6, 3), "estimated_latency_ms": estimate["latency_ms"],
-            "estimated_utilisation": estimate["utilisation"], "weight_bits": estimate["weight_bits"]}  # fmt: skip
+    return {
+        "seconds": round(seconds, 2),
+        "peak_gb": round(kilobytes / 1e6, 3),
+        "estimated_latency_ms": estimate["latency_ms"],
+        "estimated_utilisation": estimate["utilisation"],
+        "weight_bits": estimate["weight_bits"],
+    }
 
 
 def main() -> int:
