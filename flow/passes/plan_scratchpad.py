@@ -87,6 +87,11 @@ class PlanScratchpad:
             source = allocator.half_of(step.reads[0]) if step.opcode is Opcode.LINEAR else None
             for value in step.writes:
                 wanted = classes.get(value, {})
+                if VALUES in wanted and step.opcode is not Opcode.LINEAR:
+                    raise UnsupportedError(
+                        f"{step.where}: found the values of an attention that no linear layer computes; expected a value "
+                        "projection, which writes them transposed"
+                    )
                 if len(wanted) > 1 and step.opcode not in REPEATABLE:
                     raise UnsupportedError(
                         f"{step.where}: found a result read as {' and '.join(sorted(wanted))}; expected one "
