@@ -61,7 +61,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A lowered model: recognised and integer graph, the program on its engine, its estimate, the files of its build."""
+    """A lowered model: recognised and integer graph, program on its engine, estimate, and the files of its build."""
 
     reference: Graph
     graph: Graph

@@ -11,7 +11,7 @@ from flow.ir import Graph
 from flow.ops.linear import Linear
 from flow.passes.lay_out import Layout, Placed
 
-STORED = ("weights", "codes", "maps", "headers", "padding")
+STORED = ("weights", "codes", "maps", "headers", "page", "padding")
 OTHERS = ("dense", "csr", "coo", "bitmap", "information_limit")
 BITS = ("total", *STORED, *OTHERS)
 """Sizes of a matrix in bits: in all, what they are made of, and the same weights in other formats."""
@@ -33,7 +33,7 @@ def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
 
 
 def _matrix(placed: Placed, layout: Layout) -> dict[str, Any]:
-    """One weight matrix: its structure, what that costs in cycles per token tile, and its size against other formats."""
+    """One weight matrix: its structure, what that costs in cycles a token tile, and its size in other formats."""
     assert placed.encoded is not None
     linear = placed.step.nodes[0].op
     assert isinstance(linear, Linear)

@@ -73,10 +73,11 @@ class _Integeriser(QdqReader):
                 self.values[Value(node.name), False] = self.out.add(node.name, node.op, module=node.module)
         # In topological order, so that no recursion grows with the depth of the model.
         for node in self.graph:
-            of_weights = node.inputs and isinstance(self.graph.producer(node.inputs[0]).op, Constant)
-            if isinstance(node.op, Quantize) and not of_weights:
+            source = self.graph.producer(node.inputs[0]).op if node.inputs else None
+            if isinstance(node.op, Quantize) and not isinstance(source, Constant):
                 with contextlib.suppress(RefusedError):
-                    self.integer(Value(node.name))
+                    # An int8 sum can only be meant as a residual; a reader that wants int8 asks for it itself.
+                    self.integer(Value(node.name), residual=isinstance(source, FloatAdd))
         for name, value in self.graph.outputs.items():
             with contextlib.suppress(RefusedError):
                 self.out.set_output(name, self.host(value))

@@ -106,8 +106,14 @@ def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None
     `files` are the kernel's by path relative to `hls/`. With `vitis_include` Vitis' own headers take the place of ours.
 
     Raises:
-        ToolError: no g++, the compiler refuses (its messages are shown), or the cache cannot be written.
+        ToolError: no g++, no Vitis headers, the compiler refuses (its messages are shown), or the cache cannot be
+            written.
     """
+    if vitis_include is not None and not (vitis_include / "ap_int.h").is_file():
+        raise ToolError(
+            f"{vitis_include}: found no ap_int.h; expected the headers of Vitis HLS; "
+            "name the folder include/ of its installation"
+        )
     compiler = Compiler.find()
     digest = hashlib.sha256("\0".join((compiler.identity, *FLAGS, str(vitis_include or ""))).encode())
     for path, content in sorted(files.items()):
@@ -145,7 +151,7 @@ def _compile(
         built = Path(scratch) / "built"
         built.mkdir()
         include = vitis_include.absolute() if vitis_include is not None else sources / "compat"
-        units = [sources / f"{TOP}.cpp", sources / "testbench.cpp"]
+        units: list[str | Path] = [sources / f"{TOP}.cpp", sources / "testbench.cpp"]
         command: list[str | Path] = [
             compiler.path,
             *FLAGS,
