@@ -181,7 +181,9 @@ class MergeTables:
                 if outer and isinstance(graph.producer(outer[0]).op, FloatAdd)
                 else None
             )
-            if outer is None or inner is None or len(graph.users(outer[0])) != 1:
+            if outer is None or inner is None:
+                continue
+            if len(graph.users(outer[0])) != 1 or graph.is_output(outer[0]):
                 continue
             merged = graph.add(
                 f"{node.name}_table",
