@@ -39,7 +39,8 @@ def make(spec: Spec, folder: Path) -> Model:
     path = folder / "model.pt2"
     torch.export.save(zoo.export(spec, module), path)
     floats = recognise(read_pt2(path))
-    calibrated = zoo.samples(spec, max(24, 600 // spec.tokens), seed=1)
+    rows = 1 if spec.pool == "first" else spec.tokens  # what reaches the head of one sample
+    calibrated = zoo.samples(spec, min(max(24, 600 // rows), 120), seed=1)
     write_pt2(quantize(floats, calibrate(floats, calibrated)), folder / "quantized.pt2")
     reference = recognise(read_pt2(folder / "quantized.pt2"))
     return Model(spec, module, floats, reference, integerise(reference, LowerOptions()), calibrated)
