@@ -41,8 +41,10 @@ def refused(flow: Callable[..., Any], tmp_path: Path) -> Callable[..., str]:
         (b"", "FILE: found an empty file; expected a model; write it again\n"),
         (
             b"GIF89a\x01\x02",
-            "FILE: found an unknown kind of file (it begins with 47 49 46 38 39 61 01 02); "
-            "expected a .pt2 archive, a state_dict or a safetensors file\n",
+            (
+                "FILE: found an unknown kind of file (it begins with 47 49 46 38 39 61 01 02); "
+                "expected a .pt2 archive, a state_dict or a safetensors file\n"
+            ),
         ),
         (
             pickle.dumps({"weight": 1}),
@@ -110,25 +112,33 @@ HUGE = [{"as_int": 1 << 62}, {"as_int": 1 << 62}]
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Mapping[str, bytes]], str]] = {
     "pickled payload": (
         _first_payload("use_pickle", True),
-        "FILE: tensor position: found a pickled payload, which could run code; expected raw data; "
-        "export a model of plain tensors, without tensor subclasses\n",
+        (
+            "FILE: tensor position: found a pickled payload, which could run code; expected raw data; "
+            "export a model of plain tensors, without tensor subclasses\n"
+        ),
     ),
     "zip bomb": (
         lambda members: {**members, "data/bomb": bytes(200 << 20)},
-        "FILE: found an archive that cannot be trusted; expected one as torch writes it; "
-        f"{AGAIN}\n  - member 'archive/data/bomb': found SOME bytes that grow to 209715200; "
-        "expected at most 100 times\n",
+        (
+            "FILE: found an archive that cannot be trusted; expected one as torch writes it; "
+            f"{AGAIN}\n  - member 'archive/data/bomb': found SOME bytes that grow to 209715200; "
+            "expected at most 100 times\n"
+        ),
     ),
     "../ members": (
         lambda members: {**members, "../../evil": b"x"},
-        "FILE: found an archive that cannot be trusted; expected one as torch writes it; "
-        f"{AGAIN}\n  - member 'archive/../../evil': found a name that leaves the archive; "
-        "expected a plain relative path\n",
+        (
+            "FILE: found an archive that cannot be trusted; expected one as torch writes it; "
+            f"{AGAIN}\n  - member 'archive/../../evil': found a name that leaves the archive; "
+            "expected a plain relative path\n"
+        ),
     ),
     "absurd shapes": (
         _first_payload("tensor_meta", {"sizes": HUGE}),
-        "FILE: tensor position: found shape 4611686018427387904x4611686018427387904; "
-        "expected at most 32 axes and 2^33 elements; write the file again with torch.export.save\n",
+        (
+            "FILE: tensor position: found shape 4611686018427387904x4611686018427387904; "
+            "expected at most 32 axes and 2^33 elements; write the file again with torch.export.save\n"
+        ),
     ),
     "nested JSON": (
         lambda members: {**members, "models/model.json": b"[" * 100_000 + b"]" * 100_000},
@@ -136,8 +146,10 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Mapping[str, bytes]], str]
     ),
     "no program": (
         lambda members: {**members, "models/model.json": b"{}"},
-        "FILE: models/model.json: found Object missing required field `schema_version`; "
-        "expected a file as torch.export.save writes it\n",
+        (
+            "FILE: models/model.json: found Object missing required field `schema_version`; "
+            "expected a file as torch.export.save writes it\n"
+        ),
     ),
 }
 

@@ -17,6 +17,7 @@ import pytest
 
 from flow.emit.build import Build
 from flow.golden import execute
+from flow.ir import Node
 
 Flow = Callable[..., Any]
 
@@ -30,7 +31,7 @@ def refuse(flow: Flow, *arguments: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def test_images(models: Path) -> dict[str, np.ndarray[Any, Any]]:
+def images(models: Path) -> dict[str, np.ndarray[Any, Any]]:
     with np.load(models / "digits_test.npz") as data:
         return {name: data[name] for name in data.files}
 
@@ -74,9 +75,9 @@ def test_outputs(flow: Flow, digits_build: Path, models: Path, tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["y.npz"]
 
 
-def test_trace(flow: Flow, digits_build: Path, models: Path, tmp_path: Path, test_images: Any) -> None:
+def test_trace(flow: Flow, digits_build: Path, tmp_path: Path, images: Any) -> None:
     """Every step but the constant and the outgoing stream; clean on images, worse further down."""
-    np.savez(tmp_path / "x.npz", image=test_images["image"][:8])
+    np.savez(tmp_path / "x.npz", image=images["image"][:8])
     arguments = ("--backend", "golden", "--inputs", tmp_path / "x.npz", "--trace")
     trace = flow("sim", digits_build, *arguments, "--json").json()["trace"]
     steps = json.loads((digits_build / "manifest.json").read_text())["steps"]
@@ -94,10 +95,10 @@ def _npz(path: Path, **arrays: Any) -> bytes:
     return path.read_bytes()
 
 
-def test_bad_inputs(flow: Flow, digits_build: Path, tmp_path: Path, test_images: Any) -> None:
+def test_bad_inputs(flow: Flow, digits_build: Path, tmp_path: Path, images: Any) -> None:
     """One message a file, full text."""
     path = tmp_path / "x.npz"
-    image, labels = test_images["image"][:4], test_images["labels"][:4]
+    image, labels = images["image"][:4], images["labels"][:4]
     whole = _npz(path, image=image, labels=labels)
     reading = "expected an array of numbers for every model input, as numpy.savez writes them"
     cases: list[tuple[bytes, str]] = [
@@ -204,7 +205,7 @@ def _rewrite(build: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     (build / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_mismatch(flow: Flow, build_copy: Path, models: Path, tmp_path: Path, test_images: Any) -> None:
+def test_mismatch(flow: Flow, build_copy: Path, tmp_path: Path, images: Any) -> None:
     """C++ that forgets to round: exit status 1, and the first element that differs is named with both values."""
     rounding = b"return (value + half(shift)) >> (shift & 63);"
 
@@ -213,7 +214,7 @@ def test_mismatch(flow: Flow, build_copy: Path, models: Path, tmp_path: Path, te
         return text.replace(rounding, b"return value >> (shift & 63);")
 
     _rewrite(build_copy, "hls/engine/arithmetic.hpp", truncate)
-    np.savez(tmp_path / "x.npz", image=test_images["image"][:5])
+    np.savez(tmp_path / "x.npz", image=images["image"][:5])
     outcome = flow("sim", build_copy, "--inputs", tmp_path / "x.npz", "--json")
     assert (outcome.status, outcome.err) == (1, "")
     report = outcome.json()
@@ -223,11 +224,11 @@ def test_mismatch(flow: Flow, build_copy: Path, models: Path, tmp_path: Path, te
     # The first step that rounds is the embedding; truncation errs by one towards minus infinity.
     build = Build.open(build_copy)
     golden: dict[str, np.ndarray[Any, Any]] = {}
-    execute(
-        build.graph,
-        {"image": test_images["image"][:1]},
-        lambda node, values: golden.setdefault(node.name, values[0]) is None,
-    )
+
+    def observe(node: Node, values: tuple[np.ndarray[Any, Any], ...]) -> None:
+        golden[node.name] = values[0]
+
+    execute(build.graph, {"image": images["image"][:1]}, observe)
     assert report["first_mismatch"].startswith("sample 0: step add_q: add_q[0, ")
     index, _, values = (
         report["first_mismatch"].removeprefix("sample 0: step add_q: add_q[0, ").partition("]: ")
@@ -278,7 +279,7 @@ def test_damaged_files(flow: Flow, build_copy: Path, name: str) -> None:
     )
 
 
-def test_no_torch(digits_build: Path, models: Path, tmp_path: Path) -> None:
+def test_no_torch(models: Path, tmp_path: Path) -> None:
     """Lowering a .pt2 and simulating the build load no torch: it need not be installed."""
     script = (
         "import sys\n"
