@@ -89,7 +89,8 @@ class PlanScratchpad:
                 wanted = classes.get(value, {})
                 if VALUES in wanted and step.opcode is not Opcode.LINEAR:
                     raise UnsupportedError(
-                        f"{step.where}: found the values of an attention that no linear layer computes; expected a value "
+                        f"{step.where}: found the values of an attention that no linear layer computes; "
+                        "expected a value "
                         "projection, which writes them transposed"
                     )
                 if len(wanted) > 1 and step.opcode not in REPEATABLE:
