@@ -116,7 +116,7 @@ def test_bytes_do_not_depend_on_the_process(models: Path, tmp_path: Path, digits
         assert found == tree(digits_build)
 
 
-def test_full_disk(models: Path, digits_build: Path, tmp_path: Path) -> None:
+def test_full_disk(models: Path, tmp_path: Path) -> None:
     """A limit on file sizes stands for a full disk: a message, and nothing left."""
 
     def limit() -> None:
@@ -129,8 +129,6 @@ def test_full_disk(models: Path, digits_build: Path, tmp_path: Path) -> None:
         f"error: {output}: found File too large; expected a writable place with room; choose another with -o\n"
     )
     assert list(tmp_path.iterdir()) == []
-    done = run("sim", digits_build, "--backend", "golden", "--samples", "2000", preexec_fn=limit)
-    assert done.returncode == 0, done.stderr  # it writes nothing
 
 
 def test_reader_that_goes_away(digits_build: Path) -> None:
