@@ -2,18 +2,18 @@
 
 Every matrix is random, pruned to the nearest expressible density, encoded, packed and counted as streamed: codes, maps,
 headers, code page and padding included, requantise constants left out as in the other formats. Run with
-`python tools/bench/bits_per_weight.py [--json PATH]`.
+`python tools/bench/bits_per_weight.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
+from evidence import write_evidence
 
 from flow.formats import describe, encode, pack, sizes
 from flow.formats.synthetic import Hierarchy, random_hp
@@ -79,29 +79,30 @@ def measure(rows: int, columns: int, banks: int, sparsity: float) -> Result:
     )
 
 
-def main() -> None:
-    """Measure, print the table and write the JSON."""
+def main() -> int:
+    """Measure, print the table and write the evidence; status 1 if another format is smaller anywhere."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures here")
-    arguments = parser.parse_args()
+    parser.parse_args()
     results = [measure(*engine, sparsity) for engine in ENGINES for sparsity in SPARSITIES]
-    print("     matrix   B  sparsity        structure    ours  bitmap     CSR     COO   limit  encode ms")
-    for r in results:
-        print(
-            f"{r.rows:5}x{r.columns:<5} {r.banks:3}  {r.actual_sparsity:8.3f} {r.structure:>16} {r.ours:7.2f} "
-            f"{r.bitmap:7.2f} {r.csr:7.2f} {r.coo:7.2f} {r.information_limit:7.2f} {r.encode_ms:10.1f}"
-        )
-    if arguments.json:
-        report = {
-            "rows_per_group": ROWS_PER_GROUP,
-            "block_rows": BLOCK_ROWS,
-            "beat_bytes": BEAT_BYTES,
-            "matrices": [asdict(result) for result in results],
-        }
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    lines = ["     matrix   B  sparsity        structure    ours  bitmap     CSR     COO   limit  encode ms"]
+    lines += [
+        f"{r.rows:5}x{r.columns:<5} {r.banks:3}  {r.actual_sparsity:8.3f} {r.structure:>16} {r.ours:7.2f} "
+        f"{r.bitmap:7.2f} {r.csr:7.2f} {r.coo:7.2f} {r.information_limit:7.2f} {r.encode_ms:10.1f}"
+        for r in results
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    report = {
+        "rows_per_group": ROWS_PER_GROUP,
+        "block_rows": BLOCK_ROWS,
+        "beat_bytes": BEAT_BYTES,
+        "matrices": [asdict(result) for result in results],
+    }
+    sources = ["flow/formats/*.py", "tools/bench/bits_per_weight.py"]
+    write_evidence("bits_per_weight", "python tools/bench/bits_per_weight.py", sources, report)
+    return 0 if all(r.ours < min(r.csr, r.coo, r.bitmap) for r in results) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
