@@ -34,6 +34,15 @@ def is_movement(node: Node) -> bool:
     return isinstance(node.op, Aten) and node.op.target in MOVEMENTS and len(node.inputs) == 1
 
 
+def is_view(graph: Graph, node: Node) -> bool:
+    """Whether a node only changes the shape of its one input: every element keeps its flat position."""
+    if not is_movement(node):
+        return False
+    kind = graph.type_of(node.inputs[0])
+    (indices,) = node.op.golden(np.arange(kind.size, dtype=np.int64).reshape(kind.shape))
+    return is_identity(np.asarray(indices), kind.size)
+
+
 @dataclass(frozen=True)
 class Trace:
     """Where a value's elements come from: `indices`, shaped like the value, are flat positions in `source`.

@@ -28,14 +28,17 @@ _ELEMENTWISE = """
 """
 ELEMENTWISE = frozenset(f"aten.{name}" for name in _ELEMENTWISE.split())
 
+FAR = np.array([-100.0, -30.0, -12.0, 12.0, 30.0, 100.0])
+"""Points that tell a function from one that is clipped where activations seldom go."""
+
 
 @dataclass(frozen=True)
 class RecogniseActivation:
     """Before: `aten.gelu(%x, approximate='tanh')`, or `0.5*x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x^3)))`.
 
     After: `float.activation(gelu_tanh) %rows`. A spelled-out function is recognised by evaluating its
-    elementwise region on [-8, 8] and comparing with each known function (within 1e-5); an unknown one is left
-    and refused by name.
+    elementwise region on [-8, 8] and a few points beyond, and comparing with each known function (within
+    1e-5); an unknown one is left and refused by name.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -91,13 +94,13 @@ def _spelled(graph: Graph, sink: Node) -> tuple[Value, str] | None:
     if len(sources) != 1 or len(region) < 2:
         return None
     (source,) = sources
-    grid = np.linspace(-8.0, 8.0, 1025)
+    grid = np.concatenate([np.linspace(-8.0, 8.0, 1025), FAR])
     try:
         result = _evaluate(graph, region, source, grid)
     except (TypeError, ValueError):
         return None
     for kind, function in ACTIVATIONS.items():
-        if np.allclose(result, function(grid), rtol=0, atol=1e-5):
+        if np.allclose(result, function(grid), rtol=1e-6, atol=1e-5):
             return source, kind
     return None
 

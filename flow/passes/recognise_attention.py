@@ -16,7 +16,7 @@ from flow.ops.float import FloatAttention
 from flow.ops.quant import Dequantize, Quantize
 from flow.ops.source import Constant
 from flow.passes.masks import Evaluated, classify, keep_additive, mask_expression
-from flow.passes.movement import is_movement, permuted, reshaped
+from flow.passes.movement import is_movement, is_view, permuted, reshaped
 
 PRODUCTS = frozenset({"aten.matmul.default", "aten.bmm.default", "aten.baddbmm.default"})
 SOFTMAX = frozenset({"aten.softmax.int", "aten._softmax.default", "aten._safe_softmax.default"})
@@ -105,7 +105,7 @@ class RecogniseAttention:
         scale = 1.0
         while True:
             node = graph.producer(value)
-            if isinstance(node.op, (Quantize, Dequantize)) or is_movement(node):
+            if isinstance(node.op, (Quantize, Dequantize)) or _keeps_matrices(graph, node):
                 value = node.inputs[0]  # the contract fixes the scores' type, whatever the file says
                 continue
             op = node.op
@@ -252,9 +252,14 @@ def _only_product_of(graph: Graph, softmax: Node) -> Node | None:
         for user in graph.users(value):
             if isinstance(user.op, Aten) and user.op.target in PRODUCTS and _factors(user)[0] == value:
                 return user
-            if isinstance(user.op, (Quantize, Dequantize)) or is_movement(user):
+            if isinstance(user.op, (Quantize, Dequantize)) or _keeps_matrices(graph, user):
                 frontier.append(Value(user.name))
     return None
+
+
+def _keeps_matrices(graph: Graph, node: Node) -> bool:
+    """Whether a node is a view of the leading dimensions only: scores stay rows of queries and columns of keys."""
+    return is_view(graph, node) and node.type.shape[-2:] == graph.type_of(node.inputs[0]).shape[-2:]
 
 
 def _constant_scalar(graph: Graph, value: Value) -> float | None:

@@ -11,7 +11,7 @@ from flow.ir import Graph, Node, Value
 from flow.ops.aten import Aten, Ref
 from flow.ops.float import FloatPool
 from flow.passes.masks import mask_expression, sample_lengths
-from flow.passes.movement import is_movement, reshaped, to_rows
+from flow.passes.movement import is_view, reshaped, to_rows
 from flow.passes.regions import device_values
 
 
@@ -102,6 +102,6 @@ def _is_mean(
 
 def _through(graph: Graph, value: Value) -> Node:
     node = graph.producer(value)
-    while is_movement(node):
+    while is_view(graph, node):
         node = graph.producer(node.inputs[0])
     return node

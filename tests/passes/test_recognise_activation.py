@@ -65,3 +65,13 @@ def test_another_cubic_term_is_no_gelu() -> None:
     b = Builder()
     after = rewrite(b.output(gelu_tanh(b, b.input("x", *SHAPE), cube=0.05)), RecogniseActivation())
     assert "gelu" not in after
+
+
+def test_clipped_far_out_is_another_function() -> None:
+    b = Builder()
+    relu = b.aten("aten.relu.default", SHAPE, self=b.input("x", *SHAPE))
+    clipped = b.aten("aten.clamp.default", SHAPE, self=relu, min=None, max=10.0)
+    result = RecogniseActivation()(b.output(b.aten("aten.mul.Tensor", SHAPE, self=clipped, other=1.0)))
+    kinds = [n.op.label for n in result if n.op.name == "float.activation"]
+    assert kinds == ["relu"], "the rectifier alone is recognised, the clipping stays and is refused later"
+    assert any(n.op.label == "aten.clamp.default" for n in result)

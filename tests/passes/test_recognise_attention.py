@@ -193,3 +193,33 @@ def test_mask_of_another_input_is_refused() -> None:
         f"{MODULE} (aten.scaled_dot_product_attention.default): found an attention mask that depends on other "
         "inputs; expected one made of constants and of the input 'attention_mask' [1, S]"
     )
+
+
+@pytest.mark.parametrize("where", ["scores", "probabilities"])
+def test_transposed_scores_are_no_attention(where: str) -> None:
+    """`(k q^T)^T` is attention too, but not the product that stands there; transposed probabilities are none at all."""
+    b = Builder()
+    q, k, v = heads(b, "q", "k", "v")
+    first, second = (k, q) if where == "scores" else (q, k)
+    turned = b.aten("aten.transpose.int", (1, H, D, S), self=second, dim0=-2, dim1=-1)
+    scores = b.aten("aten.matmul.default", (1, H, S, S), self=first, other=turned)
+    if where == "scores":
+        scores = b.aten("aten.transpose.int", (1, H, S, S), self=scores, dim0=-2, dim1=-1)
+    weights = b.aten("aten.softmax.int", (1, H, S, S), self=scores, dim=-1, dtype_=None)
+    if where == "probabilities":
+        weights = b.aten("aten.transpose.int", (1, H, S, S), self=weights, dim0=-2, dim1=-1)
+    graph = b.output(b.aten("aten.matmul.default", (1, H, S, D), self=weights, other=v))
+    assert "float." not in rewrite(graph, RecogniseAttention())
+
+
+def test_softmax_over_regrouped_scores_is_no_attention() -> None:
+    """A view that makes one row of two keeps every element in place, but not what softmax sums over."""
+    b = Builder()
+    q, k, v = (b.input(name, 1, H, 4, D) for name in "qkv")
+    turned = b.aten("aten.transpose.int", (1, H, D, 4), self=k, dim0=-2, dim1=-1)
+    scores = b.aten("aten.matmul.default", (1, H, 4, 4), self=q, other=turned)
+    wide = b.aten("aten.view.default", (1, H, 2, 8), self=scores, size=(1, H, 2, 8))
+    weights = b.aten("aten.softmax.int", (1, H, 2, 8), self=wide, dim=-1, dtype_=None)
+    back = b.aten("aten.view.default", (1, H, 4, 4), self=weights, size=(1, H, 4, 4))
+    graph = b.output(b.aten("aten.matmul.default", (1, H, 4, D), self=back, other=v))
+    assert "float." not in rewrite(graph, RecogniseAttention())

@@ -58,3 +58,16 @@ def test_mean_on_the_host_stays_there() -> None:
 def test_other_weights_are_no_mean() -> None:
     assert not pools(masked_mean(Builder(), least=2.0)), "one token would be halved"
     assert not pools(masked_mean(Builder(), weight=0.5))
+
+
+def test_part_of_the_channels_is_no_pooling_of_all() -> None:
+    b = Builder()
+    x = device_rows(b)
+    mask = b.input("attention_mask", 1, S, dtype="int64")
+    wide = b.aten("aten.unsqueeze.default", (1, S, 1), dtype="int64", self=mask, dim=-1)
+    real = b.aten("aten.to.dtype", (1, S, 1), self=wide, dtype_="float32", non_blocking=False, copy=False)
+    weighted = b.aten("aten.mul.Tensor", (1, S, C), self=x, other=real)
+    total = b.aten("aten.sum.dim_IntList", (1, C), self=weighted, dim=(1,), keepdim=False, dtype_=None)
+    part = b.aten("aten.slice.Tensor", (1, 2), self=total, dim=1, start=0, end=2, step=1)
+    count = b.aten("aten.sum.dim_IntList", (1, 1), self=real, dim=(1,), keepdim=False, dtype_=None)
+    assert not pools(b.output(b.aten("aten.div.Tensor", (1, 2), self=part, other=count)))
