@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from flow.compress.samples import Sample, Samples, model_inputs, token_limits
@@ -15,8 +13,8 @@ from flow.passes.masks import MASK_KEY
 def stimulus(graph: Graph, count: int, seed: int) -> Samples:
     """Seeded samples over the calibrated range, corner cases first.
 
-    Corners: all zero; saturating high, low and alternating; the shortest and the longest sequence. Then random ones of
-    growing magnitude, every fourth beyond the calibrated range.
+    Corners: all zero; saturating high, low and alternating; the first and the last token id; the longest and the
+    shortest sequence. Then random ones, every fourth beyond the calibrated range.
     """
     rng = np.random.default_rng(seed)
     wanted = model_inputs(graph)
@@ -42,16 +40,12 @@ def _mask(kind: TensorType, index: int, rng: np.random.Generator) -> Array:
 
 
 def _real(kind: TensorType, top: float, index: int, rng: np.random.Generator) -> Array:
+    """All zero; four times what the quantiser holds: high, low, alternating; then random up to `top` or beyond."""
     shape = kind.shape
-    if index == 0:
-        value = np.zeros(shape)
-    elif index < 4:
-        signs = {1: 1.0, 2: -1.0}.get(index, 1.0)
-        value = (
-            np.full(shape, 4.0 * top * signs)
-            if index < 3
-            else 4.0 * top * np.where(np.arange(kind.size).reshape(shape) % 2, 1.0, -1.0)
-        )
+    alternating = np.where(np.arange(kind.size).reshape(shape) % 2, 1.0, -1.0)
+    corners = (np.zeros(shape), np.ones(shape), -np.ones(shape), alternating)
+    if index < len(corners):
+        value = 4.0 * top * corners[index]
     else:
         value = rng.uniform(-top, top, shape) * (1.5 if index % 4 == 3 else rng.uniform(0.3, 1.0))
     return value.astype(kind.dtype)
@@ -71,18 +65,21 @@ def _ranges(graph: Graph) -> dict[str, float]:
         if node.op.name != "quantize":
             continue
         inputs = _sources(graph, node.inputs[0])
-        reach = node.type.scale
-        if reach is not None and len(inputs) == 1:
-            top = reach * (2 ** (node.type.bits - 1) - 1)
-            found[inputs[0]] = max(found.get(inputs[0], 0.0), top)
+        step = node.type.scale
+        if step is not None and len(inputs) == 1:
+            (key,) = inputs
+            found[key] = max(found.get(key, 0.0), step * (2 ** (node.type.bits - 1) - 1))
     return found
 
 
-def _sources(graph: Graph, value: Value) -> Sequence[str]:
-    frontier, found = [value], []
+def _sources(graph: Graph, value: Value) -> set[str]:
+    """Keys of the inputs that a value depends on."""
+    frontier, seen, found = [value.node], {value.node}, set()
     while frontier:
-        node = graph.producer(frontier.pop())
+        node = graph[frontier.pop()]
         if isinstance(node.op, Input):
-            found.append(node.op.key)
-        frontier += list(node.inputs)
+            found.add(node.op.key)
+        new = {v.node for v in node.inputs} - seen
+        seen |= new
+        frontier += new
     return found
