@@ -89,14 +89,22 @@ def hls_files(engine: Engine, board: Board, *, templates: Path | None = None) ->
     """
     files = kernel_files(engine, packing=DSP_KINDS[board.dsp_kind], templates=templates)
     if board.flow_target != "open":
-        context = vitis_context(engine, board, tuple(files))
+        context = vitis_context(engine, board)
         for name in ("csynth.tcl", "link.cfg", "kernel.xml"):
             files[name] = render(f"vitis/{name}.j2", context, templates).encode()
     return {f"hls/{path}": content for path, content in sorted(files.items())}
 
 
-def vitis_context(engine: Engine, board: Board, files: tuple[str, ...]) -> VitisContext:
-    """The kernel's ports, registers and sources as the Vitis scripts state them."""
+def vitis_context(engine: Engine, board: Board) -> VitisContext:
+    """The kernel's ports, registers and sources as the Vitis scripts state them.
+
+    Raises:
+        FlowError: the board has no HLS flow.
+    """
+    if board.flow_target == "open":
+        raise FlowError(
+            f"{board.name}: found the open flow; expected vitis or vivado; this board has no Vitis scripts"
+        )
     registers = {name: (offset, size) for name, offset, size, _ in REGISTERS}
     types = {
         "memory": "flow::Beat*",
@@ -105,12 +113,12 @@ def vitis_context(engine: Engine, board: Board, files: tuple[str, ...]) -> Vitis
         "info": "unsigned int*",
     }
     streams = (
-        StreamPort("in", 8 * engine.stream_bytes, "input"),
-        StreamPort("out", 8 * engine.stream_bytes, "output"),
+        StreamPort("stream_in", 8 * engine.stream_bytes, "input"),
+        StreamPort("stream_out", 8 * engine.stream_bytes, "output"),
     )
     memory = MemoryPort("m_axi_gmem", 8 * engine.beat_bytes, board.memory.port)
     arguments = []
-    for name in ("memory", "in", "out", "command", "frames", "info"):
+    for name in ("memory", "stream_in", "stream_out", "command", "frames", "info"):
         if name in registers:
             offset, size = registers[name]
             port = memory.name if name == "memory" else CONTROL_PORT

@@ -50,7 +50,8 @@ class CSim:
         program = self._build.program
         if self._layout.program.image != program.image:
             raise FlowError(
-                f"{self._build.path}: found an image that its graph does not give; expected what `flow lower` wrote; lower again"
+                f"{self._build.path}: found an image that its graph does not give; "
+                "expected what `flow lower` wrote; lower again"
             )
         outcome, dumps = self._kernel.trace(program.image, frame)
         check_status(outcome, program.steps)

@@ -33,6 +33,7 @@ query_loop:
         // Held for a whole sweep, which leaves the store's read port to the keys.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=2
+    bank_loop:
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
             buffers.query[i][bank] = memories.store[line + i][bank];
@@ -47,8 +48,10 @@ inline void clear_rest(const AttentionRecord &record, uint32_t tile, Memories &m
     const uint32_t used = record.heads * record.pitch;
 rest_loop:
     for (uint32_t line = used / Banks; line < record.depth; ++line) {
+        // A line a cycle: every bank has its own write port.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=0 max=1
+    bank_loop:
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
             if (line * Banks + uint32_t(bank) >= used) {

@@ -70,6 +70,7 @@ struct Feed {
         #pragma HLS INLINE
     drain_loop:
         while (left > 0) {
+            // A beat a cycle.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
             take();
@@ -90,6 +91,7 @@ span_loop:
 
 // The producer's end.
 inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beats, hls::stream<Beat> &beats) {
+    // A process of its own, beside the step that it feeds.
     #pragma HLS INLINE off
     if (plan.has_page) {
         const Beat first = memory[plan.page];
@@ -100,6 +102,7 @@ inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beat
         read_span(memory, {plan.page + 1, present - 1}, beats);
     pad_loop:
         for (uint32_t i = present; i < count; ++i) {
+            // A beat a cycle.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
             beats.write(Beat());

@@ -62,7 +62,8 @@ inline bool valid_pitch(uint32_t heads, uint32_t pitch) {
     #pragma HLS INLINE
     const bool small = pitch >= uint32_t(Rows) && pitch < uint32_t(Banks) && (pitch & (pitch - 1)) == 0;
     const bool large = pitch >= uint32_t(Banks) && pitch % Banks == 0;
-    return heads >= 1 && (small || large) && pitch <= uint32_t(Depth * Banks) && heads <= uint32_t(Depth * Banks) / pitch;
+    const uint32_t most = uint32_t(Depth * Banks);
+    return heads >= 1 && (small || large) && pitch <= most && heads <= most / pitch;
 }
 
 // Whether the values of `keys` keys fit from line `base` on.

@@ -47,10 +47,10 @@ inline bool is_token_space(uint32_t space) {
 // Whether lines base .. base + count - 1 (base modulo 2^32) exist in a memory.
 inline bool fits(uint32_t space, uint32_t base, uint64_t count) {
     #pragma HLS INLINE
-    const uint64_t capacity = is_operand(space)                           ? OperandDepth
-                              : space == uint32_t(Space::Store)  ? StoreDepth
-                              : space == uint32_t(Space::Values) ? ValuesDepth
-                                                                 : 0;
+    uint64_t capacity = 0;
+    if (is_operand(space)) capacity = OperandDepth;
+    if (space == uint32_t(Space::Store)) capacity = StoreDepth;
+    if (space == uint32_t(Space::Values)) capacity = ValuesDepth;
     return count <= capacity && base <= capacity - count;
 }
 

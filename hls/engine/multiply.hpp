@@ -45,11 +45,13 @@ struct ArrayOutput {
 // A word of T tokens to the lanes of row p.
 inline void set_operand(ArrayInput &input, int p, int bank, const Word &word) {
     #pragma HLS INLINE
+pair_loop:
     for (int t = 0; t < TokenPairs; ++t) {
         #pragma HLS UNROLL
         input.low[p][bank * TokenPairs + t] = word.lane[t];
         input.high[p][bank * TokenPairs + t] = word.lane[t + TokenPairs];
     }
+single_loop:
     for (int t = 0; t < SingleTokens; ++t) {
         #pragma HLS UNROLL
         input.single[p][bank * SingleTokens + t] = word.lane[2 * TokenPairs + t];
@@ -73,6 +75,7 @@ inline void multiply_pairs(
     int32_t packed[SegmentLanes];
     int32_t factor[SegmentLanes];
     int64_t product[ChainLanes] = {};
+    // Wires and pipeline registers of the array.
     #pragma HLS ARRAY_PARTITION variable=packed type=complete
     #pragma HLS ARRAY_PARTITION variable=factor type=complete
     #pragma HLS ARRAY_PARTITION variable=product type=complete
@@ -85,6 +88,7 @@ pack_loop:
 share_loop:
     for (int bank = 0; bank < SegmentBanks; ++bank) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < TokenPairs; ++t) {
             #pragma HLS UNROLL
             factor[bank * TokenPairs + t] = weight[bank];
@@ -94,6 +98,7 @@ cascade_loop:
     for (int link = 0; link < Chain; ++link) {
         // Summed along the DSP cascade, which costs no logic; a chain takes every Chains-th bank.
         #pragma HLS UNROLL
+    lane_loop:
         for (int i = 0; i < Chains * TokenPairs; ++i) {
             #pragma HLS UNROLL
             const int at = link * Chains * TokenPairs + i;
@@ -102,6 +107,7 @@ cascade_loop:
     }
     int32_t low_sum[ChainLanes];
     int32_t high_sum[ChainLanes];
+    // Wires and pipeline registers of the array.
     #pragma HLS ARRAY_PARTITION variable=low_sum type=complete
     #pragma HLS ARRAY_PARTITION variable=high_sum type=complete
 unpack_loop:
@@ -111,6 +117,7 @@ unpack_loop:
         low_sum[i] = int32_t(uint32_t(p) << (32 - Spacing)) >> (32 - Spacing);
         high_sum[i] = int32_t((p >> Spacing) + ((p >> (Spacing - 1)) & 1));
     }
+clear_loop:
     for (int t = 0; t < 2 * TokenPairs; ++t) {
         #pragma HLS UNROLL
         sum[t] = 0;
@@ -119,6 +126,7 @@ tree_loop:
     for (int chain = 0; chain < Chains; ++chain) {
         // Balanced into an adder tree: integer addition is associative.
         #pragma HLS UNROLL
+    pair_loop:
         for (int t = 0; t < TokenPairs; ++t) {
             #pragma HLS UNROLL
             sum[t] += low_sum[chain * TokenPairs + t];
@@ -130,6 +138,7 @@ tree_loop:
 // Sums over one segment for lanes without a partner.
 inline void multiply_singles(const uint8_t *single, const int8_t *weight, int32_t sign, int32_t *sum) {
     #pragma HLS INLINE
+clear_loop:
     for (int t = 0; t < SingleTokens; ++t) {
         #pragma HLS UNROLL
         sum[t] = 0;
@@ -137,6 +146,7 @@ inline void multiply_singles(const uint8_t *single, const int8_t *weight, int32_
 single_loop:
     for (int bank = 0; bank < SegmentBanks; ++bank) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < SingleTokens; ++t) {
             #pragma HLS UNROLL
             sum[t] += extend(single[bank * SingleTokens + t], sign) * weight[bank];

@@ -88,6 +88,7 @@ norm_output_loop:
     for (uint32_t o = 0; o < record.outputs; ++o) {
     norm_constant_loop:
         for (uint32_t i = 0; i < record.depth * Banks; ++i) {
+            // A channel a cycle; a beat holds several.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=64 max=4096
             if (i % BeatWords == 0) beat = feed.take();
@@ -103,8 +104,11 @@ struct Moments {
     Reciprocal scale[Tokens];
 };
 
-inline void gather_moments(const NormRecord &record, uint32_t tile, const Memories &memories, NormBuffers &buffers, Moments &moments) {
+inline void gather_moments(
+    const NormRecord &record, uint32_t tile, const Memories &memories, NormBuffers &buffers, Moments &moments
+) {
     #pragma HLS INLINE
+token_loop:
     for (int t = 0; t < Tokens; ++t) {
         #pragma HLS UNROLL
         moments.sum[t] = 0;
@@ -118,6 +122,7 @@ gather_line_loop:
             // Both byte planes at once: the store's two ports.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=96
+        lane_loop:
             for (int lane = 0; lane < ChannelLanes; ++lane) {
                 #pragma HLS UNROLL
                 const int bank = first + lane;
@@ -125,6 +130,7 @@ gather_line_loop:
                 const Word high = memories.store[base + record.depth + line][bank];
                 buffers.low[line][bank] = low;
                 buffers.high[line][bank] = high;
+            sum_token_loop:
                 for (int t = 0; t < Tokens; ++t) {
                     #pragma HLS UNROLL
                     const int32_t x = join(low.lane[t], high.lane[t]);
@@ -153,7 +159,9 @@ moments_loop:
 }
 
 // y = sat((z*G + Bq + 2^(k-1)) >> k) with z = ((C*x - sum x)*r + 2^(n+2)) >> (n+3).
-inline void write_normalised(const NormRecord &record, uint32_t tile, const Moments &moments, const NormBuffers &buffers, Memories &memories) {
+inline void write_normalised(
+    const NormRecord &record, uint32_t tile, const Moments &moments, const NormBuffers &buffers, Memories &memories
+) {
     #pragma HLS INLINE
 normalise_line_loop:
     for (uint32_t line = 0; line < record.depth; ++line) {
@@ -162,10 +170,12 @@ normalise_line_loop:
             // L channels of T tokens a cycle; an int16 output takes both write ports of its bank.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=96
+        lane_loop:
             for (int lane = 0; lane < ChannelLanes; ++lane) {
                 #pragma HLS UNROLL
                 const int bank = first + lane;
                 int64_t z[Tokens];
+            token_loop:
                 for (int t = 0; t < Tokens; ++t) {
                     #pragma HLS UNROLL
                     const int32_t x = join(buffers.low[line][bank].lane[t], buffers.high[line][bank].lane[t]);
@@ -183,6 +193,7 @@ normalise_line_loop:
                     const uint32_t planes = planes_of(output.bits);
                     Word low;
                     Word high;
+                result_token_loop:
                     for (int t = 0; t < Tokens; ++t) {
                         #pragma HLS UNROLL
                         const int32_t y = saturate(round_shift(z[t] * gain + bias, output.shift), output.bits, true);
@@ -199,6 +210,7 @@ normalise_line_loop:
 }
 
 inline void run_norm(const NormRecord &record, uint32_t length, Feed &feed, NormBuffers &buffers, Memories &memories) {
+    // A block of its own: it shares nothing with the array.
     #pragma HLS INLINE off
     load_norm_constants(record, feed, buffers);
 norm_tile_loop:

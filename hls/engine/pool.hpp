@@ -15,6 +15,7 @@ inline bool valid_pool(const PoolRecord &record, uint32_t length) {
 
 // requantise(sum * floor(2^16 / length)), or requantise(x[0]); one token in lane 0, zeros beside it.
 inline void run_pool(const PoolRecord &record, uint32_t length, Memories &memories) {
+    // A block of its own: it shares nothing with the array.
     #pragma HLS INLINE off
     const uint32_t tiles = record.mean ? tiles_of(length) : 1;
     const uint32_t tokens = record.mean ? length : 1;
@@ -25,6 +26,7 @@ pool_line_loop:
     pool_channel_loop:
         for (int first = 0; first < Banks; first += ChannelLanes) {
             int64_t total[ChannelLanes] = {};
+            // Registers: every lane adds in every cycle.
             #pragma HLS ARRAY_PARTITION variable=total type=complete
         pool_tile_loop:
             for (uint32_t tile = 0; tile < tiles; ++tile) {
@@ -32,19 +34,23 @@ pool_line_loop:
                 #pragma HLS PIPELINE II=1
                 #pragma HLS LOOP_TRIPCOUNT min=1 max=16
                 const uint32_t at = record.source_base + 2 * tile * record.depth + line;
+            lane_loop:
                 for (int lane = 0; lane < ChannelLanes; ++lane) {
                     #pragma HLS UNROLL
                     const Word low = memories.store[at][first + lane];
                     const Word high = memories.store[at + record.depth][first + lane];
+                token_loop:
                     for (int t = 0; t < Tokens; ++t) {
                         #pragma HLS UNROLL
                         if (tile * Tokens + uint32_t(t) < tokens) total[lane] += join(low.lane[t], high.lane[t]);
                     }
                 }
             }
+        run_pool_lane_loop:
             for (int lane = 0; lane < ChannelLanes; ++lane) {
                 #pragma HLS UNROLL
-                const int32_t y = requantise(total[lane] * factor, int16_t(record.multiplier), record.shift, record.bits);
+                const int64_t mean = total[lane] * factor;
+                const int32_t y = requantise(mean, int16_t(record.multiplier), record.shift, record.bits);
                 Word low = {};
                 Word high = {};
                 low.lane[0] = uint8_t(y);

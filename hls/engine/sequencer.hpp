@@ -58,7 +58,8 @@ inline ImageHeader read_header(const Beat *memory) {
 inline bool records_inside(const ImageHeader &header) {
     #pragma HLS INLINE
     const uint64_t end = header.records + uint64_t(header.steps) * RecordWords * 4;
-    return header.records % 8 == 0 && header.records >= uint32_t(HeaderBytes) && end <= uint64_t(header.beats) * BeatBytes;
+    const bool placed = header.records % 8 == 0 && header.records >= uint32_t(HeaderBytes);
+    return placed && end <= uint64_t(header.beats) * BeatBytes;
 }
 
 // Whether the engine has the stage that an opcode asks for: dispatch.hpp defines it.
@@ -75,6 +76,7 @@ inline Status check_header(const ImageHeader &header) {
 
 // LOAD: header and records. Data stay in memory and are read when their step runs.
 inline Outcome load_program(const Beat *memory, Program &program) {
+    // Runs once a program: kept out of the way of the frame loop.
     #pragma HLS INLINE off
     const ImageHeader header = read_header(memory);
     Outcome outcome = {check_header(header), NoStep, 0};
@@ -86,6 +88,7 @@ inline Outcome load_program(const Beat *memory, Program &program) {
     constexpr uint32_t RecordPairs = RecordWords / 2;
 record_loop:
     for (uint32_t i = 0; i < header.steps * RecordPairs; ++i) {
+        // Two words a cycle, in consecutive addresses: AXI4 bursts.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=16 max=4096
         const uint64_t word = image_word(memory, header.records / 8 + i);
@@ -96,6 +99,7 @@ record_loop:
     uint32_t steps = header.steps;
 opcode_loop:
     for (uint32_t i = 0; i < steps; ++i) {
+        // A record a cycle.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=256
         const uint32_t opcode = program.step[i].word[0];
@@ -118,6 +122,7 @@ inline uint32_t read_length(hls::stream<StreamBeat> &in) {
     const StreamBeat beat = in.read();
     static_assert(StreamBytes >= 4, "the length fits the header beat");
     uint32_t length = 0;
+byte_loop:
     for (int i = 0; i < 4; ++i) {
         #pragma HLS UNROLL
         length |= uint32_t(beat.data.byte[i]) << (8 * i);

@@ -63,6 +63,7 @@ inline void load_exp(Feed &feed, Softmax &softmax) {
     Beat beat = {};
 exp_load_loop:
     for (int i = 0; i < ExpEntries; ++i) {
+        // An entry a cycle; a beat holds several.
         #pragma HLS PIPELINE II=1
         if (i % (BeatBytes / 2) == 0) beat = feed.take();
         const int at = i % (BeatBytes / 2);
@@ -75,6 +76,7 @@ inline void clear_softmax(Softmax &softmax) {
 clear_head_loop:
     for (int h = 0; h < Heads; ++h) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             softmax.maximum[h][t] = INT16_MIN;
@@ -88,10 +90,12 @@ clear_head_loop:
 inline void exponentiate(
     uint32_t first_query, uint32_t abreast, uint32_t key_shift, uint32_t rows, const KeyMask &mask, Softmax &softmax
 ) {
+    // A block of its own: it needs no multiplier.
     #pragma HLS INLINE off
     const uint32_t groups = (rows << key_shift) / Rows;
 exp_loop:
     for (uint32_t group = 0; group < groups; ++group) {
+        // P keys of all heads a cycle, as many as the array delivers scores.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=128
         const uint32_t line = group * Rows >> key_shift;
@@ -105,6 +109,7 @@ exp_loop:
         exp_key_loop:
             for (int p = 0; p < Rows; ++p) {
                 #pragma HLS UNROLL
+            token_loop:
                 for (int t = 0; t < Tokens; ++t) {
                     #pragma HLS UNROLL
                     const int32_t distance = softmax.maximum[h][t] - softmax.score[group][p][h].lane[t];

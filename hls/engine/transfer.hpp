@@ -17,6 +17,7 @@ template <int BeatSize, int PieceSize>
 class Splitter {
   public:
     Splitter() {
+        // Registers: a whole piece a cycle.
         #pragma HLS ARRAY_PARTITION variable=held_ type=complete
     }
 
@@ -25,6 +26,7 @@ class Splitter {
 
     void feed(int index, const uint8_t (&beat)[BeatSize]) {
         #pragma HLS INLINE
+    byte_loop:
         for (int i = 0; i < BeatSize; ++i) {
             #pragma HLS UNROLL
             held_[index * BeatSize + i] = beat[i];
@@ -33,6 +35,7 @@ class Splitter {
 
     void take(uint8_t (&piece)[PieceSize]) {
         #pragma HLS INLINE
+    byte_loop:
         for (int i = 0; i < PieceSize; ++i) {
             #pragma HLS UNROLL
             piece[i] = held_[part_ * PieceSize + i];
@@ -78,6 +81,7 @@ write_words_loop:
         #pragma HLS UNROLL
         if (uint32_t(bank / Words * Words) != first) continue;
         Word word;
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             word.lane[t] = bytes[bank % Words * Tokens + t];
@@ -102,10 +106,13 @@ load_line_loop:
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=8
             uint8_t piece[PieceSize];
+            // Registers: a whole piece a cycle.
             #pragma HLS ARRAY_PARTITION variable=piece type=complete
             if (splitter.hungry()) {
+            byte_loop:
                 for (int i = 0; i < splitter.BeatsPerPiece; ++i) {
                     uint8_t beat[BeatSize];
+                    // Registers: a whole beat a cycle.
                     #pragma HLS ARRAY_PARTITION variable=beat type=complete
                     source.take(beat);
                     splitter.feed(i, beat);
@@ -124,6 +131,7 @@ struct StreamSource {
     void take(uint8_t (&bytes)[StreamBytes]) {
         #pragma HLS INLINE
         const StreamBeat beat = stream.read();
+    byte_loop:
         for (int i = 0; i < StreamBytes; ++i) {
             #pragma HLS UNROLL
             bytes[i] = beat.data.byte[i];
@@ -138,6 +146,7 @@ struct FeedSource {
     void take(uint8_t (&bytes)[BeatBytes]) {
         #pragma HLS INLINE
         const Beat beat = feed.take();
+    byte_loop:
         for (int i = 0; i < BeatBytes; ++i) {
             #pragma HLS UNROLL
             bytes[i] = uint8_t(beat.word[i / 8] >> (8 * (i % 8)));
@@ -187,18 +196,21 @@ template <int PieceSize>
 class Joiner {
   public:
     explicit Joiner(hls::stream<StreamBeat> &stream) : stream_(stream) {
+        // Registers: a whole piece a cycle.
         #pragma HLS ARRAY_PARTITION variable=held_ type=complete
     }
 
     // `final`: the tensor ends here; a beat that it leaves unfinished is filled with zeros. `last` is TLAST.
     void put(const uint8_t (&piece)[PieceSize], bool final, bool last) {
         #pragma HLS INLINE
+    byte_loop:
         for (int i = 0; i < PieceSize; ++i) {
             #pragma HLS UNROLL
             held_[part_ * PieceSize + i] = piece[i];
         }
         ++part_;
         if (part_ < Parts && !final) return;
+    beat_loop:
         for (int beat = 0; beat < BeatsPerPiece; ++beat) {
             send(beat, last && beat + 1 == BeatsPerPiece);
         }
@@ -212,6 +224,7 @@ class Joiner {
     void send(int beat, bool last) {
         #pragma HLS INLINE
         StreamBeat out;
+    byte_loop:
         for (int i = 0; i < StreamBytes; ++i) {
             #pragma HLS UNROLL
             const bool filled = BeatsPerPiece > 1 || i < part_ * PieceSize;
@@ -249,11 +262,14 @@ output_tile_loop:
                 #pragma HLS PIPELINE II=1
                 #pragma HLS LOOP_TRIPCOUNT min=1 max=8
                 uint8_t piece[PieceSize];
+                // Registers: a whole piece a cycle.
                 #pragma HLS ARRAY_PARTITION variable=piece type=complete
+            byte_loop:
                 for (int i = 0; i < Words; ++i) {
                     #pragma HLS UNROLL
                     const uint32_t at = tensor.base + tile * tile_lines + line;
                     const Word word = read_word(memories, tensor.space, at, uint32_t(first + i));
+                token_loop:
                     for (int t = 0; t < Tokens; ++t) {
                         #pragma HLS UNROLL
                         const bool sent = tile * Tokens + uint32_t(t) < length;

@@ -11,8 +11,6 @@
 
 namespace flow {
 
-// Entries of a bank's column list: short groups repeat columns, so that a list may be longer than a bank is deep.
-constexpr int MaxColumns = 2 * Depth + 16;
 constexpr int MaxTake = 16;
 // Codes expanded in a cycle: codes are at most 12 bits, fields at most 16, and a cycle sees one beat's worth of bits.
 constexpr int CodeLanes = smaller(Banks, BeatBytes / 2);
@@ -41,6 +39,7 @@ struct CodePage {
     uint64_t entry[MaxCodeEntries];
 
     CodePage() {
+        // A handful of registers.
         #pragma HLS ARRAY_PARTITION variable=shape type=complete
         // Every code lane looks a member up in every cycle: copies in LUTRAM.
         #pragma HLS BIND_STORAGE variable=entry type=ram_1wnr impl=lutram
@@ -69,6 +68,7 @@ struct RowGroup {
     Offset offset[RowCycles][Rows][Banks];
 
     RowGroup() {
+        // Constants of all P rows at once, while the stages work.
         #pragma HLS ARRAY_PARTITION variable=bias type=complete
         #pragma HLS ARRAY_PARTITION variable=multiplier type=complete
         #pragma HLS ARRAY_PARTITION variable=shift type=complete
@@ -85,6 +85,7 @@ struct RowGroup {
 class FieldReader {
   public:
     explicit FieldReader(Feed &feed) : feed_(feed) {
+        // Registers in front of the bit shifter.
         #pragma HLS ARRAY_PARTITION variable=window_ type=complete
     }
 
@@ -156,6 +157,7 @@ class FieldReader {
         const bool within = taken_ <= beats;
     skip_loop:
         while (taken_ < beats) {
+            // A beat a cycle; records are rarely longer than their sections.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
             advance(BeatBits);
@@ -167,6 +169,7 @@ class FieldReader {
     void load(int first) {
         #pragma HLS INLINE
         const Beat beat = feed_.take();
+    word_loop:
         for (int i = 0; i < BeatWords; ++i) {
             #pragma HLS UNROLL
             window_[first + i] = beat.word[i];
@@ -177,6 +180,7 @@ class FieldReader {
         #pragma HLS INLINE
         position_ += bits;
         if (position_ >= uint32_t(BeatBits)) {
+        word_loop:
             for (int i = 0; i < BeatWords; ++i) {
                 #pragma HLS UNROLL
                 window_[i] = window_[BeatWords + i];
@@ -206,6 +210,7 @@ inline bool load_code_page(Feed &feed, CodePage &page) {
     const uint32_t words = ok ? page.shapes + page.entries : 0;
 page_loop:
     for (uint32_t i = 1; i <= words; ++i) {
+        // A word a cycle; pages are read once a step.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=260
         if (i % BeatWords == 0) beat = feed.take();
@@ -262,8 +267,10 @@ inline bool load_identity(uint32_t depth, ColumnLists &lists) {
     lists.count = depth;
 identity_loop:
     for (uint32_t i = 0; i < depth; ++i) {
+        // A line a cycle: every bank has its own list.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=64
+    bank_loop:
         for (int bank = 0; bank < Banks; ++bank) {
             #pragma HLS UNROLL
             lists.offset[i][bank] = Offset(i);
@@ -304,6 +311,7 @@ bitmap_bank_loop:
         uint32_t last = 0;
     bitmap_loop:
         for (uint32_t offset = 0; offset < depth; ++offset) {
+            // A bit a cycle: a map is read once per block of rows, in the shadow of the array.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=64
             if (reader.take_one(1)) {
@@ -315,6 +323,7 @@ bitmap_bank_loop:
         }
     repeat_loop:
         for (uint32_t i = kept; i < columns; ++i) {
+            // An entry a cycle.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
             lists.offset[i][bank] = Offset(last);
@@ -341,6 +350,7 @@ inline bool expand_codes(
     #pragma HLS INLINE
     bool ok = true;
     uint16_t code[CodeLanes];
+    // Registers: every code lane works in every cycle.
     #pragma HLS ARRAY_PARTITION variable=code type=complete
 group_loop:
     for (uint32_t g = 0; g < groups; ++g) {
@@ -382,11 +392,14 @@ cycle_loop:
     for (uint32_t i = 0; i < rows.cycles; ++i) {
     weight_loop:
         for (int first = 0; first < RowBanks; first += WeightLanes) {
+            // A beat's worth of weights a cycle.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=8
             uint16_t field[WeightLanes];
+            // Registers: every weight lane works in every cycle.
             #pragma HLS ARRAY_PARTITION variable=field type=complete
             reader.take(Bits, field);
+        lane_loop:
             for (int lane = 0; lane < WeightLanes; ++lane) {
                 #pragma HLS UNROLL
                 const int at = first + lane;
@@ -408,6 +421,7 @@ struct WeightFormat {
 inline bool load_row_group(
     FieldReader &reader, const WeightFormat &format, const CodePage &page, ColumnLists &lists, RowGroup &rows
 ) {
+    // Runs beside the sweep of the row group before.
     #pragma HLS INLINE off
     const RecordHeader header = decode_header(reader.peek_word());
     if (!reader.start_record(header.beats)) return false;
@@ -418,6 +432,7 @@ inline bool load_row_group(
     if (rows.cycles > uint32_t(RowCycles)) return false;
 constants_loop:
     for (int p = 0; p < Rows; ++p) {
+        // A row a cycle.
         #pragma HLS PIPELINE II=1
         const uint64_t word = reader.take_word();
         rows.bias[p] = int32_t(uint32_t(word));

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-import numpy as np
 import pytest
 
 from flow.engine import STAGES, Engine, ImageBuilder, Opcode, Port, Record, Space, Status
@@ -62,17 +61,36 @@ class Bench:
         self.steps.append((opcode, words))
 
     def input(
-        self, tensor: Array, space: Space, base: int, *, planes: int = 1, signed: bool = True, single: bool = False
+        self,
+        tensor: Array,
+        space: Space,
+        base: int,
+        *,
+        planes: int = 1,
+        signed: bool = True,
+        single: bool = False,
     ) -> None:
         depth = tensor.shape[1] // self.engine.banks
         self.step(Opcode.INPUT, planes=planes, depth=depth, space=space, base=base, single_token=int(single))
         self.frame += self.port(depth, planes, signed, single).pack(self.engine, tensor, self.length)
 
     def output(
-        self, space: Space, base: int, depth: int, *, planes: int = 1, signed: bool = True, single: bool = False
+        self,
+        space: Space,
+        base: int,
+        depth: int,
+        *,
+        planes: int = 1,
+        signed: bool = True,
+        single: bool = False,
     ) -> None:
         self.step(
-            Opcode.OUTPUT, source_space=space, source_base=base, planes=planes, depth=depth, single_token=int(single)
+            Opcode.OUTPUT,
+            source_space=space,
+            source_base=base,
+            planes=planes,
+            depth=depth,
+            single_token=int(single),
         )
         self.ports.append(self.port(depth, planes, signed, single))
 

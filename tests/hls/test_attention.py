@@ -23,7 +23,9 @@ def identity(engine: Engine, depth: int) -> dict[str, int | bytes]:
     """A linear step that copies its int8 input: V enters the values memory through it."""
     size = depth * engine.banks
     encoded = encode(np.eye(size, dtype=np.int64), banks=engine.banks, rows_per_group=engine.rows)
-    stream = pack(encoded, constants(np.zeros(size, int), np.full(size, 2**14), np.full(size, 14)), engine.beat_bytes)
+    stream = pack(
+        encoded, constants(np.zeros(size, int), np.full(size, 2**14), np.full(size, 14)), engine.beat_bytes
+    )
     return {
         "depth": depth, "row_groups": len(encoded.row_groups), "weight_bits": 8, "weights": stream,
         "page": encoded.page.pack(engine.beat_bytes), "weight_beats": len(stream) // engine.beat_bytes,
@@ -32,13 +34,13 @@ def identity(engine: Engine, depth: int) -> dict[str, int | bytes]:
 
 def reference(
     q: Array, k: Array, v: Array, *, exp_bits: int, causal: bool, score: tuple[int, int], out: tuple[int, int]
-) -> tuple[Array, Array]:
-    """Context and scores of one head, [tokens, d] and [tokens, keys]."""
+) -> Array:
+    """Context of one head, [tokens, d]."""
     tokens = len(q)
     scores = requantise(q @ k.T, *score, 16)
     mask = np.tri(tokens, dtype=bool) if causal else np.ones((tokens, tokens), bool)
     e = softmax_numerators(scores, mask, exp_bits)
-    return requantise(softmax_scale(e @ v, e), *out, 8), scores
+    return requantise(softmax_scale(e @ v, e), *out, 8)
 
 
 @pytest.mark.parametrize("exp_bits", [8, 16])
@@ -65,7 +67,10 @@ def test_context_equals_the_number_contract(
         if trial % 3 == 0:  # rows far above the others: numerators vanish, the largest stays
             k[rng.random(length) < 0.7] //= 16
         # From flat to steep: the typical score is between 2^4 and 2^11 steps of 1/32.
-        score = (int(rng.integers(2**14, 2**15)), int(np.log2(5400 * np.sqrt(width)) + 15 - rng.uniform(4, 11)))
+        score = (
+            int(rng.integers(2**14, 2**15)),
+            int(np.log2(5400 * np.sqrt(width)) + 15 - rng.uniform(4, 11)),
+        )
         out = (int(rng.integers(2**14, 2**15)), int(rng.integers(20, 24)))
         tile_lines = engine.tiles(length) * depth
         program = bench(engine, length)
@@ -92,7 +97,7 @@ def test_context_equals_the_number_contract(
         expected = np.zeros_like(found)
         for head in range(heads):
             at = head * pitch + np.arange(width)
-            expected[:, at], scores = reference(
+            expected[:, at] = reference(
                 q[:, at], k[:, at], v[:, at], exp_bits=exp_bits, causal=causal, score=score, out=out
             )
             reached["low"] += int((expected[:, at] == limits(8, True)[0]).sum())
@@ -102,6 +107,6 @@ def test_context_equals_the_number_contract(
         reached["narrow"] += pitch < engine.banks
         reached["odd heads"] += heads % engine.heads_abreast(pitch) != 0
         reached["one key"] += length == 1
-    assert reached["low"] and reached["high"], reached
+    assert min(reached["low"], reached["high"]) > 0, reached
     assert reached["wide"] or reached["narrow"], reached
     assert reached["odd heads"] or engine.heads_abreast(engine.rows) == 1, reached

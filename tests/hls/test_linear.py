@@ -37,12 +37,23 @@ class Layer:
 
     @staticmethod
     def draw(
-        engine: Engine, rng: np.random.Generator, kind: str, rows: int, *, bits: int = 8, planes: int = 1, out_bits: int = 8
+        engine: Engine,
+        rng: np.random.Generator,
+        kind: str,
+        rows: int,
+        *,
+        bits: int = 8,
+        planes: int = 1,
+        out_bits: int = 8,
     ) -> Layer:
         depth = int(rng.integers(1, engine.depth + 1))
         weights = draw_weights(engine, rng, kind, rows, depth, bits)
         # Factors that leave the middle of the range, reach both ends, and vanish.
-        typical = 50.0 * np.sqrt(max(1.0, np.square(weights, dtype=float).sum(1).mean())) * (20 if planes == 2 else 1)
+        typical = (
+            50.0
+            * np.sqrt(max(1.0, np.square(weights, dtype=float).sum(1).mean()))
+            * (20 if planes == 2 else 1)
+        )
         shift = (np.log2(typical) + 15 - rng.uniform(out_bits - 4, out_bits + 2, rows)).astype(np.int64)
         multiplier = rng.integers(2**14, 2**15, rows) * rng.choice([-1, 1], rows)
         multiplier[rng.random(rows) < 0.05] = 0
@@ -51,7 +62,10 @@ class Layer:
 
     def words(self) -> dict[str, int | bytes]:
         encoded = encode(
-            self.weights, banks=self.engine.banks, rows_per_group=self.engine.rows, weight_bits=self.weight_bits
+            self.weights,
+            banks=self.engine.banks,
+            rows_per_group=self.engine.rows,
+            weight_bits=self.weight_bits,
         )
         beat = self.engine.beat_bytes
         stream = pack(encoded, constants(self.bias, self.multiplier, self.shift), beat)
@@ -67,7 +81,9 @@ class Layer:
         return rescale(acc, self.multiplier, self.shift)
 
 
-def draw_weights(engine: Engine, rng: np.random.Generator, kind: str, rows: int, depth: int, bits: int) -> Array:
+def draw_weights(
+    engine: Engine, rng: np.random.Generator, kind: str, rows: int, depth: int, bits: int
+) -> Array:
     """A matrix whose structure leads the encoder to different maps and codes."""
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     columns = depth * engine.banks
@@ -76,16 +92,17 @@ def draw_weights(engine: Engine, rng: np.random.Generator, kind: str, rows: int,
         return np.zeros_like(dense)
     if kind == "columns":
         kept = rng.random((rows // engine.rows, 1, columns)) < 0.5
-        return (dense.reshape(-1, engine.rows, columns) * kept).reshape(rows, columns)
+        return np.where(kept, dense.reshape(-1, engine.rows, columns), 0).reshape(rows, columns)
     if kind == "hierarchical":
         order = rng.random((rows, max(1, depth // 2), engine.banks)).argsort(axis=1) == 0
         mask = np.zeros((rows, depth, engine.banks), bool)
         mask[:, rng.permutation(depth)[: order.shape[1]]] = order
-        return dense * mask.reshape(rows, columns)
+        return np.where(mask.reshape(rows, columns), dense, 0)
     if kind == "unstructured":
-        return dense * (rng.random(dense.shape) < rng.choice([0.05, 0.2, 0.5]))
+        return np.where(rng.random(dense.shape) < rng.choice([0.05, 0.2, 0.5]), dense, 0)
     if kind == "empty groups":
-        return dense * np.repeat(rng.random(rows // engine.rows) < 0.5, engine.rows)[:, None]
+        kept = np.repeat(rng.random(rows // engine.rows) < 0.5, engine.rows)
+        return np.where(kept[:, None], dense, 0)
     return dense
 
 
@@ -97,7 +114,12 @@ def draw_operand(rng: np.random.Generator, tokens: int, channels: int, planes: i
 
 def lengths(engine: Engine, rng: np.random.Generator) -> int:
     """1, the capacity, whole tiles, or anything."""
-    choices = [1, engine.sequence, min(engine.sequence, 2 * engine.tokens), int(rng.integers(1, engine.sequence + 1))]
+    choices = [
+        1,
+        engine.sequence,
+        min(engine.sequence, 2 * engine.tokens),
+        int(rng.integers(1, engine.sequence + 1)),
+    ]
     return int(rng.choice(choices))
 
 
@@ -111,7 +133,9 @@ def test_requantised_outputs_equal_the_number_contract(engine: Engine, bench: Ne
         out_bits, out_signed = [(8, True), (8, False), (16, True), (4, True)][trial % 4]
         out_depth = int(rng.integers(1, engine.depth + 1))
         rows = engine.rows * int(rng.integers(1, out_depth * engine.banks // engine.rows + 1))
-        layer = Layer.draw(engine, rng, kind, rows, bits=4 if trial % 2 else 8, planes=planes, out_bits=out_bits)
+        layer = Layer.draw(
+            engine, rng, kind, rows, bits=4 if trial % 2 else 8, planes=planes, out_bits=out_bits
+        )
         x = draw_operand(rng, length, layer.depth * engine.banks, planes, signed)
         source, target = (Space.OPERAND0, Space.OPERAND1) if trial % 2 else (Space.OPERAND1, Space.STORE)
         program = bench(engine, length)
@@ -139,7 +163,9 @@ def test_residuals_are_added_before_saturation(engine: Engine, bench: NewBench) 
         length = lengths(engine, rng)
         out_depth = int(rng.integers(1, engine.depth + 1))
         rows = out_depth * engine.banks
-        layer = Layer.draw(engine, rng, ("dense", "unstructured", "empty groups")[trial % 3], rows, out_bits=16)
+        layer = Layer.draw(
+            engine, rng, ("dense", "unstructured", "empty groups")[trial % 3], rows, out_bits=16
+        )
         x = draw_operand(rng, length, layer.depth * engine.banks, 1, True)
         residual = rng.integers(-32768, 32768, (length, rows))
         multiplier, shift = int(rng.integers(2**14, 2**15)), int(rng.integers(13, 17))

@@ -84,7 +84,10 @@ def test_pool_equals_the_number_contract(engine: Engine, bench: NewBench, mean: 
         length = (1, engine.sequence, int(rng.integers(1, engine.sequence + 1)))[trial % 3]
         x = rng.integers(-32768, 32768, (length, depth * engine.banks)) >> (0 if trial % 2 else 4)
         bits = (8, 16)[trial % 2]
-        scale = Scale(int(rng.integers(2**14, 2**15)), int(rng.integers(13, 17)) + (16 if mean else 0) + 8 * (bits == 8) - 2)
+        scale = Scale(
+            int(rng.integers(2**14, 2**15)),
+            int(rng.integers(13, 17)) + (16 if mean else 0) + 8 * (bits == 8) - 2,
+        )
         space = (Space.STORE, Space.OPERAND0, Space.OPERAND1)[trial % 3]
         base = 2 * engine.tiles(length) * depth
         program = bench(engine, length)

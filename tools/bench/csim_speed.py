@@ -2,7 +2,8 @@
 
 The layer is BERT's: four 384x384 matrices, attention of 12 heads, FFN of 1536 with a table, two residuals, two norms.
 Weights and activations are random; what is timed is the compiled kernel, LOAD and RUN, with the time of a run without
-frames taken off. The kernel is one thread, so its user time is the wall time on a core of its own. A multiply-accumulate counts where a weight is kept, for real tokens and channels. Run with
+frames taken off. The kernel is one thread, so its user time is the wall time on a core of its own. A
+multiply-accumulate counts where a weight is kept, for real tokens and channels. Run with
 `python tools/bench/csim_speed.py [--tokens S] [--frames N] [--json PATH]`.
 """
 
@@ -24,7 +25,19 @@ from flow.formats.synthetic import Hierarchy, random_hp
 from flow.numerics import exp_table
 from flow.sim.kernel import Kernel
 
-ENGINE = Engine(8, 64, 8, 8, 2, sequence=128, operand_depth=512, store_depth=1024, values_depth=512, depth=24, row_cycles=24)
+ENGINE = Engine(
+    8,
+    64,
+    8,
+    8,
+    2,
+    sequence=128,
+    operand_depth=512,
+    store_depth=1024,
+    values_depth=512,
+    depth=24,
+    row_cycles=24,
+)
 WIDTH, HIDDEN, HEADS = 384, 1536, 12
 BLOCK_ROWS = 64
 SPARSITIES = (0.0, 0.8)
@@ -47,25 +60,38 @@ class Layer:
         if self.sparsity == 0:
             return self.rng.integers(-127, 128, (rows, columns)).astype(np.int8)
         hierarchy = Hierarchy.nearest(depth, 1 - self.sparsity)
-        return random_hp(self.rng, rows, columns, banks=ENGINE.banks, block_rows=BLOCK_ROWS, hierarchy=hierarchy)
+        return random_hp(
+            self.rng, rows, columns, banks=ENGINE.banks, block_rows=BLOCK_ROWS, hierarchy=hierarchy
+        )
 
-    def linear(self, rows: int, columns: int, source: Space, target: Space, base: int, **words: int | bytes) -> None:
+    def linear(
+        self, rows: int, columns: int, source: Space, target: Space, base: int, **words: int | bytes
+    ) -> None:
         """One matrix, requantised so that outputs fill the range of their type."""
         encoded = encode(self.weights(rows, columns), banks=ENGINE.banks, rows_per_group=ENGINE.rows)
         shift = round(15 + np.log2(73 * 73 * np.sqrt(max(1, encoded.cycles * ENGINE.banks * 8 // rows)) / 40))
-        table = constants(np.zeros(rows, int), np.full(rows, 20000), np.full(rows, shift - 8 * ("has_residual" in words)))
+        table = constants(
+            np.zeros(rows, int), np.full(rows, 20000), np.full(rows, shift - 8 * ("has_residual" in words))
+        )
         stream = pack(encoded, table, ENGINE.beat_bytes)
         self.macs += encoded.positions * self.tokens
         self.steps.append((Opcode.LINEAR, {
-            "source_space": source, "source_base": 0, "source_planes": 1, "source_signed": 1, "depth": columns // ENGINE.banks,
-            "row_groups": len(encoded.row_groups), "weight_bits": 8, "page": encoded.page.pack(ENGINE.beat_bytes),
-            "weights": stream, "weight_beats": len(stream) // ENGINE.beat_bytes, "out_bits": 8, "out_signed": 1,
-            "space": target, "base": base, "out_depth": rows // ENGINE.banks, **words,
+            "source_space": source, "source_base": 0, "source_planes": 1, "source_signed": 1,
+            "depth": columns // ENGINE.banks, "row_groups": len(encoded.row_groups), "weight_bits": 8,
+            "page": encoded.page.pack(ENGINE.beat_bytes), "weights": stream,
+            "weight_beats": len(stream) // ENGINE.beat_bytes,
+            "out_bits": 8, "out_signed": 1, "space": target, "base": base, "out_depth": rows // ENGINE.banks, **words,
         }))  # fmt: skip
 
     def residual(self, base: int) -> dict[str, int | bytes]:
         """An int16 result onto the residual stream at `base`."""
-        return {"out_bits": 16, "has_residual": 1, "residual_base": base, "residual_multiplier": 2**14, "residual_shift": 14}
+        return {
+            "out_bits": 16,
+            "has_residual": 1,
+            "residual_base": base,
+            "residual_multiplier": 2**14,
+            "residual_shift": 14,
+        }
 
     def norm(self, base: int, target: Space) -> None:
         """LayerNorm to an int8 matmul input."""
@@ -86,9 +112,10 @@ class Layer:
         self.linear(WIDTH, WIDTH, Space.OPERAND0, Space.STORE, key)
         self.linear(WIDTH, WIDTH, Space.OPERAND0, Space.VALUES, 0, heads=HEADS, pitch=WIDTH // HEADS)
         self.steps.append((Opcode.ATTENTION, {
-            "query_base": query, "key_base": key, "value_base": 0, "depth": words, "heads": HEADS, "pitch": WIDTH // HEADS,
-            "score_multiplier": 20000, "score_shift": 24, "exp": exp_table(8).astype("<u2").tobytes(), "exp_bits": 8,
-            "multiplier": 2**14, "shift": 20, "space": Space.OPERAND1, "base": 0,
+            "query_base": query, "key_base": key, "value_base": 0, "depth": words, "heads": HEADS,
+            "pitch": WIDTH // HEADS, "score_multiplier": 20000, "score_shift": 24, "exp_bits": 8,
+            "exp": exp_table(8).astype("<u2").tobytes(), "multiplier": 2**14, "shift": 20,
+            "space": Space.OPERAND1, "base": 0,
         }))  # fmt: skip
         self.macs += 2 * self.tokens * self.tokens * WIDTH
         self.linear(WIDTH, WIDTH, Space.OPERAND1, Space.STORE, stream, **self.residual(stream))
@@ -96,7 +123,9 @@ class Layer:
         table = np.arange(-128, 128).clip(0).astype("<i2").tobytes()
         self.linear(HIDDEN, WIDTH, Space.OPERAND0, Space.OPERAND1, 0, table=table, table_bits=8, out_zero=128)
         self.linear(WIDTH, HIDDEN, Space.OPERAND1, Space.STORE, stream, **self.residual(stream))
-        self.steps.append((Opcode.OUTPUT, {"source_space": Space.STORE, "source_base": stream, "planes": 2, "depth": words}))
+        self.steps.append(
+            (Opcode.OUTPUT, {"source_space": Space.STORE, "source_base": stream, "planes": 2, "depth": words})
+        )
         image = ImageBuilder(ENGINE, len(self.steps))
         records = [
             Record(opcode, {k: image.place(v) if isinstance(v, bytes) else int(v) for k, v in step.items()})
@@ -108,7 +137,9 @@ class Layer:
         """One frame of random residuals."""
         port = Port("x", tuple(range(WIDTH)), WIDTH // ENGINE.banks, 2, signed=True, single_token=False)
         x = self.rng.normal(0, 3000, (self.tokens, WIDTH)).clip(-32767, 32767).astype(np.int64)
-        return struct.pack("<I", self.tokens).ljust(ENGINE.stream_bytes, b"\0") + port.pack(ENGINE, x, self.tokens)
+        return struct.pack("<I", self.tokens).ljust(ENGINE.stream_bytes, b"\0") + port.pack(
+            ENGINE, x, self.tokens
+        )
 
 
 def seconds(kernel: Kernel, image: bytes, stream: bytes, frames: int, repeats: int) -> float:

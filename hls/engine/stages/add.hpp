@@ -12,6 +12,7 @@ inline void add_stage(const Lanes<int16_t> &residual, int16_t multiplier, uint32
 add_row_loop:
     for (int p = 0; p < Rows; ++p) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             scaled.lane[p][t] += rescale(residual.lane[p][t], multiplier, shift);

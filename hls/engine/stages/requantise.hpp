@@ -12,6 +12,7 @@ inline void rescale_stage(const Lanes<int64_t> &total, const RowGroup &rows, Lan
 rescale_row_loop:
     for (int p = 0; p < Rows; ++p) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             scaled.lane[p][t] = rescale(total.lane[p][t] + rows.bias[p], rows.multiplier[p], rows.shift[p]);
@@ -27,6 +28,7 @@ inline void saturate_stage(
 saturate_row_loop:
     for (int p = 0; p < Rows; ++p) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             value.lane[p][t] = saturate(scaled.lane[p][t] + zero, bits, is_signed);

@@ -20,6 +20,7 @@ inline void load_table(Feed &feed, uint32_t bits, LookupTable &table) {
     Beat beat = {};
 table_load_loop:
     for (uint32_t i = 0; i < (uint32_t(1) << bits); ++i) {
+        // An entry a cycle; a beat holds several.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=256 max=256
         if (i % (BeatBytes / 2) == 0) beat = feed.take();
@@ -37,6 +38,7 @@ inline void table_stage(
 table_row_loop:
     for (int p = 0; p < Rows; ++p) {
         #pragma HLS UNROLL
+    token_loop:
         for (int t = 0; t < Tokens; ++t) {
             #pragma HLS UNROLL
             const int64_t index = scaled.lane[p][t] + zero;
