@@ -73,7 +73,7 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Lower a model to a board or an engine.")
 @click.argument("model", type=EXISTING)
 @click.option(
     "--board", default=None, metavar="NAME", help="Board to fit an engine to; see `flow boards list`."
@@ -138,7 +138,7 @@ def lower(
         console.show_lowered(lowered, output)
 
 
-@main.command()
+@main.command(short_help="Simulate a build and compare every bit.")
 @click.argument("build", type=EXISTING)
 @click.option(
     "--backend",
@@ -185,12 +185,13 @@ def sim(
     """
     from flow.compress.samples import load_samples
     from flow.emit.build import Build
-    from flow.sim.outputs import check_outputs, write_outputs
+    from flow.resources import check_place
+    from flow.sim.outputs import write_outputs
     from flow.sim.simulate import simulate
     from flow.sim.stimulus import stimulus
 
     if outputs is not None:
-        check_outputs(outputs)
+        check_place(outputs, "--outputs")
     opened = Build.open(build)
     drawn = (
         load_samples(inputs, opened.graph, labelled=True)
@@ -209,7 +210,7 @@ def sim(
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Quantize a float model.")
 @click.argument("model", type=EXISTING)
 @click.option(
     "--calibrate",
@@ -281,7 +282,7 @@ def quantize(
         console.show_quantized(result, output)
 
 
-@main.command()
+@main.command(short_help="Estimate latency and resources on boards.")
 @click.argument("model", type=EXISTING)
 @click.option("--board", "boards", multiple=True, metavar="NAME", help="Board; repeatable.")
 @click.option("--all-boards", is_flag=True, help="Every board that flow knows.")
@@ -306,7 +307,7 @@ def estimate(
         console.show_estimates(rows)
 
 
-@main.command()
+@main.command(short_help="Show what a build holds.")
 @click.argument("build", type=EXISTING)
 @_json_option
 def report(build: Path, as_json: bool) -> None:
@@ -320,7 +321,7 @@ def report(build: Path, as_json: bool) -> None:
         console.show_report(opened)
 
 
-@main.command()
+@main.command(short_help="Say which outside tools are there.")
 @_json_option
 def doctor(as_json: bool) -> None:
     """Say which outside tools are there, and what is missing for what."""

@@ -39,3 +39,21 @@ def asset_dir(kind: AssetKind, package: Path = _PACKAGE) -> Path:
 def cache_dir() -> Path:
     """`FLOW_CACHE_DIR`, or the user's cache folder of flow: compiled simulations and locks, all of it expendable."""
     return Path(os.environ.get("FLOW_CACHE_DIR") or user_cache_dir("flow")).absolute()
+
+
+def check_place(path: Path, option: str) -> None:
+    """Refuse, before any work, a place that no file can be written to; `option` names it on the command line.
+
+    Raises:
+        FlowError: it is a directory, or stands in none that is there and writable.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        found = "a directory"
+    elif not folder.is_dir():
+        found = f"no directory {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        found = f"a directory {folder} that you cannot write to"
+    else:
+        return
+    raise FlowError(f"{path}: found {found}; expected a writable place; choose another with {option}")

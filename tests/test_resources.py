@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flow.errors import FlowError
-from flow.resources import AssetKind, asset_dir
+from flow.resources import AssetKind, asset_dir, cache_dir, check_place
 
 KINDS: tuple[AssetKind, ...] = ("templates", "hls", "boards")
 
@@ -38,3 +38,22 @@ def test_missing(tmp_path: Path) -> None:
         f"hls: no such folder at {tmp_path}/flow/_assets/hls and {tmp_path}/hls; expected it inside the package or "
         "beside it in a checkout; install flow-hls again"
     )
+
+
+def test_the_cache_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOW_CACHE_DIR", "mine")
+    assert cache_dir() == tmp_path / "mine"
+    monkeypatch.setenv("FLOW_CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_dir() == tmp_path / "xdg" / "flow"
+
+
+def test_places_for_files(tmp_path: Path) -> None:
+    check_place(tmp_path / "new", "-o")
+    for place, found in ((tmp_path, "a directory"), (tmp_path / "a" / "b", f"no directory {tmp_path / 'a'}")):
+        with pytest.raises(FlowError) as caught:
+            check_place(place, "-o")
+        assert str(caught.value) == (
+            f"{place}: found {found}; expected a writable place; choose another with -o"
+        )

@@ -20,6 +20,7 @@ from flow.ir import Array, Graph
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.passes.masks import MASK_KEY
+from flow.resources import check_place
 
 Progress = Callable[[str, int, int], None]
 CHECKED = 32
@@ -61,6 +62,7 @@ def quantize_file(
         FlowError: bad model, data or place. UnsupportedError: the model is quantized already, or cannot be lowered.
     """
     require_torch("flow quantize")
+    check_place(output, "-o")
     graph = recognise(load(model, config))
     if any(isinstance(n.op, QuantSpec) for n in graph):
         raise FlowError(

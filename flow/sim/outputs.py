@@ -14,24 +14,6 @@ from flow.errors import FlowError
 from flow.ir import Array
 
 
-def check_outputs(path: Path) -> None:
-    """Refuse, before any work, a place that no file can be written to.
-
-    Raises:
-        FlowError: it is a directory, or stands in none that is there and writable.
-    """
-    folder = path.absolute().parent
-    if path.is_dir():
-        found = "a directory"
-    elif not folder.is_dir():
-        found = f"no directory {folder}"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        found = f"a directory {folder} that you cannot write to"
-    else:
-        return
-    raise FlowError(f"{path}: found {found}; expected a writable place; choose another with --outputs")
-
-
 def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """An `.npz` with every output, whole or not at all.
 
