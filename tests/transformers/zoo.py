@@ -127,7 +127,11 @@ def valid(spec: Spec, sample: dict[str, Array], output: Array) -> Array:
 
 
 def export(spec: Spec, module: nn.Module) -> torch.export.ExportedProgram:
-    """Exported as users do: raw operators, not strict."""
-    torch.backends.mha.set_fastpath_enabled(False)
+    """Exported as users do: raw operators, not strict, without the fused inference path."""
     example = {name: torch.from_numpy(value) for name, value in samples(spec, 1, 0)[0].items()}
-    return torch.export.export(module, tuple(example.values()), strict=False)
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return torch.export.export(module, tuple(example.values()), strict=False)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
