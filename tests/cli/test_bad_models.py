@@ -225,5 +225,5 @@ def test_int8_residual(
         "lower", model, "--board", "pynq-z2", "-o", tmp_path / "wide", "--allow-int8-residual", "--json"
     )
     assert (lowered.status, lowered.err) == (0, "")
-    outcome = flow("sim", tmp_path / "wide", "--backend", "golden", "--json")
-    assert outcome.json()["samples"] == 16
+    outcome = flow("sim", tmp_path / "wide", "--samples", "6", "--json")
+    assert outcome.json() == {"backend": "csim", "samples": 6, "outputs_compared": 60, "mismatches": 0}
