@@ -51,6 +51,10 @@ class Aten(Op):
         """
         try:
             outputs = self.evaluate(*inputs)
+        except NotImplementedError as error:
+            raise UnsupportedError(
+                f"{self.target}: found an operand without host evaluation ({error}); expected one of docs/operators.md"
+            ) from error
         except (
             TypeError,
             ValueError,

@@ -39,25 +39,25 @@ class CheckSupported:
     """After recognition: raw operators may stand before the device's first operator or after its last one,
     nowhere else.
 
-    Lists every other one with its module path and what to do. Rewrites nothing.
+    Lists every other one with its module path and what to do, arithmetic first: movement is often left over only
+    because an operator next to it was not recognised. Rewrites nothing.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         device = device_values(graph)
         above = _feeds_device(graph)
-        faults = []
+        faults: list[str] = []
+        moves: list[str] = []
         for node in graph:
             op = node.op
             if not isinstance(op, Aten):
                 continue
             if op.target in COMPUTE or (node.name in device and node.name in above):
-                faults.append(
-                    self._line(
-                        node, "between device operators" if op.target not in COMPUTE else "on the device"
-                    )
-                )
+                place = "between device operators" if op.target not in COMPUTE else "on the device"
+                (moves if is_movement(node) else faults).append(self._line(node, place))
             elif op.target not in aten_numpy.TABLE:
                 faults.append(self._line(node, "on the host"))
+        faults += moves
         raise_all(
             UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults
         )

@@ -18,8 +18,9 @@ from flow.ir import Array, Graph, Value
 from flow.ops.source import Input
 
 MASK_KEY = "attention_mask"
-HIDDEN_BELOW = -1e4
-"""An additive mask value at or below this hides its key: exp(-1e4) is 0 in every float type."""
+HIDDEN_BELOW = -1e3
+"""An additive mask value at or below this, in units of the scaled scores, hides its key: exp(-1e3) is 0 in every
+float type."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def mask_expression(graph: Graph, value: Value) -> Evaluated | None:
     ):
         return None
     shape = inputs[0].type.shape if inputs else (1, 1)
+    if np.prod(shape) != shape[-1]:
+        return None  # a mask of pairs or of several sequences: no length
 
     def run(length: int) -> Array:
         values: dict[str, tuple[Array, ...]] = {}
@@ -85,8 +88,11 @@ def classify(
     for length in lengths:
         value = np.asarray(evaluated.run(length))
         seen = np.broadcast_to(keep(value), (*np.broadcast_shapes(value.shape, (1, 1, tokens, tokens)),))
-        valid = seen[..., :length, :]  # rows of padding queries never reach an output
-        forms = {k: f for k, f in forms.items() if bool((valid == f(length)[:length]).all())}
+        # Where padding keys are hidden or later than every query, no output depends on the rows of padding queries.
+        rows = {form: tokens if form == (False, False) else length for form in forms}
+        forms = {
+            k: f for k, f in forms.items() if bool((seen[..., : rows[k], :] == f(length)[: rows[k]]).all())
+        }
     if not forms:
         raise UnsupportedError(
             f"{where}: found an attention mask of another form; expected key padding (attention_mask), "
@@ -97,7 +103,7 @@ def classify(
 
 
 def keep_additive(value: Array) -> Array:
-    """Additive masks: 0 keeps, <= -1e4 hides; anything else is a bias and is refused by `classify` (it
+    """Additive masks: 0 keeps, <= -1e3 hides; anything else is a bias and is refused by `classify` (it
     matches no form)."""
     result = np.where(value == 0, 1, np.where(value <= HIDDEN_BELOW, 0, 2))
     return result if (result == 2).any() else result.astype(bool)

@@ -15,7 +15,7 @@ from flow.ops.aten import Aten, Ref
 from flow.ops.float import FloatAttention
 from flow.ops.quant import Dequantize, Quantize
 from flow.ops.source import Constant
-from flow.passes.masks import Evaluated, classify, keep_additive, mask_expression
+from flow.passes.masks import HIDDEN_BELOW, Evaluated, classify, keep_additive, mask_expression
 from flow.passes.movement import is_movement, is_view, permuted, reshaped
 
 PRODUCTS = frozenset({"aten.matmul.default", "aten.bmm.default", "aten.baddbmm.default"})
@@ -126,29 +126,29 @@ class RecogniseAttention:
             if factor is not None:
                 scale, value = scale * factor[1], factor[0]
                 continue
-            masked = self._masked(graph, node, kinds)
+            masked = self._masked(graph, node, kinds, scale)
             if masked is None:
                 return scale, None
             value, evaluated, keep = masked
             masks.append((evaluated, keep))
 
     def _masked(
-        self, graph: Graph, node: Node, kinds: dict[Value, Evaluated | None]
+        self, graph: Graph, node: Node, kinds: dict[Value, Evaluated | None], scale: float
     ) -> tuple[Value, Evaluated, Callable[[Array], Array]] | None:
-        """(scores, mask, meaning) if the node applies a mask to scores."""
+        """(scores, mask, meaning) if the node applies a mask to scores that `scale` multiplies afterwards."""
         op = node.op
         assert isinstance(op, Aten)
         if op.target == "aten.add.Tensor" and len(node.inputs) == 2 and op.arguments.get("alpha", 1) == 1:
             for scores, mask in (node.inputs, node.inputs[::-1]):
                 evaluated = _expression(graph, mask, kinds)
                 if evaluated is not None:
-                    return scores, evaluated, keep_additive
+                    return scores, evaluated, _additive_after(scale)
         if op.target in ("aten.masked_fill.Scalar", "aten.masked_fill.Tensor"):
             scores, mask = (
                 node.inputs[op.arguments["self"].operand],
                 node.inputs[op.arguments["mask"].operand],
             )
-            if _fill_value(graph, node, "value") <= -1e4:
+            if _fill_value(graph, node, "value") * scale <= HIDDEN_BELOW:
                 return scores, _known(graph, mask, kinds, node.where), lambda m: ~np.asarray(m, bool)
         if op.target in ("aten.where.self", "aten.where.ScalarOther") and isinstance(
             op.arguments["self"], Ref
@@ -157,7 +157,7 @@ class RecogniseAttention:
                 node.inputs[op.arguments["condition"].operand],
                 node.inputs[op.arguments["self"].operand],
             )
-            if _fill_value(graph, node, "other") <= -1e4:
+            if _fill_value(graph, node, "other") * scale <= HIDDEN_BELOW:
                 return scores, _known(graph, condition, kinds, node.where), _as_bool
         return None
 

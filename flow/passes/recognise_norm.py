@@ -80,6 +80,7 @@ class RecogniseNorm:
             if (
                 squared
                 and last
+                and len(mean.type.shape) == len(graph.type_of(x).shape)
                 and square.inputs[0] == x
                 and isinstance(total.op, Aten)
                 and total.op.arguments.get("alpha", 1) == 1
@@ -94,6 +95,7 @@ class RecogniseNorm:
         users = graph.users(Value(node.name))
         if (
             len(users) == 1
+            and not graph.is_output(Value(node.name))
             and isinstance(users[0].op, Aten)
             and users[0].op.target == "aten.mul.Tensor"
             and len(users[0].inputs) == 2

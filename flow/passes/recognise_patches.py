@@ -12,6 +12,7 @@ from flow.ops.float import FloatAdd, FloatLinear
 from flow.ops.quant import Dequantize, Quantize, QuantSpec
 from flow.ops.source import Constant
 from flow.passes.movement import is_identity, permuted, reshaped, trace
+from flow.passes.recognise_linear import is_parameter
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class RecognisePatches:
         assert isinstance(op, Aten)
         x, w = node.inputs[op.arguments["input"].operand], node.inputs[op.arguments["weight"].operand]
         kernel = graph.type_of(w).shape[2:]
+        if len(graph.type_of(x).shape) != 4 or not is_parameter(graph, w):
+            return
         n, c, height, width = graph.type_of(x).shape
         padding = op.arguments["padding"]
         plain = padding == "valid" or (not isinstance(padding, str) and not any(padding))
