@@ -106,11 +106,11 @@ inline void run_context(
 }
 
 inline void run_attention(
-    const AttentionRecord &record, uint32_t length, Feed &feed, const LinearBuffers &linear,
+    const AttentionRecord &record, uint32_t length, BeatStream &data, const LinearBuffers &linear,
     AttentionBuffers &buffers, Memories &memories
 ) {
     #pragma HLS INLINE
-    load_exp(feed, buffers.softmax);
+    load_exp(data, buffers.softmax);
     const HeadLayout layout = head_layout(record.heads, record.pitch);
     AttentionSweep step = {};
     step.record = record;
@@ -139,7 +139,6 @@ query_tile_loop:
         }
         clear_rest(record, tile, memories);
     }
-    feed.drain();
 }
 
 }  // namespace flow

@@ -38,47 +38,34 @@ inline uint32_t page_beats(const Beat &first) {
     return valid ? beats_of(8 * uint64_t(1 + shapes + entries)) : 1;
 }
 
-// Beats that a plan promises before its code page is known: of the page, the first.
-inline uint32_t plan_beats(const FetchPlan &plan) {
-    #pragma HLS INLINE
-    uint32_t beats = plan.has_page ? 1 : 0;
-plan_loop:
-    for (int i = 0; i < MaxSpans; ++i) {
-        #pragma HLS UNROLL
-        beats += plan.span[i].beats;
-    }
-    return beats;
-}
-
 // The consumer's end. It counts, so that a damaged program ends in a status instead of a deadlock: beyond the
 // promised beats it reads zeros.
 struct Feed {
-    hls::stream<Beat> &beats;
     uint32_t left;
 
-    Beat take() {
+    Beat take(BeatStream &data) {
         #pragma HLS INLINE
         Beat beat = {};
         if (left > 0) {
-            beat = beats.read();
+            beat = data.read();
             --left;
         }
         return beat;
     }
 
-    void drain() {
+    void drain(BeatStream &data) {
         #pragma HLS INLINE
     drain_loop:
         while (left > 0) {
             // A beat a cycle.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
-            take();
+            take(data);
         }
     }
 };
 
-inline void read_span(const Beat *memory, Span span, hls::stream<Beat> &beats) {
+inline void read_span(const Beat *memory, Span span, BeatStream &beats) {
     #pragma HLS INLINE
 span_loop:
     for (uint32_t i = 0; i < span.beats; ++i) {
@@ -90,7 +77,7 @@ span_loop:
 }
 
 // The producer's end.
-inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beats, hls::stream<Beat> &beats) {
+inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beats, BeatStream &beats) {
     // A process of its own, beside the step that it feeds.
     #pragma HLS INLINE off
     if (plan.has_page) {

@@ -34,18 +34,20 @@ struct HeadLayout {
 };
 
 constexpr uint32_t log2_of(int value) { return value > 1 ? 1 + log2_of(value / 2) : 0; }
+constexpr uint32_t HeadsLog2 = log2_of(Heads);
+constexpr uint32_t BanksLog2 = log2_of(Banks);
 
 inline HeadLayout head_layout(uint32_t heads, uint32_t pitch) {
     #pragma HLS INLINE
     HeadLayout layout;
     layout.shift = 0;
 abreast_loop:
-    for (uint32_t shift = 1; shift <= log2_of(Heads); ++shift) {
+    for (uint32_t shift = 1; shift <= HeadsLog2; ++shift) {
         #pragma HLS UNROLL
         if (pitch << shift <= uint32_t(Banks)) layout.shift = shift;
     }
     layout.abreast = uint32_t(1) << layout.shift;
-    layout.key_shift = log2_of(Banks) - layout.shift;
+    layout.key_shift = BanksLog2 - layout.shift;
     layout.rounds = (heads + layout.abreast - 1) >> layout.shift;
     layout.chunks = pitch / Rows;
     return layout;
@@ -159,18 +161,18 @@ struct LinearBuffers {
 
 // False where the step's data are damaged.
 inline bool run_linear(
-    const LinearRecord &record, uint32_t length, Feed &feed, LinearBuffers &buffers, AttentionBuffers &attention,
+    const LinearRecord &record, uint32_t length, BeatStream &data, LinearBuffers &buffers, AttentionBuffers &attention,
     Memories &memories
 ) {
     #pragma HLS INLINE
-    bool ok = load_code_page(feed, buffers.page);
-    if (HasTable && record.table_bits > 0) load_table(feed, record.table_bits, buffers.table);
+    bool ok = load_code_page(data, buffers.page);
+    if (HasTable && record.table_bits > 0) load_table(data, record.table_bits, buffers.table);
     const WeightFormat format = {record.depth, record.weight_bits};
     const HeadLayout layout = head_layout(record.heads, record.pitch);
     const AttentionSweep none = {};
     LinearSweep step = start_linear(record, length);
-    FieldReader reader(feed);
-    reader.start(record.weight_beats);
+    FieldReader reader;
+    reader.start(data, record.weight_beats);
     buffers.lists.count = 0;
     // Rows beyond the last head are padding that the values memory has no room for.
     const uint32_t head_groups = record.heads * layout.chunks;
@@ -179,7 +181,7 @@ inline bool run_linear(
     uint32_t head = 0;
     uint32_t chunk = 0;
     ok = ok && row_groups > 0;
-    ok = ok && load_row_group(reader, format, buffers.page, buffers.lists, buffers.rows0);
+    ok = ok && load_row_group(data, reader, format, buffers.page, buffers.lists, buffers.rows0);
 row_group_loop:
     for (uint32_t group = 0; ok && group < row_groups; ++group) {
         #pragma HLS LOOP_TRIPCOUNT min=1 max=128
@@ -189,11 +191,11 @@ row_group_loop:
         // Ping-pong: the two calls of a branch touch different row groups, so they run side by side.
         if (group % 2 == 0) {
             const Sweep sweep = linear_sweep(record, length, buffers.rows0.cycles);
-            if (more) ok = load_row_group(reader, format, buffers.page, buffers.lists, buffers.rows1);
+            if (more) ok = load_row_group(data, reader, format, buffers.page, buffers.lists, buffers.rows1);
             run_sweep(sweep, step, none, buffers.rows0, buffers.table, memories, attention);
         } else {
             const Sweep sweep = linear_sweep(record, length, buffers.rows1.cycles);
-            if (more) ok = load_row_group(reader, format, buffers.page, buffers.lists, buffers.rows0);
+            if (more) ok = load_row_group(data, reader, format, buffers.page, buffers.lists, buffers.rows0);
             run_sweep(sweep, step, none, buffers.rows1, buffers.table, memories, attention);
         }
         if (++chunk == layout.chunks) {
@@ -201,7 +203,7 @@ row_group_loop:
             ++head;
         }
     }
-    feed.drain();
+    reader.drain(data);
     return ok;
 }
 

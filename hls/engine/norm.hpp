@@ -81,7 +81,7 @@ inline FetchPlan plan_norm(const NormRecord &record) {
     return plan;
 }
 
-inline void load_norm_constants(const NormRecord &record, Feed &feed, NormBuffers &buffers) {
+inline void load_norm_constants(const NormRecord &record, BeatStream &data, NormBuffers &buffers) {
     #pragma HLS INLINE
     Beat beat = {};
 norm_output_loop:
@@ -91,7 +91,7 @@ norm_output_loop:
             // A channel a cycle; a beat holds several.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=64 max=4096
-            if (i % BeatWords == 0) beat = feed.take();
+            if (i % BeatWords == 0) beat = data.read();
             buffers.constants[o][i / Banks][i % Banks] = beat.word[i % BeatWords];
         }
     }
@@ -209,10 +209,12 @@ normalise_line_loop:
     }
 }
 
-inline void run_norm(const NormRecord &record, uint32_t length, Feed &feed, NormBuffers &buffers, Memories &memories) {
+inline void run_norm(
+    const NormRecord &record, uint32_t length, BeatStream &data, NormBuffers &buffers, Memories &memories
+) {
     // A block of its own: it shares nothing with the array.
     #pragma HLS INLINE off
-    load_norm_constants(record, feed, buffers);
+    load_norm_constants(record, data, buffers);
 norm_tile_loop:
     for (uint32_t tile = 0; tile < tiles_of(length); ++tile) {
         #pragma HLS LOOP_TRIPCOUNT min=1 max=16
@@ -225,7 +227,6 @@ norm_tile_loop:
         finish_moments(record, moments);
         write_normalised(record, tile, moments, buffers, memories);
     }
-    feed.drain();
 }
 
 }  // namespace flow

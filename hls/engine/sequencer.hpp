@@ -117,7 +117,7 @@ opcode_loop:
 }
 
 // A frame begins with a beat whose first u32 is the number of tokens.
-inline uint32_t read_length(hls::stream<StreamBeat> &in) {
+inline uint32_t read_length(FrameStream &in) {
     #pragma HLS INLINE
     const StreamBeat beat = in.read();
     static_assert(StreamBytes >= 4, "the length fits the header beat");

@@ -58,14 +58,14 @@ struct KeyMask {
     }
 };
 
-inline void load_exp(Feed &feed, Softmax &softmax) {
+inline void load_exp(BeatStream &data, Softmax &softmax) {
     #pragma HLS INLINE
     Beat beat = {};
 exp_load_loop:
     for (int i = 0; i < ExpEntries; ++i) {
         // An entry a cycle; a beat holds several.
         #pragma HLS PIPELINE II=1
-        if (i % (BeatBytes / 2) == 0) beat = feed.take();
+        if (i % (BeatBytes / 2) == 0) beat = data.read();
         const int at = i % (BeatBytes / 2);
         softmax.exp[i] = uint16_t(beat.word[at / 4] >> (16 * (at % 4)));
     }

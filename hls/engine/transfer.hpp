@@ -90,9 +90,30 @@ write_words_loop:
     }
 }
 
-// Source::take(uint8_t (&)[BeatSize]) gives the beats.
-template <int BeatSize, class Source>
-inline void load_tensor(Source &source, const Tensor &tensor, Memories &memories) {
+// Beats from an input stream; TLAST is not looked at, the header's length says where a frame ends.
+inline void take_bytes(FrameStream &stream, uint8_t (&bytes)[StreamBytes]) {
+    #pragma HLS INLINE
+    const StreamBeat beat = stream.read();
+stream_byte_loop:
+    for (int i = 0; i < StreamBytes; ++i) {
+        #pragma HLS UNROLL
+        bytes[i] = beat.data.byte[i];
+    }
+}
+
+// Beats of the memory image.
+inline void take_bytes(BeatStream &stream, uint8_t (&bytes)[BeatBytes]) {
+    #pragma HLS INLINE
+    const Beat beat = stream.read();
+beat_byte_loop:
+    for (int i = 0; i < BeatBytes; ++i) {
+        #pragma HLS UNROLL
+        bytes[i] = uint8_t(beat.word[i / 8] >> (8 * (i % 8)));
+    }
+}
+
+template <int BeatSize, class Stream>
+inline void load_tensor(Stream &stream, const Tensor &tensor, Memories &memories) {
     #pragma HLS INLINE
     constexpr int Words = transfer_words(BeatSize);
     constexpr int PieceSize = Words * Tokens;
@@ -114,7 +135,7 @@ load_line_loop:
                     uint8_t beat[BeatSize];
                     // Registers: a whole beat a cycle.
                     #pragma HLS ARRAY_PARTITION variable=beat type=complete
-                    source.take(beat);
+                    take_bytes(stream, beat);
                     splitter.feed(i, beat);
                 }
             }
@@ -124,47 +145,16 @@ load_line_loop:
     }
 }
 
-// Beats of an input stream; TLAST is not looked at, the header's length says where a frame ends.
-struct StreamSource {
-    hls::stream<StreamBeat> &stream;
-
-    void take(uint8_t (&bytes)[StreamBytes]) {
-        #pragma HLS INLINE
-        const StreamBeat beat = stream.read();
-    byte_loop:
-        for (int i = 0; i < StreamBytes; ++i) {
-            #pragma HLS UNROLL
-            bytes[i] = beat.data.byte[i];
-        }
-    }
-};
-
-// Beats of the memory image.
-struct FeedSource {
-    Feed &feed;
-
-    void take(uint8_t (&bytes)[BeatBytes]) {
-        #pragma HLS INLINE
-        const Beat beat = feed.take();
-    byte_loop:
-        for (int i = 0; i < BeatBytes; ++i) {
-            #pragma HLS UNROLL
-            bytes[i] = uint8_t(beat.word[i / 8] >> (8 * (i % 8)));
-        }
-    }
-};
-
 inline Tensor input_tensor(const InputRecord &record, uint32_t length) {
     #pragma HLS INLINE
     return {record.space, record.base, record.planes, record.depth, tiles_of(length)};
 }
 
 inline void run_input(
-    const InputRecord &record, uint32_t length, hls::stream<StreamBeat> &in, Memories &memories
+    const InputRecord &record, uint32_t length, FrameStream &in, Memories &memories
 ) {
     #pragma HLS INLINE
-    StreamSource source = {in};
-    load_tensor<StreamBytes>(source, input_tensor(record, length), memories);
+    load_tensor<StreamBytes>(in, input_tensor(record, length), memories);
 }
 
 inline Tensor constant_tensor(const ConstantRecord &record) {
@@ -179,11 +169,9 @@ inline FetchPlan plan_constant(const ConstantRecord &record) {
     return plan;
 }
 
-inline void run_constant(const ConstantRecord &record, Feed &feed, Memories &memories) {
+inline void run_constant(const ConstantRecord &record, BeatStream &data, Memories &memories) {
     #pragma HLS INLINE
-    FeedSource source = {feed};
-    load_tensor<BeatBytes>(source, constant_tensor(record), memories);
-    feed.drain();
+    load_tensor<BeatBytes>(data, constant_tensor(record), memories);
 }
 
 inline Tensor output_tensor(const OutputRecord &record, uint32_t length) {
@@ -195,13 +183,13 @@ inline Tensor output_tensor(const OutputRecord &record, uint32_t length) {
 template <int PieceSize>
 class Joiner {
   public:
-    explicit Joiner(hls::stream<StreamBeat> &stream) : stream_(stream) {
+    Joiner() {
         // Registers: a whole piece a cycle.
         #pragma HLS ARRAY_PARTITION variable=held_ type=complete
     }
 
     // `final`: the tensor ends here; a beat that it leaves unfinished is filled with zeros. `last` is TLAST.
-    void put(const uint8_t (&piece)[PieceSize], bool final, bool last) {
+    void put(FrameStream &stream, const uint8_t (&piece)[PieceSize], bool final, bool last) {
         #pragma HLS INLINE
     byte_loop:
         for (int i = 0; i < PieceSize; ++i) {
@@ -212,7 +200,7 @@ class Joiner {
         if (part_ < Parts && !final) return;
     beat_loop:
         for (int beat = 0; beat < BeatsPerPiece; ++beat) {
-            send(beat, last && beat + 1 == BeatsPerPiece);
+            send(stream, beat, last && beat + 1 == BeatsPerPiece);
         }
         part_ = 0;
     }
@@ -221,7 +209,7 @@ class Joiner {
     static constexpr int BeatsPerPiece = PieceSize > StreamBytes ? PieceSize / StreamBytes : 1;
     static constexpr int Parts = StreamBytes > PieceSize ? StreamBytes / PieceSize : 1;
 
-    void send(int beat, bool last) {
+    void send(FrameStream &stream, int beat, bool last) {
         #pragma HLS INLINE
         StreamBeat out;
     byte_loop:
@@ -233,10 +221,9 @@ class Joiner {
         out.keep = -1;
         out.strb = -1;
         out.last = last;
-        stream_.write(out);
+        stream.write(out);
     }
 
-    hls::stream<StreamBeat> &stream_;
     uint8_t held_[larger(PieceSize, StreamBytes)];
     int part_ = 0;
 };
@@ -244,14 +231,14 @@ class Joiner {
 // Lanes beyond `length` are sent as zeros; TLAST ends the frame with its last output.
 inline void run_output(
     const OutputRecord &record, uint32_t length, bool last_output, const Memories &memories,
-    hls::stream<StreamBeat> &out
+    FrameStream &out
 ) {
     #pragma HLS INLINE
     constexpr int Words = transfer_words(StreamBytes);
     constexpr int PieceSize = Words * Tokens;
     const Tensor tensor = output_tensor(record, length);
     const uint32_t tile_lines = tensor.planes * tensor.depth;
-    Joiner<PieceSize> joiner(out);
+    Joiner<PieceSize> joiner;
 output_tile_loop:
     for (uint32_t tile = 0; tile < tensor.tiles; ++tile) {
     output_line_loop:
@@ -277,7 +264,7 @@ output_tile_loop:
                     }
                 }
                 const bool final = tile + 1 == tensor.tiles && line + 1 == tile_lines && first + Words == Banks;
-                joiner.put(piece, final, final && last_output);
+                joiner.put(out, piece, final, final && last_output);
             }
         }
     }

@@ -48,6 +48,9 @@ struct StreamWord {
 };
 using StreamBeat = hls::axis<StreamWord, 0, 0, 0>;
 
+using BeatStream = hls::stream<Beat>;
+using FrameStream = hls::stream<StreamBeat>;
+
 // One value per output row and token: what the stages behind the array pass on.
 template <typename Value>
 struct Lanes {

@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "arithmetic.hpp"
 #include "feed.hpp"
 
 namespace flow {
@@ -72,29 +73,31 @@ struct RowGroup {
         #pragma HLS ARRAY_PARTITION variable=bias type=complete
         #pragma HLS ARRAY_PARTITION variable=multiplier type=complete
         #pragma HLS ARRAY_PARTITION variable=shift type=complete
-        // P*B weights and offsets a cycle: one wide word, one address.
-        #pragma HLS ARRAY_RESHAPE variable=weight type=complete dim=2
-        #pragma HLS ARRAY_RESHAPE variable=weight type=complete dim=3
+        // The array reads P*B weights and offsets a cycle, the loader writes a beat's worth: a small memory a lane.
+        #pragma HLS ARRAY_PARTITION variable=weight type=complete dim=2
+        #pragma HLS ARRAY_PARTITION variable=weight type=complete dim=3
         #pragma HLS ARRAY_PARTITION variable=offset type=complete dim=2
         #pragma HLS ARRAY_PARTITION variable=offset type=complete dim=3
+        #pragma HLS BIND_STORAGE variable=weight type=ram_s2p impl=lutram
         #pragma HLS BIND_STORAGE variable=offset type=ram_s2p impl=lutram
     }
 };
 
-// Bit fields, least significant first, out of a feed of beats.
+// Bit fields, least significant first, out of a stream of beats.
 class FieldReader {
   public:
-    explicit FieldReader(Feed &feed) : feed_(feed) {
+    FieldReader() {
         // Registers in front of the bit shifter.
         #pragma HLS ARRAY_PARTITION variable=window_ type=complete
     }
 
     // Fill the window at the start of a stream of `beats` beats.
-    void start(uint32_t beats) {
+    void start(BeatStream &data, uint32_t beats) {
         #pragma HLS INLINE
+        feed_.left = beats;
         left_ = beats;
-        load(0);
-        load(BeatWords);
+        load(data, 0);
+        load(data, BeatWords);
     }
 
     // A record of `beats` beats begins; false where the stream is shorter.
@@ -108,7 +111,7 @@ class FieldReader {
 
     // The next Fields fields of `bits` bits each; Fields * bits is at most a beat.
     template <int Fields>
-    void take(uint32_t bits, uint16_t (&field)[Fields]) {
+    void take(BeatStream &data, uint32_t bits, uint16_t (&field)[Fields]) {
         #pragma HLS INLINE
         const uint32_t mask = (uint32_t(1) << bits) - 1;
     field_loop:
@@ -121,13 +124,13 @@ class FieldReader {
             const uint64_t both = (window_[word] >> bit) | ((window_[word + 1] << 1) << (63 - bit));
             field[i] = uint16_t(uint32_t(both) & mask);
         }
-        advance(Fields * bits);
+        advance(data, Fields * bits);
     }
 
-    uint32_t take_one(uint32_t bits) {
+    uint32_t take_one(BeatStream &data, uint32_t bits) {
         #pragma HLS INLINE
         uint16_t field[1];
-        take(bits, field);
+        take(data, bits, field);
         return field[0];
     }
 
@@ -137,38 +140,44 @@ class FieldReader {
         return window_[position_ / 64];
     }
 
-    uint64_t take_word() {
+    uint64_t take_word(BeatStream &data) {
         #pragma HLS INLINE
         const uint64_t word = peek_word();
-        advance(64);
+        advance(data, 64);
         return word;
     }
 
     // Sections begin on words.
-    void align() {
+    void align(BeatStream &data) {
         #pragma HLS INLINE
-        advance((64 - position_ % 64) % 64);
+        advance(data, (64 - position_ % 64) % 64);
     }
 
     // Go to the beat `beats` beyond the record's first; false where that lies behind.
-    bool finish_record(uint32_t beats) {
+    bool finish_record(BeatStream &data, uint32_t beats) {
         #pragma HLS INLINE
-        if (position_ > 0) advance(BeatBits - position_);
+        if (position_ > 0) advance(data, BeatBits - position_);
         const bool within = taken_ <= beats;
     skip_loop:
         while (taken_ < beats) {
             // A beat a cycle; records are rarely longer than their sections.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=0 max=1
-            advance(BeatBits);
+            advance(data, BeatBits);
         }
         return within;
     }
 
-  private:
-    void load(int first) {
+    // Take what is left, so that the stream is empty after the step.
+    void drain(BeatStream &data) {
         #pragma HLS INLINE
-        const Beat beat = feed_.take();
+        feed_.drain(data);
+    }
+
+  private:
+    void load(BeatStream &data, int first) {
+        #pragma HLS INLINE
+        const Beat beat = feed_.take(data);
     word_loop:
         for (int i = 0; i < BeatWords; ++i) {
             #pragma HLS UNROLL
@@ -176,7 +185,7 @@ class FieldReader {
         }
     }
 
-    void advance(uint32_t bits) {
+    void advance(BeatStream &data, uint32_t bits) {
         #pragma HLS INLINE
         position_ += bits;
         if (position_ >= uint32_t(BeatBits)) {
@@ -185,13 +194,13 @@ class FieldReader {
                 #pragma HLS UNROLL
                 window_[i] = window_[BeatWords + i];
             }
-            load(BeatWords);
+            load(data, BeatWords);
             position_ -= BeatBits;
             ++taken_;
         }
     }
 
-    Feed &feed_;
+    Feed feed_ = {0};
     // Two beats, and a zero word that only unused bits of the last field read.
     uint64_t window_[2 * BeatWords + 1] = {};
     uint32_t position_ = 0;  // bits of the first beat that are used up
@@ -200,10 +209,10 @@ class FieldReader {
 };
 
 // The code page at the front of a linear step's data; false where it is damaged.
-inline bool load_code_page(Feed &feed, CodePage &page) {
+inline bool load_code_page(BeatStream &data, CodePage &page) {
     #pragma HLS INLINE
-    Beat beat = feed.take();
-    feed.left += page_beats(beat) - 1;
+    Beat beat = data.read();
+    Feed feed = {page_beats(beat) - 1};
     page.shapes = uint32_t(beat.word[0]) & 0xFFFF;
     page.entries = uint32_t(beat.word[0] >> 16) & 0xFFFF;
     bool ok = page.shapes <= uint32_t(MaxShapes) && page.entries <= uint32_t(MaxCodeEntries);
@@ -213,7 +222,7 @@ page_loop:
         // A word a cycle; pages are read once a step.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=260
-        if (i % BeatWords == 0) beat = feed.take();
+        if (i % BeatWords == 0) beat = feed.take(data);
         const uint64_t word = beat.word[i % BeatWords];
         if (i <= page.shapes) {
             Shape shape;
@@ -259,7 +268,7 @@ inline RecordHeader decode_header(uint64_t word) {
 // Bits of an offset in a list map: ceil(log2 depth), at least 1.
 inline uint32_t offset_bits(uint32_t depth) {
     #pragma HLS INLINE
-    return depth > 2 ? 32 - uint32_t(__builtin_clz(depth - 1)) : 1;
+    return depth > 2 ? bit_length(depth - 1) : 1;
 }
 
 inline bool load_identity(uint32_t depth, ColumnLists &lists) {
@@ -279,7 +288,7 @@ identity_loop:
     return true;
 }
 
-inline bool load_list(FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists) {
+inline bool load_list(BeatStream &data, FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists) {
     #pragma HLS INLINE
     const uint32_t bits = offset_bits(depth);
     bool ok = true;
@@ -291,17 +300,19 @@ list_bank_loop:
             // One entry a cycle: a map is read once per block of rows, in the shadow of the array.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=32
-            const uint32_t offset = reader.take_one(bits);
+            const uint32_t offset = reader.take_one(data, bits);
             ok &= offset < depth;
             lists.offset[i][bank] = Offset(offset < depth ? offset : 0);
         }
     }
-    reader.align();
+    reader.align(data);
     return ok;
 }
 
 // A set bit keeps the column; a bank with fewer than `columns` repeats its last one (column 0 where it keeps none).
-inline bool load_bitmap(FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists) {
+inline bool load_bitmap(
+    BeatStream &data, FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists
+) {
     #pragma HLS INLINE
     bool ok = true;
     lists.count = columns;
@@ -314,7 +325,7 @@ bitmap_bank_loop:
             // A bit a cycle: a map is read once per block of rows, in the shadow of the array.
             #pragma HLS PIPELINE II=1
             #pragma HLS LOOP_TRIPCOUNT min=1 max=64
-            if (reader.take_one(1)) {
+            if (reader.take_one(data, 1)) {
                 last = offset;
                 ok &= kept < columns;
                 if (kept < columns) lists.offset[kept][bank] = Offset(offset);
@@ -329,23 +340,25 @@ bitmap_bank_loop:
             lists.offset[i][bank] = Offset(last);
         }
     }
-    reader.align();
+    reader.align(data);
     return ok;
 }
 
-inline bool load_columns(FieldReader &reader, const RecordHeader &header, uint32_t depth, ColumnLists &lists) {
+inline bool load_columns(
+    BeatStream &data, FieldReader &reader, const RecordHeader &header, uint32_t depth, ColumnLists &lists
+) {
     #pragma HLS INLINE
     if (header.map == MapKind::Keep) return true;
     if (header.map == MapKind::Identity) return load_identity(depth, lists);
     if (header.columns > uint32_t(MaxColumns)) return false;
-    if (header.map == MapKind::List) return load_list(reader, header.columns, depth, lists);
-    return load_bitmap(reader, header.columns, depth, lists);
+    if (header.map == MapKind::List) return load_list(data, reader, header.columns, depth, lists);
+    return load_bitmap(data, reader, header.columns, depth, lists);
 }
 
 // Codes to offsets: weight g*K + k of a lane belongs to entry g*stride + member k of its bank's list.
 inline bool expand_codes(
-    FieldReader &reader, uint32_t groups, const Shape &shape, const CodePage &page, const ColumnLists &lists,
-    RowGroup &rows
+    BeatStream &data, FieldReader &reader, uint32_t groups, const Shape &shape, const CodePage &page,
+    const ColumnLists &lists, RowGroup &rows
 ) {
     #pragma HLS INLINE
     bool ok = true;
@@ -363,7 +376,7 @@ group_loop:
                     // K cycles a code: every lane writes one offset a cycle.
                     #pragma HLS PIPELINE II=1
                     #pragma HLS LOOP_TRIPCOUNT min=1 max=4
-                    if (k == 0) reader.take(shape.code_bits, code);
+                    if (k == 0) reader.take(data, shape.code_bits, code);
                 code_lane_loop:
                     for (int lane = 0; lane < CodeLanes; ++lane) {
                         #pragma HLS UNROLL
@@ -381,12 +394,12 @@ group_loop:
             }
         }
     }
-    reader.align();
+    reader.align(data);
     return ok;
 }
 
 template <int Bits>
-inline void unpack_weights(FieldReader &reader, RowGroup &rows) {
+inline void unpack_weights(BeatStream &data, FieldReader &reader, RowGroup &rows) {
     #pragma HLS INLINE
 cycle_loop:
     for (uint32_t i = 0; i < rows.cycles; ++i) {
@@ -398,7 +411,7 @@ cycle_loop:
             uint16_t field[WeightLanes];
             // Registers: every weight lane works in every cycle.
             #pragma HLS ARRAY_PARTITION variable=field type=complete
-            reader.take(Bits, field);
+            reader.take(data, Bits, field);
         lane_loop:
             for (int lane = 0; lane < WeightLanes; ++lane) {
                 #pragma HLS UNROLL
@@ -408,7 +421,7 @@ cycle_loop:
             }
         }
     }
-    reader.align();
+    reader.align(data);
 }
 
 // What a record leaves to its step.
@@ -419,13 +432,14 @@ struct WeightFormat {
 
 // One record of the weight stream; false where it is damaged.
 inline bool load_row_group(
-    FieldReader &reader, const WeightFormat &format, const CodePage &page, ColumnLists &lists, RowGroup &rows
+    BeatStream &data, FieldReader &reader, const WeightFormat &format, const CodePage &page, ColumnLists &lists,
+    RowGroup &rows
 ) {
     // Runs beside the sweep of the row group before.
     #pragma HLS INLINE off
     const RecordHeader header = decode_header(reader.peek_word());
     if (!reader.start_record(header.beats)) return false;
-    reader.take_word();
+    reader.take_word(data);
     if (header.shape >= page.shapes && header.groups > 0) return false;
     const Shape shape = page.shape[header.shape % MaxShapes];
     rows.cycles = header.groups > 0 ? header.groups * shape.take : 0;
@@ -434,19 +448,19 @@ constants_loop:
     for (int p = 0; p < Rows; ++p) {
         // A row a cycle.
         #pragma HLS PIPELINE II=1
-        const uint64_t word = reader.take_word();
+        const uint64_t word = reader.take_word(data);
         rows.bias[p] = int32_t(uint32_t(word));
         rows.multiplier[p] = int16_t(uint16_t(word >> 32));
         rows.shift[p] = uint8_t(word >> 48) & 63;
     }
-    bool ok = load_columns(reader, header, format.depth, lists);
-    ok &= expand_codes(reader, header.groups, shape, page, lists, rows);
+    bool ok = load_columns(data, reader, header, format.depth, lists);
+    ok &= expand_codes(data, reader, header.groups, shape, page, lists, rows);
     if (format.weight_bits == 8) {
-        unpack_weights<8>(reader, rows);
+        unpack_weights<8>(data, reader, rows);
     } else {
-        unpack_weights<4>(reader, rows);
+        unpack_weights<4>(data, reader, rows);
     }
-    return ok & reader.finish_record(header.beats);
+    return ok & reader.finish_record(data, header.beats);
 }
 
 }  // namespace flow

@@ -15,7 +15,7 @@ struct LookupTable {
 };
 
 // 2^bits int16 entries from the step's data.
-inline void load_table(Feed &feed, uint32_t bits, LookupTable &table) {
+inline void load_table(BeatStream &data, uint32_t bits, LookupTable &table) {
     #pragma HLS INLINE
     Beat beat = {};
 table_load_loop:
@@ -23,7 +23,7 @@ table_load_loop:
         // An entry a cycle; a beat holds several.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=256 max=256
-        if (i % (BeatBytes / 2) == 0) beat = feed.take();
+        if (i % (BeatBytes / 2) == 0) beat = data.read();
         const uint32_t at = i % (BeatBytes / 2);
         table.entry[i] = int16_t(uint16_t(beat.word[at / 4] >> (16 * (at % 4))));
     }
