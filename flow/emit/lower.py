@@ -20,6 +20,7 @@ from flow.frontend import load
 from flow.ir import Graph
 from flow.passes import recognise
 from flow.passes.base import run_passes
+from flow.passes.check_padding import CheckPadding
 from flow.passes.fuse_steps import FuseSteps
 from flow.passes.integerise import Integerise
 from flow.passes.lay_out import LayOut, Layout
@@ -104,9 +105,12 @@ def integerise(reference: Graph, options: LowerOptions) -> Graph:
     """The integer graph (level 2) of a recognised QDQ graph.
 
     Raises:
-        UnsupportedError: lists every edge outside the number contract.
+        UnsupportedError: lists every edge outside the number contract, or every output that reads padding.
     """
-    return run_passes(reference, [ShareCommon(), Integerise(options.allow_int8_residual, options.exp_bits)])
+    return run_passes(
+        reference,
+        [ShareCommon(), Integerise(options.allow_int8_residual, options.exp_bits), CheckPadding()],
+    )
 
 
 def lay_out(graph: Graph, engine: Engine, progress: Progress | None = None) -> Layout:

@@ -207,3 +207,44 @@ def test_integers_follow_masks_before_the_scale(tmp_path: Path) -> None:
     integers = integerise(quantize(graph, calibrate(graph, cal)), LowerOptions())
     real, got = (next(iter(execute(g, cal[0]).values())) for g in (graph, integers))
     assert 10 * math.log10(float((real**2).sum() / ((real - got) ** 2).sum())) > 30
+
+
+def padded(m: Module, x: Tensor, mask: Tensor) -> Tensor:
+    return masked(m, x, mask[:, None, None, :] != 0)
+
+
+def host_mean(m: Module, x: Tensor, mask: Tensor) -> Tensor:
+    weight = mask[..., None].float()
+    return F.normalize((padded(m, x, mask) * weight).sum(1), dim=1)
+
+
+HOST: dict[str, tuple[Function, bool]] = {
+    "tokens": (padded, True),
+    "class probabilities of each token": (lambda m, x, mask: padded(m, x, mask).softmax(-1), True),
+    "masked sum": (host_mean, True),
+    "last real token": (
+        lambda m, x, mask: padded(m, x, mask)[torch.arange(1), mask.sum(1) - 1], True
+    ),
+    "similarity of tokens": (
+        lambda m, x, mask: padded(m, x, mask) @ padded(m, x, mask).transpose(1, 2), True
+    ),
+    "sum of all tokens": (lambda m, x, mask: padded(m, x, mask).sum(1), False),
+    "maximum of all tokens": (lambda m, x, mask: padded(m, x, mask).amax(1), False),
+    "last token": (lambda m, x, mask: padded(m, x, mask)[:, -1], False),
+    "softmax over tokens": (lambda m, x, mask: padded(m, x, mask).softmax(1), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_the_host_reads_no_token_that_is_not_there(name: str, tmp_path: Path) -> None:
+    function, allowed = HOST[name]
+    _, raw = exported(function, tmp_path, (1, S, C), lengths=True)
+    graph = recognise(raw)
+    quantized = quantize(graph, calibrate(graph, samples((1, S, C), lengths=True, count=8)))
+    if allowed:
+        integerise(quantized, LowerOptions())
+        return
+    with pytest.raises(UnsupportedError) as caught:
+        integerise(quantized, LowerOptions())
+    assert str(caught.value).splitlines()[0] == "model: found outputs that read tokens beyond the length"
+    assert "multiply by the mask before reducing over tokens" in str(caught.value)
