@@ -183,12 +183,12 @@ def sim(
     flow sim build --backend csim --inputs test.npz --json
     flow sim build --trace                                    # where does precision go?
     """
-    from flow.compress.samples import load_samples
     from flow.emit.build import Build
+    from flow.golden.samples import load_samples
+    from flow.golden.stimulus import stimulus
     from flow.resources import check_place
     from flow.sim.outputs import write_outputs
     from flow.sim.simulate import simulate
-    from flow.sim.stimulus import stimulus
 
     if outputs is not None:
         check_place(outputs, "--outputs")

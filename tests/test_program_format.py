@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flow.emit.contexts import camel, column_entries, signed_words
+from flow.emit.contexts import camel, signed_words
 from flow.emit.hls import kernel_files
 from flow.engine import (
     HEADER_BYTES,
@@ -82,7 +82,7 @@ def test_the_document_states_the_formats_numbers() -> None:
     ):  # fmt: skip
         assert text in DOCUMENT, text
     assert "M at most 4 * `depth` + 16" in DOCUMENT
-    assert column_entries(ENGINE) == 4 * ENGINE.depth + 16
+    assert ENGINE.column_entries == 4 * ENGINE.depth + 16
 
 
 def constant(name: str) -> int:

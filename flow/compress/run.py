@@ -11,15 +11,19 @@ import numpy as np
 
 from flow.compress.calibrate import calibrate
 from flow.compress.quantize import QuantizeOptions, quantize
-from flow.compress.samples import Sample, load_samples
-from flow.errors import FlowError
+from flow.errors import FlowError, UnsupportedError
 from flow.frontend import load
 from flow.frontend.torch_required import require_torch
 from flow.golden import execute
+from flow.golden.samples import Sample, load_samples
 from flow.ir import Array, Graph
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
+from flow.passes.base import run_passes
+from flow.passes.integerise import Integerise
 from flow.passes.masks import MASK_KEY
+from flow.passes.qdq import ADVICE
+from flow.passes.share_common import ShareCommon
 from flow.resources import check_place
 
 Progress = Callable[[str, int, int], None]
@@ -73,6 +77,7 @@ def quantize_file(
     tell = progress or (lambda *_: None)
     ranges = calibrate(graph, samples, lambda done, total: tell("calibrate", done, total))
     quantized = quantize(graph, ranges, options)
+    _check_lowers(quantized)
     from flow.frontend.to_torch import write_pt2  # torch is loaded for writing only
 
     write_pt2(quantized, output)
@@ -80,6 +85,18 @@ def quantize_file(
     scales = [n for n in quantized if n.op.name == "dequantize"]
     error = _errors(graph, quantized, samples[:CHECKED])
     return Quantized(len(samples), len(pairs), len(scales) - len(pairs), error)
+
+
+def _check_lowers(quantized: Graph) -> None:
+    """Refuse now what `flow lower` would refuse later.
+
+    Raises:
+        UnsupportedError: lists every place that the number contract does not know.
+    """
+    try:
+        run_passes(quantized, [ShareCommon(), Integerise()])
+    except UnsupportedError as error:
+        raise UnsupportedError(str(error).replace(f"; {ADVICE}", "")) from error
 
 
 def _errors(graph: Graph, quantized: Graph, samples: tuple[Sample, ...]) -> dict[str, float]:

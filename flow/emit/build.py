@@ -25,6 +25,7 @@ from safetensors.numpy import save as save_arrays
 
 import flow.ops  # noqa: F401  (registers the operators that graph.json names)
 from flow import __version__
+from flow.emit.exchange import exchange
 from flow.emit.manifest import ARRAYS, FORMAT, IMAGE, read_manifest
 from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Record, pack_header
 from flow.errors import FlowError, raise_all
@@ -187,7 +188,10 @@ def _scratch(destination: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, destination: Path, aside: Path) -> None:
-    """Move the new build in; the old one steps aside first, and comes back if anything fails."""
+    """Move the new build in, in one step where the system can; else the old one steps aside, and comes back on
+    failure."""
+    if destination.exists() and exchange(new, destination):
+        return  # the old build now lies in the scratch folder
     try:
         if destination.exists():
             destination.rename(aside)

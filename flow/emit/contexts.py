@@ -78,14 +78,6 @@ class RecordType:
     fields: tuple[RecordField, ...]
 
 
-def column_entries(engine: Engine) -> int:
-    """Entries that the weight loader holds for a bank's column list.
-
-    Groups that are not full repeat a column, so that a list may be longer than a bank is deep.
-    """
-    return 4 * engine.depth + 16
-
-
 def camel(name: str) -> str:
     """`BAD_STEP` or `bad_step` to `BadStep`."""
     return "".join(part.capitalize() for part in name.split("_"))
@@ -164,7 +156,7 @@ class ConfigContext:
             _int("ValuesDepth", e.values_depth, "words per bank"),
             _int("Depth", e.depth, "words per bank of one tensor and token tile"),
             _int("RowCycles", e.row_cycles, "weights per row and bank"),
-            _int("MaxColumns", column_entries(e), "entries of a bank's column list"),
+            _int("MaxColumns", e.column_entries, "entries of a bank's column list"),
             _int("MaxSteps", e.steps, "step records"),
             _int("TableBits", e.table_bits, "index bits of a lookup table"),
         )

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import manifest_of, tree_of
 from flow.emit.hls import hls_files
 from flow.emit.report import report_of
-from flow.engine import Engine
+from flow.engine import Engine, Program
 from flow.errors import FlowError, raise_all
 from flow.frontend import load
-from flow.ir import Graph
+from flow.golden import execute
+from flow.golden.host import HostProgram
+from flow.golden.stimulus import stimulus
+from flow.ir import Array, Graph, Node
+from flow.ops.boundary import DeviceOutput
 from flow.passes import recognise
 from flow.passes.base import run_passes
 from flow.passes.check_padding import CheckPadding
@@ -29,6 +34,8 @@ from flow.passes.plan_scratchpad import PlanScratchpad
 from flow.passes.share_common import ShareCommon
 
 Progress = Callable[[str], None]
+BENCH_FRAMES = 2
+"""Frames of the stimulus that a build carries for the C++ test bench."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,7 @@ def lower(
     files = {
         **tree_of(graph, reference, layout.program),
         **hls_files(engine, board),
+        **sim_files(graph, layout.program),
         "report.json": report_of(layout, graph, estimate),
     }
     info = {
@@ -170,6 +178,26 @@ def lower(
         },
     }
     return Lowered(reference, graph, layout, estimate, board, files, manifest_of(layout.program, info, files))
+
+
+def sim_files(graph: Graph, program: Program) -> dict[str, bytes]:
+    """Seeded stimulus as frames for the C++ test bench, `sim/input.bin`, and the golden answer, `sim/expected.bin`."""
+    host = HostProgram.of(graph, program.tokens)
+    given, expected = [], []
+    for sample in stimulus(graph, BENCH_FRAMES, seed=0).samples:
+        length = host.length(sample)
+        found: dict[str, Array] = {}
+        execute(graph, sample, partial(_keep_outputs, found))
+        given.append(program.frame(host.before(sample), length))
+        expected.append(
+            b"".join(port.pack(program.engine, found[port.name], length) for port in program.outputs)
+        )
+    return {"sim/input.bin": b"".join(given), "sim/expected.bin": b"".join(expected)}
+
+
+def _keep_outputs(found: dict[str, Array], node: Node, values: tuple[Array, ...]) -> None:
+    if isinstance(node.op, DeviceOutput):
+        found[node.op.key] = values[0]
 
 
 def _sha256(path: Path) -> str:

@@ -62,6 +62,8 @@ class Engine:
             faults.append(f"rows = {self.rows}: expected at most banks = {self.banks}")
         if self.heads > self.banks:
             faults.append(f"heads = {self.heads}: expected at most banks = {self.banks}")
+        if not 4 <= self.stream_bytes <= 64:
+            faults.append(f"stream_bytes = {self.stream_bytes}: expected 4, 8, 16, 32 or 64")
         if not 8 <= self.beat_bytes <= 128:
             faults.append(f"beat_bytes = {self.beat_bytes}: expected 8, 16, 32, 64 or 128")
         if not 8 <= self.table_bits <= 12:
@@ -90,6 +92,14 @@ class Engine:
     def feature_bits(self) -> int:
         """Bit i set: stage `STAGES[i]` is compiled in."""
         return sum(1 << i for i, stage in enumerate(STAGES) if stage in self.features)
+
+    @property
+    def column_entries(self) -> int:
+        """Entries that the weight loader holds for a bank's column list.
+
+        Groups that are not full repeat a column, so that a list may be longer than a bank is deep.
+        """
+        return 4 * self.depth + 16
 
     def tiles(self, tokens: int) -> int:
         """Token tiles of T that cover `tokens`."""

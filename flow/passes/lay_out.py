@@ -269,6 +269,8 @@ class _Writer:
         )
         worst = max(encoded.row_group_cycles, default=0)
         require(f"{step.where}: weights per row and bank", worst, self.engine.row_cycles, "row_cycles")
+        longest = max((group.map.count for group in encoded.row_groups if group.map is not None), default=0)
+        require(f"{step.where}: columns in a bank's list", longest, self.engine.column_entries, "depth")
         return encoded
 
     def _constants(

@@ -6,6 +6,7 @@ from flow.ir import Graph
 from flow.passes.base import Pass, run_passes
 from flow.passes.check_supported import CheckSupported
 from flow.passes.fold_constants import FoldConstants
+from flow.passes.fold_scales import FoldScales
 from flow.passes.movement import CancelMovement
 from flow.passes.name_nodes import NameNodes
 from flow.passes.recognise_activation import RecogniseActivation
@@ -29,6 +30,7 @@ PIPELINE: tuple[Pass, ...] = (
     RecognisePrefixTokens(),
     RecogniseAdd(),
     CancelMovement(),
+    FoldScales(),
     MergeTables(),
     ShareCommon(),
     CheckSupported(),

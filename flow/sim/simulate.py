@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flow.compress.samples import Sample, Samples
 from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.golden import execute
+from flow.golden.host import HostProgram, raw_outputs
+from flow.golden.samples import Sample, Samples
 from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
 from flow.passes.strip_quantize import StripQuantize, float_value
 from flow.sim.compare import Mismatch, count_differences, first_difference, sqnr_db
 from flow.sim.csim import CSim
-from flow.sim.host import HostProgram, raw_outputs
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""

@@ -32,6 +32,7 @@ def test_one_engine_one_kernel(pair: tuple[Lowered, Lowered]) -> None:
         "graph.json",
         "reference.json",
         "report.json",
+        "sim/expected.bin",
         "weights/arrays.safetensors",
         "weights/image.bin",
         "weights/image.hex",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flow.compress.samples import load_samples
 from flow.errors import FlowError
+from flow.golden.samples import load_samples
 from flow.ir import Graph, TensorType
 from flow.ops.aten import Aten, Ref
 from flow.ops.source import Constant, Input

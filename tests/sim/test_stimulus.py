@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flow.compress.samples import token_limits
 from flow.emit.build import Build
+from flow.golden.host import HostProgram
+from flow.golden.samples import token_limits
+from flow.golden.stimulus import stimulus
 from flow.ir import Graph, TensorType
 from flow.ops.aten import Aten, Ref
 from flow.ops.source import Constant, Input
-from flow.sim.host import HostProgram
-from flow.sim.stimulus import stimulus
 
 ROWS, TOKENS = 11, 6
 

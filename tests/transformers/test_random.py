@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from flow.emit.lower import lay_out
 from flow.engine import Engine
 from flow.golden import execute
+from flow.golden.host import HostProgram
 from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
 from flow.sim.compare import count_differences
-from flow.sim.host import HostProgram
 from flow.sim.kernel import run_frames
 from tests.transformers import zoo
 from tests.transformers.bounds import check_steps, closing_steps

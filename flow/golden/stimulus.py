@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flow.compress.samples import Sample, Samples, model_inputs, token_limits
+from flow.golden.samples import Sample, Samples, model_inputs, token_limits
 from flow.ir import Array, Graph, TensorType, Value
 from flow.ops.source import Input
 from flow.passes.masks import MASK_KEY

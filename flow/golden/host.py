@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flow.compress.samples import Sample
 from flow.golden import execute
+from flow.golden.samples import Sample
 from flow.ir import Array, Graph, TensorType, Value
 from flow.ops.boundary import DeviceOutput
 from flow.ops.source import Input
