@@ -1,4 +1,4 @@
-"""docs/program-format.md and the emitted config.hpp state what flow/engine.py does."""
+"""docs/program-format.md and the emitted config.hpp state what flow/engine/ does."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Trains and writes the digits models of `models/`: a small vision transformer, dense and HP-pruned, quantized.
 
-    python tools/train_digits.py --state /tmp/digits
+    python tools/train_digits.py --state digits-state
 
 Data are scikit-learn's 1797 digits of 8x8 pixels, split once by a seeded permutation into training, validation and test
 images. Training takes some ten minutes of one core; `--state` keeps the float weights, so that a second run only

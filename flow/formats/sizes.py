@@ -116,7 +116,8 @@ class Structure:
 
     `scheme` is the storage of most cycles: "empty", "dense", "block-column" (whole columns of R-row blocks),
     "n:m" (K of V in every V consecutive columns of a bank), "hp" (hierarchical pruning: kept columns per
-    block, then K of V), "pattern" (the same with fewer subsets than all) or "unstructured". V = `width`, K =
+    block, then K of V), "pattern" (the same with fewer subsets than all), "balanced" (explicit indices were
+    smallest, and the banks hold about equally many weights, as after HP) or "unstructured". V = `width`, K =
     `take`, R = `block_rows`; `uniform` says whether all cycles use the scheme and the shape.
 
     `positions` are the stored weights, the useful multiply-accumulates per token of the physical matrix;
@@ -175,8 +176,11 @@ def describe(encoded: EncodedMatrix) -> Structure:
             cycles[name] = cycles.get(name, 0) + group.cycles
     scheme, width, take = max(cycles, key=lambda name: cycles[name], default=("empty", 1, 0))
     balanced = -(-encoded.nonzeros // (encoded.banks * encoded.rows_per_group))
-    if len(cycles) > 1 and encoded.cycles > _CHANCE * balanced:
+    close = encoded.cycles <= _CHANCE * balanced
+    if len(cycles) > 1 and not close:
         scheme = "unstructured"
+    elif scheme == "unstructured" and close:
+        scheme = "balanced"
     return Structure(
         scheme=scheme,
         width=width,

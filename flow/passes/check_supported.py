@@ -8,6 +8,7 @@ from flow.errors import UnsupportedError, raise_all
 from flow.ir import Graph, Node, Value
 from flow.ops import aten_numpy
 from flow.ops.aten import Aten
+from flow.ops.source import Input
 from flow.passes.movement import is_movement
 from flow.passes.regions import device_values
 
@@ -58,9 +59,8 @@ class CheckSupported:
             elif op.target not in aten_numpy.TABLE:
                 faults.append(self._line(node, "on the host"))
         faults += moves
-        raise_all(
-            UnsupportedError, f"{graph.name}: found {len(faults)} operations that flow cannot lower", faults
-        )
+        summary = f"{graph.name}: found {len(faults)} operations that flow cannot lower"
+        raise_all(UnsupportedError, summary, [*_batches(graph), *faults] if faults else [])
         if not any(node.op.name == "float.linear" for node in graph):
             raise UnsupportedError(f"{graph.name}: found no linear layer; expected a transformer")
         return graph
@@ -73,6 +73,17 @@ class CheckSupported:
             movement if is_movement(node) else "replace it by one of the operators in docs/operators.md",
         )
         return f"{node.module or node.name}: {node.op.target} {place}; {advice}"
+
+
+def _batches(graph: Graph) -> list[str]:
+    """A line for each input that seems to hold more than one sample: a frequent cause of everything else."""
+    types = {n.op.key: n.op.type for n in graph if isinstance(n.op, Input)}
+    return [
+        f"input {key}: found {kind.shape[0]} along its first axis; if that is the batch, export with a batch of 1"
+        for key, kind in types.items()
+        if len(kind.shape) > (2 if kind.is_float else 1)
+        and kind.shape[0] > 1  # [S, C] is one sample without a batch
+    ]
 
 
 def _feeds_device(graph: Graph) -> set[str]:

@@ -59,3 +59,12 @@ def test_a_model_without_linear_layers_is_no_transformer() -> None:
     b = Builder("model")
     value: Value = b.norm("norm", b.input("x", S, C))
     assert refused(b.output(value)) == "model: found no linear layer; expected a transformer"
+
+
+def test_a_batch_is_suspected_first() -> None:
+    b = Builder("batched")
+    b.output(b.aten("aten.special_bessel_j0.default", (3, 7, 2), self=b.input("x", 3, 7, 2)))
+    assert refused(b.graph).splitlines()[:2] == [
+        "batched: found 1 operations that flow cannot lower",
+        "  - input x: found 3 along its first axis; if that is the batch, export with a batch of 1",
+    ]
