@@ -26,12 +26,9 @@ from flow.engine import (
     Space,
     Status,
 )
-from flow.errors import FlowError, raise_all
 
 TOP = "flow_engine"
 """Name of the kernel's top function."""
-MIN_STREAM_BYTES, MAX_STREAM_BYTES = 4, 64
-"""AXI4-Stream widths that the kernel's types hold: a frame's length needs 4 bytes, TKEEP has at most 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +120,6 @@ class ConfigContext:
 
     engine: Engine
     packing: DspKind = DSP_KINDS["DSP48E2"]
-
-    def __post_init__(self) -> None:
-        faults = []
-        if not MIN_STREAM_BYTES <= self.engine.stream_bytes <= MAX_STREAM_BYTES:
-            faults.append(
-                f"stream_bytes = {self.engine.stream_bytes}: expected {MIN_STREAM_BYTES} to {MAX_STREAM_BYTES}; "
-                f"use --set engine.stream_bytes=16"
-            )
-        raise_all(FlowError, "engine: no HLS kernel can be written for it", faults)
 
     @cached_property
     def constants(self) -> tuple[ConstantGroup, ...]:

@@ -62,7 +62,7 @@ class Engine:
             faults.append(f"rows = {self.rows}: expected at most banks = {self.banks}")
         if self.heads > self.banks:
             faults.append(f"heads = {self.heads}: expected at most banks = {self.banks}")
-        if not 4 <= self.stream_bytes <= 64:
+        if not 4 <= self.stream_bytes <= 64:  # a frame's length needs 4 bytes, TKEEP has at most 64 bits
             faults.append(f"stream_bytes = {self.stream_bytes}: expected 4, 8, 16, 32 or 64")
         if not 8 <= self.beat_bytes <= 128:
             faults.append(f"beat_bytes = {self.beat_bytes}: expected 8, 16, 32, 64 or 128")
