@@ -19,11 +19,9 @@ from flow.golden.samples import Sample, load_samples
 from flow.ir import Array, Graph
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
-from flow.passes.base import run_passes
-from flow.passes.integerise import Integerise
 from flow.passes.masks import MASK_KEY
 from flow.passes.qdq import ADVICE
-from flow.passes.share_common import ShareCommon
+from flow.passes.to_integers import to_integers
 from flow.resources import check_place
 
 Progress = Callable[[str, int, int], None]
@@ -94,7 +92,7 @@ def _check_lowers(quantized: Graph) -> None:
         UnsupportedError: lists every place that the number contract does not know.
     """
     try:
-        run_passes(quantized, [ShareCommon(), Integerise()])
+        to_integers(quantized)
     except UnsupportedError as error:
         raise UnsupportedError(str(error).replace(f"; {ADVICE}", "")) from error
 

@@ -24,14 +24,11 @@ from flow.golden.stimulus import stimulus
 from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
 from flow.passes import recognise
-from flow.passes.base import run_passes
-from flow.passes.check_padding import CheckPadding
 from flow.passes.fuse_steps import FuseSteps
-from flow.passes.integerise import Integerise
 from flow.passes.lay_out import LayOut, Layout
 from flow.passes.order_channels import OrderChannels
 from flow.passes.plan_scratchpad import PlanScratchpad
-from flow.passes.share_common import ShareCommon
+from flow.passes.to_integers import to_integers
 
 Progress = Callable[[str], None]
 BENCH_FRAMES = 2
@@ -114,10 +111,7 @@ def integerise(reference: Graph, options: LowerOptions) -> Graph:
     Raises:
         UnsupportedError: lists every edge outside the number contract, or every output that reads padding.
     """
-    return run_passes(
-        reference,
-        [ShareCommon(), Integerise(options.allow_int8_residual, options.exp_bits), CheckPadding()],
-    )
+    return to_integers(reference, options.allow_int8_residual, options.exp_bits)
 
 
 def lay_out(graph: Graph, engine: Engine, progress: Progress | None = None) -> Layout:

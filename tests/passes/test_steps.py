@@ -57,7 +57,8 @@ def norms(bits: Sequence[int], epsilons: Sequence[int]) -> Graph:
     return graph
 
 
-# -- fusing --------------------------------------------------------------------------------------------------------
+# -- fusing
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_steps_of_a_block(golden: Golden, graph: Graph) -> None:
@@ -74,7 +75,8 @@ def test_norms_with_other_eps_stay_apart() -> None:
     assert [[n.name for n in s.nodes] for s in steps] == [["norm0"], ["norm1"]]
 
 
-# -- channels ------------------------------------------------------------------------------------------------------
+# -- channels
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,8 @@ def test_a_tensor_has_one_number_of_heads() -> None:
     )
 
 
-# -- memory --------------------------------------------------------------------------------------------------------
+# -- memory
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_plan_of_a_block(golden: Golden, graph: Graph) -> None:
@@ -148,7 +151,8 @@ def test_output_reads_from_wherever_the_tensor_already_is() -> None:
     assert [kind for value, kind in plan.places if value == Value("attention_q")] == ["operand"]
 
 
-# -- the program ---------------------------------------------------------------------------------------------------
+# -- the program
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_program_of_a_block(golden: Golden, graph: Graph) -> None:
@@ -258,3 +262,25 @@ def test_frames_round_trip(graph: Graph) -> None:
     found = port.unpack(ENGINE, frame[ENGINE.stream_bytes :], 5, 6)
     assert found[:5].tolist() == tensors[port.name][:5].tolist()
     assert not found[5:].any()
+
+
+def test_values_that_no_linear_layer_computes_are_refused() -> None:
+    graph = Graph("attention")
+    q, k, v = (graph.add(key, Input(key, TensorType((5, 8), "int8", 0.1))) for key in "qkv")
+    attention = graph.add("a", Attention(2, 2**14, 20, 8, 2**14, 16, causal=False, scale=1.0), [q, k, v])
+    graph.set_output("y", graph.add("out", DeviceOutput("y"), [attention]))
+    with pytest.raises(UnsupportedError) as caught:
+        lay_out(graph)
+    assert str(caught.value) == (
+        "v (input): found the values of an attention that no linear layer computes; expected a value "
+        "projection, which writes them transposed"
+    )
+
+
+def test_column_lists_beyond_the_loader_are_refused(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "column_entries", 0)
+    with pytest.raises(
+        FitError,
+        match=r"columns in a bank's list: found \d+ needed; expected at most 0 \(engine capacity 'depth'\)",
+    ):
+        lay_out(graph)
