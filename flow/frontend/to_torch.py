@@ -97,7 +97,7 @@ class Scope(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One node: `function` of its operands, run in the scope of its module path."""
 
     node: Node
@@ -109,7 +109,7 @@ class GraphModule(nn.Module):
     """Interprets a graph.
 
     Float constants that are named, or feed a linear layer or a norm, are parameters; other constants are buffers.
-    `slots` says, by node name, where each constant of the graph lives.
+    `slots` says, by node name, where each constant of the graph lives; `steps` lists what runs, in order.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -121,7 +121,7 @@ class GraphModule(nn.Module):
         for node in graph:
             if isinstance(node.op, Constant):
                 self.slots[node.name] = self._hold_constant(node, node.op, _trainable(node, graph))
-        self._steps = [self._step(node) for node in graph if not isinstance(node.op, (Input, Constant))]
+        self.steps = [self._step(node) for node in graph if not isinstance(node.op, (Input, Constant))]
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> dict[str, Tensor]:
         """Outputs by name; inputs in the graph's order or by name."""
@@ -138,7 +138,7 @@ class GraphModule(nn.Module):
                 f"inputs: found {', '.join(sorted(inputs)) or 'nothing'}; expected {', '.join(self._inputs)}"
             )
         values = {node.name: (inputs[key],) for key, node in self._inputs.items()}
-        for step in self._steps:
+        for step in self.steps:
             operands = tuple(self._fetch(operand, values) for operand in step.operands)
             result = (
                 self.get_submodule(step.node.module)(step.function, operands)
@@ -172,15 +172,15 @@ class GraphModule(nn.Module):
 
     # -- construction ------------------------------------------------------------------------------------------
 
-    def _step(self, node: Node) -> _Step:
+    def _step(self, node: Node) -> Step:
         if node.module:
             node = replace(node, module=self._scope(node.module))
         operands = tuple(self._source(value) for value in node.inputs)
         if isinstance(node.op, QuantSpec):
-            return _Step(node, *self._quantization(node, node.op, operands))
+            return Step(node, *self._quantization(node, node.op, operands))
         if isinstance(node.op, FloatNorm) and not node.op.centred and self._is_zero(operands[2]):
             operands = operands[:2]
-        return _Step(node, FUNCTIONS[type(node.op)](node.op), operands)
+        return Step(node, FUNCTIONS[type(node.op)](node.op), operands)
 
     def _is_zero(self, operand: Value | Slot) -> bool:
         return isinstance(operand, Slot) and not bool(self.tensor(operand).any())
