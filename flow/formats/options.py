@@ -26,6 +26,8 @@ from flow.formats.shapes import (
     GroupShape,
     all_subsets,
     bits_for,
+    code_rate,
+    joins,
     pattern_table,
 )
 
@@ -100,7 +102,9 @@ def _candidate(occupancy: Occupancy, blocking: Blocking, take: Ints, fits: Flags
     widths = -(-blocking.counts // np.maximum(most, 1))
     picks = take.max(axis=1)
     eligible = fits & (most > 0) & ((picks <= 1) | ((widths > picks) & (widths <= MAX_MEMBERS)))
-    full = np.array([bits_for(math.comb(int(w), int(k))) for w, k in zip(widths, picks, strict=True)])
+    full = np.array(
+        [code_rate(int(w), math.comb(int(w), int(k))) for w, k in zip(widths, picks, strict=True)]
+    )
     codes = groups.sum(axis=1) * occupancy.lanes
     bound, guess = (
         np.where(eligible, codes * code_bits + blocking.least_map_bits, np.inf)
@@ -173,11 +177,13 @@ def _sharpen(
     if take > 1:
         place = np.where(groups < 0, -1, groups * width + positions(groups))
         masks = np.unique(occupancy_masks(nonzero, place, width, int(groups.max()) + 1))
-        least = bits_for(max(1, int((np.bitwise_count(masks) == take).sum())))
+        entries = max(1, int((np.bitwise_count(masks) == take).sum()))
         full = math.comb(width, take)
-        candidate = replace(candidate, patterned=full > MAX_ENTRIES or least < bits_for(full))
+        candidate = replace(candidate, patterned=full > MAX_ENTRIES or bits_for(entries) < bits_for(full))
+        least = code_rate(width, entries)
     else:
-        least = bits_for(int(candidate.widths[candidate.eligible].min()))
+        width = int(candidate.widths[candidate.eligible].min())
+        least = code_rate(width, width)
     bound = candidate.groups.sum(axis=1) * occupancy.lanes * least + blocking.least_map_bits
     return replace(candidate, bound=np.where(candidate.eligible, np.maximum(bound, candidate.bound), np.inf))
 
@@ -204,7 +210,7 @@ def layouts(occupancy: Occupancy, blocking: Blocking, candidate: Candidate) -> I
     for width in tried:
         option = lay_out(occupancy, blocking, candidate, width)
         fitting = int(np.isfinite(option.cost).sum())
-        yield option
+        yield from (option, *joined(occupancy, blocking, option))
     width, single = tried[-1], candidate.picks == (1,)
     for _ in range(_WIDTH_TRIALS):
         width = 1 << width.bit_length() if single else width + 1
@@ -212,7 +218,24 @@ def layouts(occupancy: Occupancy, blocking: Blocking, candidate: Candidate) -> I
             return
         option = lay_out(occupancy, blocking, candidate, width)
         fitting = int(np.isfinite(option.cost).sum())
-        yield option
+        yield from (option, *joined(occupancy, blocking, option))
+
+
+def joined(occupancy: Occupancy, blocking: Blocking, option: Option) -> Iterator[Option]:
+    """The option with one code for several groups, for the blocks whose numbers of groups allow it.
+
+    The columns stay where they are, so that this holds where weights or columns were lost to zero too.
+    """
+    if len(option.shapes) != 1 or not np.isfinite(option.cost).any():
+        return
+    (shape,) = option.shapes
+    groups = blocking.demand // np.maximum(option.take, 1)
+    for times in joins(shape.width, shape.codes):
+        wide = shape.joined(times)
+        saved = groups.sum(axis=1) * (shape.code_bits - wide.code_bits / times) * occupancy.lanes
+        fits = (groups % times == 0).all(axis=1)
+        cost = np.where(fits, option.cost - saved, np.inf)
+        yield Option((wide,), option.take * times, cost, option.place, option.entries)
 
 
 def lay_out(occupancy: Occupancy, blocking: Blocking, candidate: Candidate, width: int) -> Option:
