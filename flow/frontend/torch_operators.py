@@ -99,7 +99,12 @@ def norm_function(op: FloatNorm) -> Function:
 
 
 def attention_function(op: FloatAttention) -> Function:
-    """`float.attention`: heads out of the channels of [S, heads*d], masked keys left out."""
+    """`float.attention`: heads out of the channels of [S, heads*d], masked keys left out.
+
+    A width of softmax numerators is spelled out as a quantise/dequantise pair on the probabilities.
+    """
+    if op.numerator_bits is not None:
+        return _spelled_attention(op, op.numerator_bits)
 
     def split(x: Tensor) -> Tensor:
         return x.view(1, x.shape[0], op.heads, -1).transpose(1, 2)
@@ -114,6 +119,30 @@ def attention_function(op: FloatAttention) -> Function:
             split(q), split(k), split(v), attn_mask=seen, is_causal=causal, scale=op.scale
         )
         return y.transpose(1, 2).reshape(q.shape)
+
+    return run
+
+
+def _spelled_attention(op: FloatAttention, bits: int) -> Function:
+    """Attention as products and a softmax, its probabilities at a step of 1 / (2^bits - 1)."""
+    register_quantized()
+    operators = torch.ops.quantized_decomposed
+    top = 2**bits - 1
+    limits = (1.0 / top, 0, 0, top, torch.uint8 if bits == 8 else torch.uint16)
+
+    def split(x: Tensor) -> Tensor:
+        return x.view(1, x.shape[0], op.heads, -1).transpose(1, 2)
+
+    def run(q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        scores = torch.matmul(split(q), split(k).transpose(-2, -1)) * op.scale
+        if op.causal:
+            later = torch.ones(q.shape[0], q.shape[0], dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(later, float("-inf"))
+        if attention_mask is not None:
+            scores = scores.masked_fill((attention_mask == 0).view(1, 1, 1, -1), float("-inf"))
+        p = operators.quantize_per_tensor.default(torch.softmax(scores, -1), *limits)
+        p = operators.dequantize_per_tensor.default(p, *limits)
+        return torch.matmul(p, split(v)).transpose(1, 2).reshape(q.shape)
 
     return run
 

@@ -75,18 +75,26 @@ class FloatAttention(Op):
 
     Inputs: q, k, v, each [S, heads*d] (channel h*d + i is element i of head h), and, where sequences are
     shorter than S, `attention_mask` [1, S], a prefix of ones. `causal` lets query s see keys <= s only.
+
+    `numerator_bits` (8 or 16, None: the contract's default for S) asks for softmax numerators of that width: with
+    M = 2^bits - 1, `e = round(exp(score - max) * M)` and `p = e / sum e` in place of the exact softmax.
     """
 
     name: ClassVar[str] = "float.attention"
     heads: int
     scale: float
     causal: bool = False
+    numerator_bits: int | None = None
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         q, k, v = inputs[:3]
         if not (q.shape == k.shape == v.shape) or len(q.shape) != 2 or q.shape[1] % self.heads:
             raise UnsupportedError(
                 f"{self.name}: found q {q}, k {k}, v {v}; expected equal [S, heads*d], {self.heads} heads"
+            )
+        if self.numerator_bits not in (None, 8, 16):
+            raise UnsupportedError(
+                f"{self.name}: found softmax numerators of {self.numerator_bits} bits; expected 8 or 16"
             )
         return _real(q.shape)
 
@@ -104,6 +112,8 @@ class FloatAttention(Op):
         scores = np.where(seen, scores, -np.inf)
         top = scores.max(-1, keepdims=True)
         e = np.exp(scores - np.where(np.isfinite(top), top, 0))
+        if self.numerator_bits is not None:
+            e = np.rint(e * np.float32(2**self.numerator_bits - 1))
         p = e / np.maximum(e.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
         return ((p @ v).transpose(1, 0, 2).reshape(s, channels).astype(np.float32),)
 

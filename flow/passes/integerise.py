@@ -285,7 +285,9 @@ class _Integeriser(QdqReader):
             operands[2][2].scale / 256 / float(op.scale), f"{source.where}, context"
         )
         tokens = source.type.shape[0]
-        bits = self.options.exp_bits or (8 if tokens <= LONG_SEQUENCE else 16)
+        bits = (
+            self.options.exp_bits or attention.numerator_bits or (8 if tokens <= LONG_SEQUENCE else 16)
+        )
         made = Attention(
             attention.heads,
             score.multiplier,

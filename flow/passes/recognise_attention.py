@@ -33,14 +33,16 @@ class _Core:
     causal: bool
     output: Node
     masks: list[tuple[Evaluated, Callable[[Array], Array]]] = field(default_factory=list)
+    numerator_bits: int | None = None
 
 
 @dataclass(frozen=True)
 class RecogniseAttention:
     """Before: `sdpa(%q, %k, %v, %mask)` on `[1,h,S,d]`, or `matmul, scale, mask, softmax, matmul`.
 
-    After: `float.attention(heads, scale, causal) %q2 %k2 %v2 (%attention_mask)`, operands permuted to `[S,
-    h*d]` and the result back; `CancelMovement` then joins them with the projections.
+    After: `float.attention(heads, scale, causal, numerator_bits) %q2 %k2 %v2 (%attention_mask)`, operands permuted
+    to `[S, h*d]` and the result back; `CancelMovement` then joins them with the projections. Probabilities that are
+    quantised say how wide softmax numerators are: 8 bits, or 16 where they have more.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -92,7 +94,8 @@ class RecogniseAttention:
         key, k_scale = _unscaled(graph, second)
         dims = tuple(range(len(graph.type_of(key).shape)))
         key = permuted(graph, key, (*dims[:-2], dims[-1], dims[-2]))
-        return _Core(query, key, _factors(output)[1], scale * q_scale * k_scale, False, output, masks)
+        bits = _probability_bits(graph, _factors(output)[0])
+        return _Core(query, key, _factors(output)[1], scale * q_scale * k_scale, False, output, masks, bits)
 
     def _scores(
         self,
@@ -186,7 +189,7 @@ class RecogniseAttention:
         module = core.output.module
         attention = graph.add(
             f"{core.output.name}_attention",
-            FloatAttention(heads, core.scale, causal),
+            FloatAttention(heads, core.scale, causal, core.numerator_bits),
             operands,
             module=module,
         )
@@ -255,6 +258,17 @@ def _only_product_of(graph: Graph, softmax: Node) -> Node | None:
             if isinstance(user.op, (Quantize, Dequantize)) or _keeps_matrices(graph, user):
                 frontier.append(Value(user.name))
     return None
+
+
+def _probability_bits(graph: Graph, value: Value) -> int | None:
+    """Width of numerators that quantised probabilities ask for, from the product with the values back to the softmax."""
+    while True:
+        node = graph.producer(value)
+        if isinstance(node.op, Quantize):
+            return 8 if node.op.bits <= 8 else 16
+        if isinstance(node.op, Aten) and node.op.target in SOFTMAX:
+            return None
+        value = node.inputs[0]
 
 
 def _keeps_matrices(graph: Graph, node: Node) -> bool:
