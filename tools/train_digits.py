@@ -26,8 +26,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flow.compress.calibrate import calibrate
-from flow.compress.hp import HpPattern, bank_counts, choose_pattern, columns_per_bank, hp_mask, spread_density
 from flow.compress.quantize import quantize
+from flow.compress.schemes.hp import (
+    HpPattern,
+    bank_counts,
+    choose_pattern,
+    columns_per_bank,
+    hp_mask,
+    spread_density,
+)
 from flow.frontend import load
 from flow.frontend.to_torch import write_pt2
 from flow.golden import execute

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flow.compress.hp import bank_counts
+from flow.compress.schemes.hp import bank_counts
 from flow.frontend import load
 from flow.golden import execute
 from flow.ir import Graph

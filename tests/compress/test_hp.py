@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from flow.compress.hp import (
+from flow.compress.schemes.hp import (
     HpPattern,
     bank_counts,
     choose_pattern,

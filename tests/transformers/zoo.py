@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flow.compress.hp import choose_pattern, columns_per_bank, hp_mask
+from flow.compress.schemes.hp import choose_pattern, columns_per_bank, hp_mask
 from flow.ir import Array
 from tests.transformers.modules import CHANNELS, VOCABULARY, Ids, Image, Rows
 from tests.transformers.specs import PATCH, Spec

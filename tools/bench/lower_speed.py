@@ -21,8 +21,8 @@ from evidence import ROOT, write_evidence
 from torch import nn
 
 from flow.compress.calibrate import calibrate
-from flow.compress.hp import choose_pattern, columns_per_bank, hp_mask
 from flow.compress.quantize import quantize
+from flow.compress.schemes.hp import choose_pattern, columns_per_bank, hp_mask
 from flow.frontend import load
 from flow.frontend.to_torch import write_pt2
 from flow.passes import recognise

@@ -19,14 +19,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flow.compress.schemes.base import Scheme, Structure, grouped_counts, step_densities, step_of
+from flow.compress.schemes.coarse import fine_mask, kept_columns, kept_reals
+from flow.compress.schemes.grid import Grid, Mask, Real
 from flow.errors import UnsupportedError
+from flow.formats.encoded import offset_bits
+from flow.formats.shapes import MAX_ENTRIES as TABLE_LIMIT
+from flow.formats.shapes import MAX_MEMBERS as VECTOR_LIMIT
 
-Mask = npt.NDArray[np.bool_]
-
-VECTOR_LIMIT = 16
-"""Columns that one code can choose from."""
-TABLE_LIMIT = 256
-"""K-subsets that one code table can name (one LUTRAM)."""
+INDEX_LIMIT = 1.2
+"""Bits of codes and column maps, at most, over those that the structure's own information needs."""
+SAMPLE = 1 << 18
+"""Weights on which candidates are compared; the best are compared again on the whole matrix."""
+FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -139,31 +144,20 @@ def hp_mask(
     Raises:
         UnsupportedError: the scores are no matrix, or the numbers do not fit together.
     """
-    s = np.abs(np.asarray(scores, dtype=np.float64))
+    s = np.asarray(scores, dtype=np.float64)
     if s.ndim != 2:
         raise UnsupportedError(f"pruning: found scores of shape {s.shape}; expected a matrix [N, C]")
-    n, c = s.shape
-    depth = columns_per_bank(c, banks)
+    rows, columns = s.shape
+    depth = columns_per_bank(columns, banks)
     if not (1 <= keep <= vector <= keep_per_bank <= depth) or keep_per_bank % vector or block_rows < 1:
         raise UnsupportedError(
             f"pruning: found K={keep}, V={vector}, V*G={keep_per_bank}, R={block_rows} for {depth} columns per bank; "
             "expected 1 <= K <= V <= V*G <= columns per bank, V dividing V*G, R >= 1; choose another pattern"
         )
-    padded = np.full((n, depth * banks), -1.0)  # below any real importance
-    padded[:, :c] = s
-    cells = padded.reshape(n, depth, banks).transpose(0, 2, 1)  # [N, B, D]: column = offset * B + bank
-    mask = np.zeros_like(cells, dtype=bool)
-    for start in range(0, n, block_rows):
-        block = cells[start : start + block_rows]
-        energy = (np.sign(block) * block * block).sum(axis=0)  # [B, D]; padding stays negative
-        kept = np.sort(np.argsort(-energy, axis=-1, kind="stable")[:, :keep_per_bank], axis=-1)  # [B, V*G]
-        index = np.broadcast_to(kept, (block.shape[0], *kept.shape))
-        groups = np.take_along_axis(block, index, axis=-1).reshape(block.shape[0], banks, -1, vector)
-        order = np.argsort(-groups, axis=-1, kind="stable")[..., :keep]
-        chosen = np.zeros_like(groups, dtype=bool)
-        np.put_along_axis(chosen, order, True, axis=-1)
-        np.put_along_axis(mask[start : start + block_rows], index, chosen.reshape(index.shape), axis=-1)
-    return np.ascontiguousarray(mask.transpose(0, 2, 1).reshape(n, depth * banks)[:, :c])
+    grid = Grid.natural(rows, columns, banks)
+    energies = grid.energies(s)
+    kept = kept_columns(energies, block_rows, keep_per_bank)
+    return grid.logical(fine_mask(energies, kept, block_rows, vector, keep))
 
 
 def bank_counts(matrix: npt.ArrayLike, banks: int) -> npt.NDArray[np.int64]:
@@ -174,3 +168,95 @@ def bank_counts(matrix: npt.ArrayLike, banks: int) -> npt.NDArray[np.int64]:
     padded[:, :c] = nonzero
     counts: npt.NDArray[np.int64] = padded.reshape(n, -1, banks).sum(axis=1, dtype=np.int64)
     return counts
+
+
+class Hp(Scheme):
+    """Hierarchical pruning with V, K and G chosen for each matrix by the score energy that they keep.
+
+    For the G*K nearest to the density, every (V, K, G) is tried whose code table fits (V <= 16, at most 256 subsets,
+    V*G columns in a bank) and whose index, as stored (codes of ceil(log2 binom(V, K)) bits, column maps of
+    min(D, V*G*ceil(log2 D)) bits per bank and block), takes at most `INDEX_LIMIT` times the structure's information,
+
+        sum over groups of log2 binom(V, K) + sum over (block, bank) of log2 binom(D, V*G).
+
+    Whole columns (V = K) are always a candidate: they need no codes, and HP then never keeps less than block pruning.
+    """
+
+    name = "hp"
+
+    def densities(self, grid: Grid) -> tuple[float, ...]:
+        return tuple(step_densities(grid).tolist())
+
+    def structure(self, scores: npt.ArrayLike, grid: Grid, density: float, block_rows: int) -> Structure:
+        found = candidates(step_of(grid, density), grid.most, block_rows)
+        energies = grid.energies(scores)
+        best = best_pattern(energies, found, block_rows)
+        return structure_of(best, grid, block_rows)
+
+    def mask(self, scores: npt.ArrayLike, grid: Grid, structure: Structure) -> Mask:
+        energies, block_rows = grid.energies(scores), structure.block_rows
+        kept = kept_columns(energies, block_rows, structure.columns)
+        return grid.logical(fine_mask(energies, kept, block_rows, structure.vector, structure.keep))
+
+
+def structure_of(pattern: HpPattern, grid: Grid, block_rows: int) -> Structure:
+    """The structure that a pattern gives on a grid."""
+    real = kept_reals(grid, pattern.columns)
+    counts = grouped_counts(real, pattern.groups, pattern.vector, pattern.keep)
+    kept = int(counts.sum()) * len(grid.rows)
+    size, cycles = grid.size, int(counts.max())
+    return Structure("hp", pattern.groups, pattern.vector, pattern.keep, block_rows, kept, size, cycles)
+
+
+def candidates(weights: int, depth: int, block_rows: int, limit: float = INDEX_LIMIT) -> list[HpPattern]:
+    """Patterns with G*K = `weights` in banks of `depth` columns whose index is within `limit`; whole columns first.
+
+    Where none but whole columns is, the one nearest to the limit joins them.
+    """
+    fitting = [
+        HpPattern(groups, vector, weights // groups)
+        for groups in range(1, weights + 1)
+        if weights % groups == 0
+        for vector in range(weights // groups + 1, min(VECTOR_LIMIT, depth // groups) + 1)
+        if math.comb(vector, weights // groups) <= TABLE_LIMIT
+    ]
+    overhead = {pattern: index_overhead(pattern, depth, block_rows) for pattern in fitting}
+    within = [pattern for pattern in fitting if overhead[pattern] <= limit]
+    if fitting and not within:
+        within = [min(fitting, key=lambda p: (overhead[p], -p.columns, p.groups))]
+    return [HpPattern(weights, 1, 1), *within]
+
+
+def index_overhead(pattern: HpPattern, depth: int, block_rows: int) -> float:
+    """Stored index bits over the information that the structure carries, for one (block, bank) of R rows."""
+    codes = block_rows * pattern.groups
+    maps = min(depth, pattern.columns * offset_bits(depth)) if pattern.columns < depth else 0
+    choice = codes * math.log2(math.comb(pattern.vector, pattern.keep))
+    choice += math.log2(math.comb(depth, pattern.columns))
+    return (codes * pattern.code_bits + maps) / choice if choice else 1.0
+
+
+def best_pattern(energies: Real, found: Sequence[HpPattern], block_rows: int) -> HpPattern:
+    """The pattern that keeps most energy of [N', B, D]; of equals the first, so whole columns before groups."""
+    sample = sample_rows(energies, block_rows)
+    ranked = sorted(found, key=lambda p: -_kept(sample, p, block_rows))
+    if len(sample) == len(energies):
+        return ranked[0]
+    finalists = [pattern for pattern in found if pattern in ranked[:FINALISTS] or pattern == found[0]]
+    return max(finalists, key=lambda p: _kept(energies, p, block_rows))
+
+
+def sample_rows(energies: Real, block_rows: int) -> Real:
+    """Evenly spread whole blocks of the rows of [N', B, D], about `SAMPLE` weights; all where there are fewer."""
+    height, banks, depth = energies.shape
+    count = max(SAMPLE // (block_rows * banks * depth), 1)
+    if count * block_rows >= height:
+        return energies
+    chosen = np.linspace(0, height // block_rows - 1, count).astype(np.int64)
+    return np.asarray(energies[(chosen[:, None] * block_rows + np.arange(block_rows)).ravel()])
+
+
+def _kept(energies: Real, pattern: HpPattern, block_rows: int) -> float:
+    kept = kept_columns(energies, block_rows, pattern.columns)
+    mask = fine_mask(energies, kept, block_rows, pattern.vector, pattern.keep)
+    return float(energies[mask].sum())
