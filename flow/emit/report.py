@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from flow.cost import EstimateReport
-from flow.formats import describe, sizes
+from flow.formats import EncodedMatrix, describe, sizes
 from flow.ir import Graph
 from flow.ops.linear import Linear
-from flow.passes.lay_out import Layout, Placed
+from flow.passes.fuse_steps import Step
+from flow.passes.lay_out import Layout
 
 STORED = ("weights", "codes", "maps", "headers", "page", "padding")
 OTHERS = ("dense", "csr", "coo", "bitmap", "information_limit")
@@ -19,7 +20,8 @@ BITS = ("total", *STORED, *OTHERS)
 
 def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
     """The report as JSON: `estimate`, one entry per weight matrix, their totals, and the memories used."""
-    matrices = [_matrix(p, layout) for p in layout.placed if p.encoded is not None]
+    beat_bytes = layout.program.engine.beat_bytes
+    matrices = [matrix_of(p.step, p.encoded, beat_bytes) for p in layout.placed if p.encoded is not None]
     totals = {key: sum(m["bits"][key] for m in matrices) for key in ("total", *OTHERS)}
     data = {
         "model": graph.name,
@@ -32,17 +34,16 @@ def report_of(layout: Layout, graph: Graph, estimate: EstimateReport) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _matrix(placed: Placed, layout: Layout) -> dict[str, Any]:
-    """One weight matrix: its structure, what that costs in cycles a token tile, and its size in other formats."""
-    assert placed.encoded is not None
-    linear = placed.step.nodes[0].op
+def matrix_of(step: Step, encoded: EncodedMatrix, beat_bytes: int) -> dict[str, Any]:
+    """The weight matrix of a step: its structure, what that costs in cycles a token tile, its size in other formats."""
+    linear = step.nodes[0].op
     assert isinstance(linear, Linear)
     rows, columns = linear.weight.shape
-    found = describe(placed.encoded)
-    bits = sizes(placed.encoded, layout.program.engine.beat_bytes, rows=rows, columns=columns)
+    found = describe(encoded)
+    bits = sizes(encoded, beat_bytes, rows=rows, columns=columns)
     return {
-        "step": placed.step.name,
-        "where": placed.step.where,
+        "step": step.name,
+        "where": step.where,
         "shape": [rows, columns],
         "structure": str(found),
         "scheme": found.scheme,

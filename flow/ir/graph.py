@@ -169,6 +169,13 @@ class Graph:
         self._dag.remove_edges_from(list(self._dag.in_edges(node, keys=True)))
         self._insert(replace(old, inputs=operands, types=types))
 
+    def replace_op(self, node: str, op: Op) -> None:
+        """Give a node another operator on the same inputs; its types are inferred again (users are not: call
+        `flow.ir.verify`)."""
+        old = self[node]
+        types = op.infer(*(self.type_of(v) for v in old.inputs))
+        self._dag.nodes[node]["node"] = replace(old, op=op, types=types)
+
     def replace_value(self, old: Value, new: Value, keep: Iterable[str] = ()) -> None:
         """Make every user of `old`, graph outputs included, read `new`, except the nodes in `keep`."""
         spared = {new.node, *keep}
