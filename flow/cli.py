@@ -99,11 +99,17 @@ def main() -> None:
 @click.option(
     "--allow-int8-residual", is_flag=True, help="Accept a model whose residual stream was quantized to int8."
 )
+@click.option(
+    "--templates",
+    type=EXISTING,
+    metavar="DIR",
+    help="Templates and headers that replace flow's own, by name.",
+)
 @_config_option
 @_json_option
 def lower(
     model: Path, board: str | None, onto: Path | None, output: Path, settings: tuple[str, ...],
-    exp_bits: str | None, allow_int8_residual: bool, config: Path | None, as_json: bool,
+    exp_bits: str | None, allow_int8_residual: bool, templates: Path | None, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Lower MODEL to a board: integer graph, fitted engine, HLS C++, packed weights.
 
@@ -129,8 +135,9 @@ def lower(
     options = LowerOptions(allow_int8_residual, int(exp_bits) if exp_bits else None, parse_settings(settings))
     with console.spinner() as tell:
         lowered = lower(
-            model, target, engine=base.engine if base else None, config=config, options=options, progress=tell
-        )
+            model, target, engine=base.engine if base else None, config=config, options=options,
+            templates=templates, progress=tell,
+        )  # fmt: skip
         write_build(output, lowered.files, lowered.manifest)
     if as_json:
         console.print_json(lowered.summary(output))
@@ -352,6 +359,36 @@ def boards_show(name: str, as_json: bool) -> None:
     from flow.boards import load_board
 
     console.show_board(load_board(name), as_json)
+
+
+@main.group()
+def templates() -> None:
+    """The templates and headers that the emitted C++ is made of."""
+
+
+@templates.command("list")
+@_json_option
+def templates_list(as_json: bool) -> None:
+    """List them: name, the file of a build that each becomes, and the dataclass that a template gets as `ctx`."""
+    from flow.emit.sources import Sources
+
+    console.show_templates(Sources.of(), as_json)
+
+
+@templates.command("eject")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("folder", type=EXISTING, metavar="DIR")
+@click.option("--force", is_flag=True, help="Overwrite files that are there already.")
+def templates_eject(names: tuple[str, ...], folder: Path, force: bool) -> None:
+    """Copy the files of these names, all where there is none, into DIR, to be changed there.
+
+    \b
+    flow templates eject dispatch.hpp.j2 engine/array.hpp mine
+    flow lower model.pt2 --board u250 --templates mine
+    """
+    from flow.emit.sources import eject
+
+    console.show_ejected(eject(names, folder, force), folder)
 
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

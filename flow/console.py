@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.emit.build import Build
     from flow.emit.estimating import BoardEstimate
     from flow.emit.lower import Lowered
+    from flow.emit.sources import Sources
     from flow.engine import Engine
     from flow.sim.simulate import SimReport
 
@@ -257,6 +258,22 @@ def _capacity(memory: str) -> str:
         "store": "store_depth",
         "values": "values_depth",
     }[memory]
+
+
+def show_templates(sources: Sources, as_json: bool) -> None:
+    """One line a template or header."""
+    rows = [{"name": s.name, "emits": s.emits, "context": s.context} for s in sources.files.values()]
+    if as_json:
+        print_json({"templates": rows})
+        return
+    table("", ("name", "emits", "context"), ((r["name"], r["emits"], r["context"] or "static") for r in rows))
+
+
+def show_ejected(names: Iterable[str], folder: Path) -> None:
+    """What `flow templates eject` copied, and what to do with it."""
+    for name in names:
+        OUT.print(str(folder / name))
+    OUT.print(f"next      flow lower MODEL --board NAME --templates {folder}")
 
 
 def show_doctor(diagnosis: Diagnosis, as_json: bool) -> None:

@@ -6,93 +6,76 @@ engine get identical C++.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
+import json
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flow.boards import DSP_KINDS, Board, DspKind
 from flow.emit.contexts import TOP, ConfigContext, DispatchContext, KernelContext, TestbenchContext
+from flow.emit.rendering import line_map, render
+from flow.emit.sources import Sources
 from flow.emit.vitis import KernelArgument, MemoryPort, StreamPort, VitisContext
 from flow.engine import REGISTERS, Engine
 from flow.errors import FlowError
-from flow.resources import asset_dir
 
 CONTROL_PORT = "s_axi_control"
+LINES = "lines.json"
+"""The file of a build that says which template line each line of its `hls/` came from."""
 
 
-@cache
-def environment(templates: Path | None = None) -> Environment:
-    """The one Jinja2 environment: undefined names are errors, block tags leave no blank lines.
-
-    `templates` is searched before the package's own, so that a user may replace single templates.
-    """
-    folders = [asset_dir("templates")] if templates is None else [templates, asset_dir("templates")]
-    return Environment(
-        loader=FileSystemLoader(folders),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def render(template: str, context: Any, templates: Path | None = None) -> str:
-    """A template's text with its context as `ctx`."""
-    return environment(templates).get_template(template).render(ctx=context)
-
-
-def static_headers() -> dict[str, bytes]:
-    """`engine/…` and `compat/…` of hls/ by path relative to it, in sorted order.
-
-    Raises:
-        FlowError: the folder holds none.
-    """
-    root = asset_dir("hls")
-    paths = sorted(p for folder in ("engine", "compat") for p in (root / folder).rglob("*") if p.is_file())
-    if not paths:
-        raise FlowError(f"{root}: found no headers; expected engine/ and compat/; install flow-hls again")
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+def kernel_templates(engine: Engine, packing: DspKind = DSP_KINDS["DSP48E2"]) -> dict[str, tuple[str, Any]]:
+    """(template, context) of every C++ file that is written, by path relative to `hls/`."""
+    return {
+        "config.hpp": ("config.hpp.j2", ConfigContext(engine, packing)),
+        "dispatch.hpp": ("dispatch.hpp.j2", DispatchContext(engine)),
+        f"{TOP}.hpp": ("flow_engine.hpp.j2", KernelContext(engine)),
+        f"{TOP}.cpp": ("flow_engine.cpp.j2", KernelContext(engine)),
+        "testbench.cpp": ("testbench.cpp.j2", TestbenchContext(engine)),
+    }
 
 
 def kernel_files(
-    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], templates: Path | None = None
+    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], sources: Sources | None = None
 ) -> dict[str, bytes]:
     """Every C++ file of the kernel and its test bench by path relative to `hls/`, deterministic and in sorted order.
 
-    `packing` says how the target's DSP primitive takes two products (it changes no result); `templates` is a folder
-    of templates that replace the package's own.
+    `packing` says how the target's DSP primitive takes two products (it changes no result); `sources` are flow's own
+    templates and headers unless others are given.
 
     Raises:
-        FlowError: the engine has a shape that the kernel cannot have.
+        FlowError: the engine has a shape that the kernel cannot have, or a template fails.
     """
-    written = {
-        "config.hpp": render("config.hpp.j2", ConfigContext(engine, packing), templates),
-        "dispatch.hpp": render("dispatch.hpp.j2", DispatchContext(engine), templates),
-        f"{TOP}.hpp": render("flow_engine.hpp.j2", KernelContext(engine), templates),
-        f"{TOP}.cpp": render("flow_engine.cpp.j2", KernelContext(engine), templates),
-        "testbench.cpp": render("testbench.cpp.j2", TestbenchContext(engine), templates),
-    }
-    files = static_headers() | {path: text.encode() for path, text in written.items()}
+    sources = sources or Sources.of()
+    files = {name: header.content for name, header in sources.headers.items()}
+    for path, (template, context) in kernel_templates(engine, packing).items():
+        files[path] = render(template, context, sources).encode()
     return dict(sorted(files.items()))
 
 
-def hls_files(engine: Engine, board: Board, *, templates: Path | None = None) -> dict[str, bytes]:
-    """The `hls/` folder of a build for `board`, by path relative to the build: the kernel and the Vitis scripts.
+def hls_files(engine: Engine, board: Board, *, sources: Sources | None = None) -> dict[str, bytes]:
+    """The `hls/` folder of a build for `board`, by path relative to the build: the kernel and the Vitis scripts; and
+    `lines.json`, which names the template line of every line that a template wrote.
 
     Boards without an HLS flow get no scripts.
 
     Raises:
-        FlowError: the engine has a shape that the kernel cannot have.
+        FlowError: the engine has a shape that the kernel cannot have, or a template fails.
     """
-    files = kernel_files(engine, packing=DSP_KINDS[board.dsp_kind], templates=templates)
+    sources = sources or Sources.of()
+    packing = DSP_KINDS[board.dsp_kind]
+    files = kernel_files(engine, packing=packing, sources=sources)
     if board.flow_target != "open":
         context = vitis_context(engine, board)
         for name in ("csynth.tcl", "link.cfg", "kernel.xml"):
-            files[name] = render(f"vitis/{name}.j2", context, templates).encode()
-    return {f"hls/{path}": content for path, content in sorted(files.items())}
+            files[name] = render(f"vitis/{name}.j2", context, sources).encode()
+    lines = {
+        f"hls/{path}": line_map(template, context, sources)
+        for path, (template, context) in kernel_templates(engine, packing).items()
+    }
+    # One file a line: a run of lines is three short values.
+    rows = ",\n".join(f" {json.dumps(path)}: {json.dumps(runs)}" for path, runs in sorted(lines.items()))
+    return {f"hls/{path}": content for path, content in sorted(files.items())} | {
+        LINES: f"{{\n{rows}\n}}\n".encode()
+    }
 
 
 def vitis_context(engine: Engine, board: Board) -> VitisContext:

@@ -15,6 +15,7 @@ from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import manifest_of, tree_of
 from flow.emit.hls import hls_files
 from flow.emit.report import report_of
+from flow.emit.sources import Sources
 from flow.engine import Engine, Program
 from flow.errors import FlowError, raise_all
 from flow.frontend import load
@@ -126,6 +127,19 @@ def lay_out(graph: Graph, engine: Engine, progress: Progress | None = None) -> L
     return LayOut(engine, progress)(graph, steps, orders, plan)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model lowered to a program on an engine: everything in a build that no template has a part in."""
+
+    reference: Graph
+    graph: Graph
+    layout: Layout
+    estimate: EstimateReport
+    board: Board
+    files: Mapping[str, bytes]
+    info: Mapping[str, Any]
+
+
 def lower(
     model: Path,
     board: Board,
@@ -133,9 +147,33 @@ def lower(
     engine: Engine | None = None,
     config: Path | None = None,
     options: LowerOptions | None = None,
+    templates: Path | None = None,
     progress: Progress | None = None,
 ) -> Lowered:
     """Lower a model to `board`, onto `engine` if one is given, else onto the engine that fits the board and model best.
+
+    `templates` is a folder whose files take the place of flow's own templates and headers.
+
+    Raises:
+        FlowError: bad file, option or template. UnsupportedError: not lowerable. FitError: too big, by resource or
+            capacity.
+    """
+    sources = Sources.of(templates)
+    prepared = prepare(model, board, engine=engine, config=config, options=options, progress=progress)
+    (progress or (lambda _: None))("write the kernel")
+    return emit(prepared, sources)
+
+
+def prepare(
+    model: Path,
+    board: Board,
+    *,
+    engine: Engine | None = None,
+    config: Path | None = None,
+    options: LowerOptions | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """The part of `lower` that depends on the model.
 
     Raises:
         FlowError: bad file or option. UnsupportedError: not lowerable. FitError: too big, by resource or capacity.
@@ -154,11 +192,9 @@ def lower(
             "--set: found it together with --engine; expected an engine as it is; drop one of the two"
         )
     layout = lay_out(graph, engine, progress)
-    tell("write the kernel")
     estimate = estimate_layout(layout, board)
     files = {
         **tree_of(graph, reference, layout.program),
-        **hls_files(engine, board),
         **sim_files(graph, layout.program),
         "report.json": report_of(layout, graph, estimate),
     }
@@ -171,7 +207,22 @@ def lower(
             "set": dict(options.overrides),
         },
     }
-    return Lowered(reference, graph, layout, estimate, board, files, manifest_of(layout.program, info, files))
+    return Prepared(reference, graph, layout, estimate, board, files, info)
+
+
+def emit(prepared: Prepared, sources: Sources) -> Lowered:
+    """The part of `lower` that depends on the templates and headers.
+
+    Raises:
+        FlowError: a template fails; names its file and line.
+    """
+    program, board = prepared.layout.program, prepared.board
+    files = {**prepared.files, **hls_files(program.engine, board, sources=sources)}
+    info = {**prepared.info, "templates": sources.overlaid}
+    manifest = manifest_of(program, info, files)
+    return Lowered(
+        prepared.reference, prepared.graph, prepared.layout, prepared.estimate, board, files, manifest
+    )
 
 
 def sim_files(graph: Graph, program: Program) -> dict[str, bytes]:

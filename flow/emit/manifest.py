@@ -57,6 +57,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[PortRecord]
     outputs: Annotated[list[PortRecord], msgspec.Meta(min_length=1)]
     files: dict[str, Sha256]
+    templates: dict[str, Sha256] = msgspec.field(default_factory=dict)
+    """Templates and headers that were not flow's own, by name."""
 
 
 def read_manifest(content: bytes, where: str) -> dict[str, Any]:
