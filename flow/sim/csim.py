@@ -12,6 +12,7 @@ from flow.engine import Program, Space
 from flow.errors import FlowError
 from flow.ir import Array
 from flow.passes.lay_out import Layout, Placed
+from flow.sim.diagnostics import Origins
 from flow.sim.kernel import Kernel, check_status, compile_kernel, run_frames
 from flow.sim.memories import Memories
 
@@ -38,7 +39,7 @@ class CSim:
         ]
         files = {name.removeprefix("hls/"): build.read(name) for name in names}
         self._build = build
-        self._kernel = Kernel(build.engine, compile_kernel(files, vitis_include))
+        self._kernel = Kernel(build.engine, compile_kernel(files, vitis_include, Origins.of(build)))
 
     @cached_property
     def _layout(self) -> Layout:

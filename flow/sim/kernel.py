@@ -24,10 +24,13 @@ from flow.emit.hls import kernel_files
 from flow.engine import INFO, INFO_WORDS, Engine, Program, Status
 from flow.errors import ToolError
 from flow.resources import cache_dir
+from flow.sim.diagnostics import Origins, explain
 from flow.sim.memories import Memories
 
 FLAGS = ("-std=c++14", "-O3", "-march=native")
 """`-march=native` vectorises the array: C simulation lives on it."""
+BENCH_FLAGS = ("-std=c++14", "-O1")
+"""The test bench holds a second copy of the kernel, which runs only when one frame is traced."""
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-unused-label")
 """The kernel is clean under these; pragmas and loop labels speak to Vitis HLS."""
 COMPILE_SECONDS = 900.0
@@ -69,7 +72,8 @@ def _run(
 
     It leads a process group, so that nothing that it started (the passes of g++) outlives an interruption.
     """
-    environment = os.environ | ({"TMPDIR": str(scratch)} if scratch is not None else {})
+    # Messages of the tools are read by machine: they have to be English.
+    environment = os.environ | {"LC_ALL": "C"} | ({"TMPDIR": str(scratch)} if scratch is not None else {})
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(
@@ -100,10 +104,13 @@ def _run(
     return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
-def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None) -> Path:
+def compile_kernel(
+    files: Mapping[str, bytes], vitis_include: Path | None = None, origins: Origins | None = None
+) -> Path:
     """The test bench of a kernel as a program, from the cache or freshly compiled.
 
-    `files` are the kernel's by path relative to `hls/`. With `vitis_include` Vitis' own headers take the place of ours.
+    `files` are the kernel's by path relative to `hls/`; `origins` say what wrote them. With `vitis_include` Vitis' own
+    headers take the place of ours.
 
     Raises:
         ToolError: no g++, no Vitis headers, the compiler refuses (its messages are shown), or the cache cannot be
@@ -115,7 +122,9 @@ def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None
             "name the folder include/ of its installation"
         )
     compiler = Compiler.find()
-    digest = hashlib.sha256("\0".join((compiler.identity, *FLAGS, str(vitis_include or ""))).encode())
+    digest = hashlib.sha256(
+        "\0".join((compiler.identity, *FLAGS, *BENCH_FLAGS, str(vitis_include or ""))).encode()
+    )
     for path, content in sorted(files.items()):
         digest.update(f"\0{path}\0{len(content)}\0".encode() + content)
     home = cache_dir() / "csim"
@@ -126,7 +135,7 @@ def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / f"{program.parent.name}.lock", timeout=COMPILE_SECONDS):
             if not program.is_file():
-                _compile(compiler, files, vitis_include, program)
+                _compile(compiler, files, vitis_include, origins or Origins(), program)
     except Timeout as error:
         raise ToolError(
             f"{home}: found another run compiling this kernel for {COMPILE_SECONDS:.0f} s; expected it to end; "
@@ -140,33 +149,40 @@ def compile_kernel(files: Mapping[str, bytes], vitis_include: Path | None = None
 
 
 def _compile(
-    compiler: Compiler, files: Mapping[str, bytes], vitis_include: Path | None, program: Path
+    compiler: Compiler,
+    files: Mapping[str, bytes],
+    vitis_include: Path | None,
+    origins: Origins,
+    program: Path,
 ) -> None:
     """Compile beside the destination and move the folder in: another run never sees half of it."""
-    with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
-        sources = Path(scratch) / "hls"
+    with tempfile.TemporaryDirectory(dir=program.parent.parent) as name:
+        scratch = Path(name)
+        sources, built = scratch / "hls", scratch / "built"
         for path, content in files.items():
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content)
-        built = Path(scratch) / "built"
         built.mkdir()
         include = vitis_include.absolute() if vitis_include is not None else sources / "compat"
-        units: list[str | Path] = [sources / f"{TOP}.cpp", sources / "testbench.cpp"]
-        command: list[str | Path] = [
-            compiler.path,
-            *FLAGS,
-            *WARNINGS,
-            f"-I{sources}",
-            f"-I{include}",
-            *units,
-            "-o",
-            built / program.name,
-        ]
-        done = _run(command, COMPILE_SECONDS, Path(scratch))
-        if done.returncode:
-            said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
-            raise ToolError(f"g++: found errors in the kernel; expected it to compile; it said:\n{said}")
+        objects = []
+        for unit, flags in ((TOP, FLAGS), ("testbench", BENCH_FLAGS)):
+            objects.append(scratch / f"{unit}.o")
+            command = [*flags, *WARNINGS, f"-I{sources}", f"-I{include}", "-c", sources / f"{unit}.cpp"]
+            _call(compiler, [*command, "-o", objects[-1]], scratch, origins)
+        _call(compiler, [*objects, "-o", built / program.name], scratch, origins)
         built.rename(program.parent)
+
+
+def _call(compiler: Compiler, arguments: Sequence[str | Path], scratch: Path, origins: Origins) -> None:
+    """Run the compiler.
+
+    Raises:
+        ToolError: it refuses; names templates and headers in its words.
+    """
+    done = _run([compiler.path, *arguments], COMPILE_SECONDS, scratch)
+    if done.returncode:
+        said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
+        raise ToolError(explain(said, origins))
 
 
 @dataclass(frozen=True)

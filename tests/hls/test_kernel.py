@@ -52,6 +52,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, and a compiler that does not spend its time on speed."""
     monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(kernels, "FLAGS", ("-std=c++14", "-O0"))
+    monkeypatch.setattr(kernels, "BENCH_FLAGS", ("-std=c++14", "-O0"))
     return tmp_path / "cache"
 
 
@@ -213,12 +214,33 @@ def test_without_a_compiler_the_message_says_what_to_install(monkeypatch: pytest
 
 def test_compile_errors_are_shown(own_cache: Path) -> None:
     files = kernel_files(SMALL) | {"config.hpp": b"#error out of order\n"}
+    with pytest.raises(ToolError) as caught:
+        compile_kernel(files)
+    first, *rest = str(caught.value).splitlines()
+    assert re.fullmatch(
+        r"g\+\+: found \d+ errors in the kernel; expected C\+\+ that compiles; mend what it came from", first
+    )
+    assert rest[:3] == [
+        "  - config.hpp:1:2 of flow: #error out of order",
+        "        1 | #error out of order",
+        "          |  ^~~~~",
+    ]
+    assert re.fullmatch(r"  and \d+ more", rest[-1])
+    assert len(rest) < 15
+    assert not list((own_cache / "csim").glob("*/testbench"))
+
+
+def test_errors_without_a_line_are_shown_as_they_are(own_cache: Path) -> None:
+    assert own_cache.name == "cache"
+    files = kernel_files(SMALL)
+    text = files["flow_engine.cpp"].decode()
+    declared = text.replace("void flow_engine(", "void flow_engine_(")
+    assert declared != text
     with pytest.raises(
         ToolError, match=r"^g\+\+: found errors in the kernel; expected it to compile; it said:\n"
     ) as caught:
-        compile_kernel(files)
-    assert "hls/config.hpp:1:2: error: #error out of order" in str(caught.value)
-    assert not list((own_cache / "csim").glob("*/testbench"))
+        compile_kernel(files | {"flow_engine.cpp": declared.encode()})
+    assert "undefined reference to `flow_engine'" in str(caught.value)
 
 
 def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
