@@ -11,12 +11,13 @@ Masks see physical places: rows of one block share columns, columns of one bank 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from flow.compress.arrange import Columns, cluster, exchange
 from flow.compress.matrices import with_constants
 from flow.compress.plan import Plan
 from flow.compress.schemes import kept_energy
@@ -25,6 +26,7 @@ from flow.ops.float import FloatActivation, FloatAttention, FloatLinear
 from flow.ops.source import Constant
 
 Ints = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,25 @@ def find_hidden(graph: Graph) -> tuple[Hidden, ...]:
     return tuple(found)
 
 
-def find_reordering(graph: Graph, plan: Plan, scores: Mapping[str, Array]) -> Reordering:
-    """The orders, for the channels of `find_hidden`, under which the plan's masks keep most score energy.
+def find_reordering(
+    graph: Graph, plan: Plan, scores: Mapping[str, Array], progress: Progress | None = None
+) -> Reordering:
+    """The orders, for the channels of `find_hidden`, under which the plan's masks keep more score energy.
 
-    `scores` [N, C] by matrix name. Deterministic: the search is seeded by the options and bounded by a count.
+    `scores` [N, C] by matrix name. Deterministic: the search is seeded by the options and bounded by a count. An order
+    that does not help is left out. An unstructured scheme has nothing to gain. `progress` is called with (sets of
+    channels done, sets in all).
     """
     result = Reordering()
-    for hidden in find_hidden(graph):
-        order = _search(hidden, plan, scores)
+    hidden = find_hidden(graph) if plan.options.scheme != "unstructured" else ()
+    for index, channels in enumerate(hidden):
+        order = _search(channels, plan, scores)
         if order is not None:
-            rows = dict.fromkeys(hidden.rows, order)
-            columns = dict.fromkeys(hidden.columns, order)
+            rows = dict.fromkeys(channels.rows, order)
+            columns = dict.fromkeys(channels.columns, order)
             result = Reordering({**result.rows, **rows}, {**result.columns, **columns})
+        if progress is not None:
+            progress(index + 1, len(hidden))
     return result
 
 
@@ -112,12 +121,14 @@ def reordered(graph: Graph, reordering: Reordering) -> Graph:
     return with_constants(graph, arrays)
 
 
-def permuted(graph: Graph, plan: Plan, scores: Mapping[str, Array]) -> tuple[Graph, Reordering]:
+def permuted(
+    graph: Graph, plan: Plan, scores: Mapping[str, Array], progress: Progress | None = None
+) -> tuple[Graph, Reordering]:
     """`find_reordering` and `reordered` in one: the same function with its free channels in a better order.
 
     Make the plan again on the result: structures, too, are chosen by energy.
     """
-    reordering = find_reordering(graph, plan, scores)
+    reordering = find_reordering(graph, plan, scores, progress)
     return reordered(graph, reordering), reordering
 
 
@@ -140,24 +151,36 @@ def _sole_user(graph: Graph, value: Value) -> Node | None:
 
 
 def _search(hidden: Hidden, plan: Plan, scores: Mapping[str, Array]) -> Ints | None:
-    """An order that keeps more energy than the present one, or None."""
-    if hidden.heads:
+    """An order that keeps more energy than the present one, or None.
+
+    First rows are clustered, where they share columns of blocks; then channels are exchanged for the matrices that
+    read them, within the blocks of rows that were made.
+    """
+    touched = [name for name in (*hidden.rows, *hidden.columns) if name in plan.structures]
+    if not touched:
         return None
-    energy = np.zeros(hidden.channels)
-    for name in hidden.columns:
-        if name in scores:
-            energy += np.square(scores[name], dtype=np.float64).sum(axis=0)
-    order = np.argsort(-energy, kind="stable")
-    return order if _kept(hidden, plan, scores, order) > _kept(hidden, plan, scores, None) else None
+    channel = np.arange(hidden.channels)
+    heads = channel // (hidden.channels // hidden.heads) if hidden.heads else np.zeros_like(channel)
+    order, sets = channel, heads
+    producer = plan.structures.get(hidden.rows[0])
+    if producer is not None and producer.block_rows > 1:
+        grid = plan.grid(hidden.rows[0])
+        if producer.columns < grid.depth:
+            order = cluster(scores[hidden.rows[0]], grid, producer, heads)
+            sets = heads * grid.height + grid.rows // producer.block_rows
+    readers = [
+        Columns(scores[name][:, order], plan.grid(name), plan.structures[name])
+        for name in hidden.columns
+        if name in plan.structures
+    ]
+    if readers:
+        order = order[exchange(readers, plan.scheme, sets, plan.options.seed)]
+    kept = [sum(_kept(name, hidden, plan, scores, o) for name in touched) for o in (channel, order)]
+    return order if kept[1] > kept[0] else None
 
 
-def _kept(hidden: Hidden, plan: Plan, scores: Mapping[str, Array], order: Ints | None) -> float:
-    """Share of energy kept, summed over the matrices that the channels touch."""
-    total = 0.0
-    for name in (*hidden.rows, *hidden.columns):
-        if name in plan.structures:
-            s = scores[name]
-            if order is not None:
-                s = s[order] if name in hidden.rows else s[:, order]
-            total += kept_energy(s, plan.scheme.mask(s, plan.grid(name), plan.structures[name]))
-    return total
+def _kept(name: str, hidden: Hidden, plan: Plan, scores: Mapping[str, Array], order: Ints) -> float:
+    """Share of energy that a matrix keeps in this order, times its size."""
+    s = scores[name][order] if name in hidden.rows else scores[name][:, order]
+    grid = plan.grid(name)
+    return grid.size * kept_energy(s, plan.scheme.mask(s, grid, plan.structures[name]))

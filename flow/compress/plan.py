@@ -17,8 +17,8 @@ ALLOCATIONS = ("uniform", "sensitivity")
 MOST_BANKS = 64
 LEAST_DEPTH = 8
 """Columns of a bank that the default B leaves in the narrowest matrix, so that density has eight steps there."""
-TOLERANCE = 0.005
-"""A plan promises the sparsity asked for to half a point, or refuses."""
+TOLERANCE = 0.0075
+"""A plan promises the sparsity asked for to three quarters of a point, or refuses."""
 
 TRIED = 400
 """Targets at which the expressible sparsities are found that a refusal offers."""
@@ -132,8 +132,9 @@ def make_plan(
     _check_curves(graph, matrices, options, sensitivity)
     scores = scores_of(matrices, options.score, norms)
 
+    choices = [Choice(n, g.size, scheme.densities(g, options.block_rows)) for n, g in grids.items()]
+
     def planned(density: float) -> dict[str, float]:
-        choices = [Choice(m.name, grids[m.name].size, scheme.densities(grids[m.name])) for m in matrices]
         if options.allocation == "sensitivity" and sensitivity is not None:
             return by_sensitivity(choices, sensitivity, density)
         return uniform(choices, density)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from flow.compress.schemes.grid import Grid, Ints, Mask
+from flow.compress.schemes.grid import Grid, Ints, Mask, Real
 from flow.formats.shapes import Subset
 
 __all__ = ["Mask", "Scheme", "Structure", "kept_energy"]
@@ -51,12 +50,6 @@ class Structure:
         """G*K: weights of one row in a bank that has enough columns."""
         return self.groups * self.keep
 
-    @property
-    def code_bits(self) -> int:
-        """Bits that name the subset of one group."""
-        count = len(self.patterns) or math.comb(self.vector, self.keep)
-        return (count - 1).bit_length()
-
     def __str__(self) -> str:
         if self.cycles is None:
             return f"{self.kept} of {self.size}"
@@ -82,8 +75,8 @@ class Scheme(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def densities(self, grid: Grid) -> tuple[float, ...]:
-        """Every density above 0 that a matrix on this grid can have, ascending; the last is 1."""
+    def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
+        """Every density above 0 that a matrix on this grid should have, ascending; the last is 1."""
 
     @abstractmethod
     def structure(self, scores: npt.ArrayLike, grid: Grid, density: float, block_rows: int) -> Structure:
@@ -97,10 +90,12 @@ class Scheme(ABC):
             UnsupportedError: scores of another shape, or not finite.
         """
 
-    def nearest(self, grid: Grid, density: float) -> float:
-        """The expressible density nearest to `density`, the lower of two as near."""
-        steps = np.array(self.densities(grid))
-        return float(steps[np.abs(steps - density).argmin()])
+    @abstractmethod
+    def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
+        """[B]: the energy of [N', B, D] (see `Grid.energies`) that the structure keeps in every bank.
+
+        N' may be part of the rows, in whole blocks.
+        """
 
 
 def kept_energy(scores: npt.ArrayLike, mask: Mask) -> float:

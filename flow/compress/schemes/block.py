@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flow.compress.schemes.base import Scheme, Structure, step_densities, step_of
-from flow.compress.schemes.coarse import fine_mask, kept_columns
-from flow.compress.schemes.grid import Grid, Mask
+from flow.compress.schemes.coarse import block_sums, fine_mask, kept_columns, largest_sum
+from flow.compress.schemes.grid import Grid, Mask, Real
 
 
 class Block(Scheme):
@@ -15,7 +15,7 @@ class Block(Scheme):
 
     name = "block"
 
-    def densities(self, grid: Grid) -> tuple[float, ...]:
+    def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
         return tuple(step_densities(grid).tolist())
 
     def structure(self, scores: npt.ArrayLike, grid: Grid, density: float, block_rows: int) -> Structure:
@@ -27,3 +27,7 @@ class Block(Scheme):
         energies = grid.energies(scores)
         kept = kept_columns(energies, structure.block_rows, structure.columns)
         return grid.logical(fine_mask(energies, kept, structure.block_rows, 1, 1))
+
+    def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
+        sums = block_sums(energies, structure.block_rows)
+        return np.asarray(largest_sum(sums, structure.columns).sum(axis=0))

@@ -15,23 +15,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import gammaincinv
 
-from flow.compress.schemes.base import Scheme, Structure, grouped_counts, step_densities, step_of
-from flow.compress.schemes.coarse import fine_mask, kept_columns, kept_reals
+from flow.compress.schemes.base import Scheme, Structure, grouped_counts, step_densities
+from flow.compress.schemes.coarse import fine_mask, kept_columns, kept_reals, largest_sum, listed
 from flow.compress.schemes.grid import Grid, Mask, Real
 from flow.errors import UnsupportedError
 from flow.formats.encoded import offset_bits
 from flow.formats.shapes import MAX_ENTRIES as TABLE_LIMIT
 from flow.formats.shapes import MAX_MEMBERS as VECTOR_LIMIT
+from flow.formats.shapes import bits_for, joins
 
 INDEX_LIMIT = 1.2
 """Bits of codes and column maps, at most, over those that the structure's own information needs."""
-SAMPLE = 1 << 18
+SAMPLE = 1 << 16
 """Weights on which candidates are compared; the best are compared again on the whole matrix."""
-FINALISTS = 3
+FINALISTS = 2
 
 
 @dataclass(frozen=True)
@@ -174,29 +177,64 @@ class Hp(Scheme):
     """Hierarchical pruning with V, K and G chosen for each matrix by the score energy that they keep.
 
     For the G*K nearest to the density, every (V, K, G) is tried whose code table fits (V <= 16, at most 256 subsets,
-    V*G columns in a bank) and whose index, as stored (codes of ceil(log2 binom(V, K)) bits, column maps of
-    min(D, V*G*ceil(log2 D)) bits per bank and block), takes at most `INDEX_LIMIT` times the structure's information,
+    V*G columns in a bank) and whose index, as stored (codes, and column maps of min(D, V*G*ceil(log2 D)) bits per
+    bank and block), takes at most `INDEX_LIMIT` times the structure's information,
 
         sum over groups of log2 binom(V, K) + sum over (block, bank) of log2 binom(D, V*G).
 
     Whole columns (V = K) are always a candidate: they need no codes, and HP then never keeps less than block pruning.
+    A G*K is not offered if a lower one can be expected to keep more (13 of 48: 13 is prime and 13 of 16 fits no
+    table, while 12 = 4 x 3 of 12).
     """
 
     name = "hp"
 
-    def densities(self, grid: Grid) -> tuple[float, ...]:
-        return tuple(step_densities(grid).tolist())
+    def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
+        return tuple(step_densities(grid)[i - 1] for i in useful_steps(grid.most, block_rows))
 
     def structure(self, scores: npt.ArrayLike, grid: Grid, density: float, block_rows: int) -> Structure:
-        found = candidates(step_of(grid, density), grid.most, block_rows)
+        found = candidates(useful_step(grid, density, block_rows), grid.most, block_rows)
         energies = grid.energies(scores)
         best = best_pattern(energies, found, block_rows)
         return structure_of(best, grid, block_rows)
 
     def mask(self, scores: npt.ArrayLike, grid: Grid, structure: Structure) -> Mask:
         energies, block_rows = grid.energies(scores), structure.block_rows
-        kept = kept_columns(energies, block_rows, structure.columns)
+        kept = kept_columns(energies, block_rows, structure.columns, structure.weights)
         return grid.logical(fine_mask(energies, kept, block_rows, structure.vector, structure.keep))
+
+    def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
+        s = structure
+        return fine_by_bank(energies, s.columns, s.vector, s.keep, s.block_rows)
+
+
+@lru_cache(maxsize=256)
+def useful_steps(depth: int, block_rows: int) -> tuple[int, ...]:
+    """G*K in 1..D, ascending, each of which keeps more energy of normal weights than any lower one, at its best."""
+    found, most = [], 0.0
+    for weights in range(1, depth + 1):
+        patterns = candidates(weights, depth, block_rows)
+        energy = max(p.groups * expected_energy(p.vector, p.keep) for p in patterns)
+        if energy > most:
+            found.append(weights)
+            most = energy
+    return tuple(found)
+
+
+def useful_step(grid: Grid, density: float, block_rows: int) -> int:
+    """The useful G*K whose density is nearest to `density`."""
+    steps = np.array(useful_steps(grid.most, block_rows))
+    return int(steps[np.abs(step_densities(grid)[steps - 1] - density).argmin()])
+
+
+@lru_cache(maxsize=256)
+def expected_energy(vector: int, keep: int) -> float:
+    """Sum of the K largest of V squared standard normal values, on average: V where K = V.
+
+    Order statistics are taken at their quantiles, scaled to the mean of 1.
+    """
+    values = gammaincinv(0.5, (np.arange(vector) + 0.5) / vector)
+    return float(vector * values[vector - keep :].sum() / values.sum())
 
 
 def structure_of(pattern: HpPattern, grid: Grid, block_rows: int) -> Structure:
@@ -228,12 +266,16 @@ def candidates(weights: int, depth: int, block_rows: int, limit: float = INDEX_L
 
 
 def index_overhead(pattern: HpPattern, depth: int, block_rows: int) -> float:
-    """Stored index bits over the information that the structure carries, for one (block, bank) of R rows."""
+    """Stored index bits over the information that the structure carries, for one (block, bank) of R rows.
+
+    Neighbouring groups may share a code where their number allows it: five of 1 of 3 take 8 bits.
+    """
+    subsets = math.comb(pattern.vector, pattern.keep)
+    times = max((t for t in joins(pattern.vector, subsets) if pattern.groups % t == 0), default=1)
     codes = block_rows * pattern.groups
     maps = min(depth, pattern.columns * offset_bits(depth)) if pattern.columns < depth else 0
-    choice = codes * math.log2(math.comb(pattern.vector, pattern.keep))
-    choice += math.log2(math.comb(depth, pattern.columns))
-    return (codes * pattern.code_bits + maps) / choice if choice else 1.0
+    choice = codes * math.log2(subsets) + math.log2(math.comb(depth, pattern.columns))
+    return (codes // times * bits_for(subsets**times) + maps) / choice if choice else 1.0
 
 
 def best_pattern(energies: Real, found: Sequence[HpPattern], block_rows: int) -> HpPattern:
@@ -257,6 +299,11 @@ def sample_rows(energies: Real, block_rows: int) -> Real:
 
 
 def _kept(energies: Real, pattern: HpPattern, block_rows: int) -> float:
-    kept = kept_columns(energies, block_rows, pattern.columns)
-    mask = fine_mask(energies, kept, block_rows, pattern.vector, pattern.keep)
-    return float(energies[mask].sum())
+    return float(fine_by_bank(energies, pattern.columns, pattern.vector, pattern.keep, block_rows).sum())
+
+
+def fine_by_bank(energies: Real, columns: int, vector: int, keep: int, block_rows: int) -> Real:
+    """[B]: energy of [N', B, D] that stays of `columns` a bank and block, K of every V."""
+    kept = kept_columns(energies, block_rows, columns, columns // vector * keep)
+    groups = listed(energies, kept, block_rows).reshape(*energies.shape[:2], -1, vector)
+    return np.asarray(largest_sum(groups, keep).sum(axis=(0, 2)))

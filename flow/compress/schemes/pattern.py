@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flow.compress.schemes.base import Scheme, Structure, step_densities, step_of
+from flow.compress.schemes.base import Scheme, Structure
 from flow.compress.schemes.coarse import kept_columns, listed, spread
 from flow.compress.schemes.grid import Grid, Mask, Real
-from flow.compress.schemes.hp import HpPattern, sample_rows
+from flow.compress.schemes.hp import Hp, HpPattern, sample_rows, useful_step
 from flow.formats.shapes import MAX_MEMBERS, Subset, all_subsets
 
-SUBSETS = 2048
+SUBSETS = 512
 """K-subsets that learning may choose from: all, or the most frequent."""
-VECTORS = 8192
+VECTORS = 2048
 """Vectors that a set of patterns is learned on."""
 
 
@@ -35,11 +35,11 @@ class Pattern(Scheme):
     name = "pattern"
     count: int = 8
 
-    def densities(self, grid: Grid) -> tuple[float, ...]:
-        return tuple(step_densities(grid).tolist())
+    def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
+        return Hp().densities(grid, block_rows)
 
     def structure(self, scores: npt.ArrayLike, grid: Grid, density: float, block_rows: int) -> Structure:
-        weights = step_of(grid, density)
+        weights = useful_step(grid, density, block_rows)
         energies = grid.energies(scores)
         sample = sample_rows(energies, block_rows)
         best, most = HpPattern(weights, 1, 1), -1.0
@@ -65,13 +65,21 @@ class Pattern(Scheme):
 
     def mask(self, scores: npt.ArrayLike, grid: Grid, structure: Structure) -> Mask:
         energies, block_rows = grid.energies(scores), structure.block_rows
-        kept = kept_columns(energies, block_rows, structure.columns)
+        kept = kept_columns(energies, block_rows, structure.columns, structure.weights)
         values = listed(energies, kept, block_rows)
         chosen = values >= 0
         if structure.patterns:
             groups = values.reshape(*values.shape[:2], -1, structure.vector)
             chosen &= best_patterns(groups, structure.patterns).reshape(values.shape)
         return grid.logical(spread(chosen, kept, block_rows, grid.depth))
+
+    def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
+        s = structure
+        kept = kept_columns(energies, s.block_rows, s.columns, s.weights)
+        values = np.maximum(listed(energies, kept, s.block_rows), 0.0)
+        if s.patterns:
+            values = _gains(values.reshape(-1, s.vector), s.patterns).max(axis=1)
+        return np.asarray(values.reshape(*energies.shape[:2], -1).sum(axis=(0, 2)))
 
 
 def best_patterns(groups: Real, patterns: tuple[Subset, ...]) -> Mask:
@@ -154,7 +162,7 @@ def _shapes(weights: int, depth: int, count: int) -> list[HpPattern]:
 
 def _vectors(energies: Real, shape: HpPattern, block_rows: int) -> Real:
     """Energies [n, V] of all groups of the kept columns."""
-    kept = kept_columns(energies, block_rows, shape.columns)
+    kept = kept_columns(energies, block_rows, shape.columns, shape.weights)
     return listed(energies, kept, block_rows).reshape(-1, shape.vector)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flow.compress.schemes.base import Scheme, Structure
-from flow.compress.schemes.grid import Grid, Mask
+from flow.compress.schemes.grid import Grid, Mask, Real
 
 STEPS = 4096
 """Densities offered; each is exact to a weight, and one weight at least stays."""
@@ -20,7 +20,7 @@ class Unstructured(Scheme):
 
     name = "unstructured"
 
-    def densities(self, grid: Grid) -> tuple[float, ...]:
+    def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
         steps = min(STEPS, grid.size)
         return tuple(max(round(i * grid.size / steps), 1) / grid.size for i in range(1, steps + 1))
 
@@ -34,3 +34,7 @@ class Unstructured(Scheme):
         mask = np.zeros(flat.size, dtype=bool)
         mask[np.argsort(flat, kind="stable")[: structure.kept]] = True
         return mask.reshape(grid.shape)
+
+    def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
+        kept = np.sort(np.maximum(energies, 0.0).ravel())[-structure.kept :]
+        return np.asarray(np.where(energies >= kept[0], np.maximum(energies, 0.0), 0.0).sum(axis=(0, 2)))
