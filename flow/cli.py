@@ -123,6 +123,7 @@ def lower(
     from flow.boards import load_board
     from flow.emit.build import Build, check_destination, write_build
     from flow.emit.lower import LowerOptions, lower, parse_settings
+    from flow.emit.recipe import Recipe, remember
 
     if (board is None) == (onto is None):
         raise FlowError(
@@ -139,6 +140,7 @@ def lower(
             templates=templates, progress=tell,
         )  # fmt: skip
         write_build(output, lowered.files, lowered.manifest)
+        remember(output, Recipe.of(model, config, templates, same_engine=base is not None))
     if as_json:
         console.print_json(lowered.summary(output))
     else:
@@ -178,10 +180,19 @@ def lower(
     type=EXISTING,
     help="Compile with the headers of this Vitis HLS installation instead of ours.",
 )
+@click.option(
+    "--watch", is_flag=True, help="Lower and check again whenever the model, a template or a header changes."
+)
+@click.option("--model", type=EXISTING, help="With --watch: the model, where flow does not remember it.")
+@click.option(
+    "--templates", type=EXISTING, metavar="DIR", help="With --watch: templates that replace flow's own."
+)
+@_config_option
 @_json_option
 def sim(
     build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool,
-    vitis_include: Path | None, as_json: bool,
+    vitis_include: Path | None, watch: bool, model: Path | None, templates: Path | None, config: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUILD and demand that every output bit equals the golden model's. Exit status 1 if one differs.
 
@@ -189,32 +200,71 @@ def sim(
     flow sim build                                            # seeded stimuli, corner cases included
     flow sim build --backend csim --inputs test.npz --json
     flow sim build --trace                                    # where does precision go?
+    flow sim build --watch --templates mine                   # while editing templates
+
+    Under --watch, Ctrl-C ends with the status of the last check; in the midst of one, with 130.
     """
     from flow.emit.build import Build
     from flow.golden.samples import load_samples
     from flow.golden.stimulus import stimulus
     from flow.resources import check_place
     from flow.sim.outputs import write_outputs
-    from flow.sim.simulate import simulate
+    from flow.sim.simulate import Known, simulate
 
     if outputs is not None:
         check_place(outputs, "--outputs")
-    opened = Build.open(build)
-    drawn = (
-        load_samples(inputs, opened.graph, labelled=True)
-        if inputs is not None
-        else stimulus(opened.graph, samples, seed)
-    )
-    with console.counter() as tell:
-        report = simulate(opened, backend, drawn, trace=trace, vitis_include=vitis_include, progress=tell)
-    if outputs is not None:
-        write_outputs(outputs, report.outputs)
-    if as_json:
-        console.print_json(report.to_json())
-    else:
-        console.show_sim(report)
-    if report.mismatches:
+    known: Known | None = {} if watch else None
+
+    def check(opened: Build) -> int:
+        drawn = (
+            load_samples(inputs, opened.graph, labelled=True)
+            if inputs is not None
+            else stimulus(opened.graph, samples, seed)
+        )
+        with console.counter() as tell:
+            report = simulate(
+                opened, backend, drawn, trace=trace, vitis_include=vitis_include, progress=tell, known=known
+            )
+        if outputs is not None:
+            write_outputs(outputs, report.outputs)
+        if as_json:
+            console.print_json(report.to_json())
+        else:
+            console.show_sim(report)
+        return report.mismatches
+
+    if watch:
+        if as_json:
+            raise FlowError(
+                "flow sim: found --watch with --json, which prints one object; expected one of the two"
+            )
+        sys.exit(_watch(build, model, config, templates, check))
+    if model is not None or templates is not None or config is not None:
+        raise FlowError(
+            "flow sim: found --model, --templates or --config without --watch; expected a build that holds what it "
+            "was lowered from; add --watch, or lower again"
+        )
+    if check(Build.open(build)):
         sys.exit(1)
+
+
+def _watch(
+    build: Path, model: Path | None, config: Path | None, templates: Path | None, check: Callable[[Any], int]
+) -> int:
+    """Watch until a signal; the status to end with."""
+    from flow.emit.recipe import recipe_of
+    from flow.sim.watch import Watch
+
+    watching = Watch(
+        build, recipe_of(build, model, config, templates), check, console.print_note, console.print_error
+    )
+    try:
+        watching.run()
+    except KeyboardInterrupt as signalled:
+        asked = not isinstance(signalled, _Interrupted) or signalled.status == 128 + signal.SIGINT
+        if not (asked and watching.waiting):
+            raise
+    return watching.status
 
 
 @main.command(short_help="Quantize a float model.")
