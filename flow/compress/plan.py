@@ -44,7 +44,7 @@ class PruneOptions:
     exclude: tuple[str, ...] = ()
     seed: int = 0
     nm_group: int = 0
-    patterns: int = 8
+    patterns: int = 16
 
     def __post_init__(self) -> None:
         checks = {

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ INDEX_LIMIT = 1.2
 SAMPLE = 1 << 16
 """Weights on which candidates are compared; the best are compared again on the whole matrix."""
 FINALISTS = 2
+SAG = 0.03
+FINE = 0.015
+"""A poor step is left out where its neighbours are so near in density."""
 
 
 @dataclass(frozen=True)
@@ -210,15 +214,25 @@ class Hp(Scheme):
 
 @lru_cache(maxsize=256)
 def useful_steps(depth: int, block_rows: int) -> tuple[int, ...]:
-    """G*K in 1..D, ascending, each of which keeps more energy of normal weights than any lower one, at its best."""
-    found, most = [], 0.0
+    """G*K in 1..D, ascending, that are worth having: each keeps more energy of normal weights than any lower one.
+
+    In deep banks, where steps are fine anyway, a step `SAG` below the line between its neighbours is left out too.
+    """
+    energy: dict[int, float] = {}
     for weights in range(1, depth + 1):
         patterns = candidates(weights, depth, block_rows)
-        energy = max(p.groups * expected_energy(p.vector, p.keep) for p in patterns)
-        if energy > most:
-            found.append(weights)
-            most = energy
-    return tuple(found)
+        expected = max(p.groups * expected_energy(p.vector, p.keep) for p in patterns)
+        if expected > max(energy.values(), default=0.0):
+            energy[weights] = expected
+    steps = list(energy)
+    found = steps[:1]
+    for at, after in pairwise(steps[1:]):
+        before = found[-1]
+        share = (at - before) / (after - before)
+        line = energy[before] + share * (energy[after] - energy[before])
+        if after - before > FINE * depth or energy[at] >= (1 - SAG) * line:
+            found.append(at)
+    return tuple(dict.fromkeys((*found, steps[-1])))
 
 
 def useful_step(grid: Grid, density: float, block_rows: int) -> int:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from flow.compress.schemes.base import Scheme, Structure
 from flow.compress.schemes.coarse import kept_columns, listed, spread
-from flow.compress.schemes.grid import Grid, Mask, Real
+from flow.compress.schemes.grid import Grid, Ints, Mask, Real
 from flow.compress.schemes.hp import Hp, HpPattern, sample_rows, useful_step
 from flow.formats.shapes import MAX_MEMBERS, Subset, all_subsets
 
@@ -33,7 +33,7 @@ class Pattern(Scheme):
     """
 
     name = "pattern"
-    count: int = 8
+    count: int = 16
 
     def densities(self, grid: Grid, block_rows: int) -> tuple[float, ...]:
         return Hp().densities(grid, block_rows)
@@ -47,7 +47,7 @@ class Pattern(Scheme):
         for shape in _shapes(weights, int(grid.real[grid.real > 0].min()), self.count):
             vectors = _vectors(sample, shape, block_rows)
             learned = learn(_some(vectors), shape.keep, self.count)
-            energy = float(_gains(vectors, learned).max(axis=1).sum())
+            energy = float(_gains(vectors, learned).max(axis=1).sum()) if learned else -1.0
             if energy > most * (1 + 1e-12):
                 best, most, patterns = shape, energy, learned
         kept = int(np.minimum(grid.real, weights).sum()) * len(grid.rows)
@@ -70,7 +70,11 @@ class Pattern(Scheme):
         chosen = values >= 0
         if structure.patterns:
             groups = values.reshape(*values.shape[:2], -1, structure.vector)
-            chosen &= best_patterns(groups, structure.patterns).reshape(values.shape)
+            choice = best_patterns(groups, structure.patterns)
+            _use_all_columns(groups, choice, structure.patterns, block_rows)
+            chosen &= (
+                _members(structure.patterns, structure.vector)[choice].astype(bool).reshape(values.shape)
+            )
         return grid.logical(spread(chosen, kept, block_rows, grid.depth))
 
     def kept_by_bank(self, energies: Real, structure: Structure) -> Real:
@@ -82,31 +86,57 @@ class Pattern(Scheme):
         return np.asarray(values.reshape(*energies.shape[:2], -1).sum(axis=(0, 2)))
 
 
-def best_patterns(groups: Real, patterns: tuple[Subset, ...]) -> Mask:
-    """For energies [..., V] the mask of the pattern that keeps most; ties go to the earlier pattern."""
-    members = _members(patterns, groups.shape[-1])
+def best_patterns(groups: Real, patterns: tuple[Subset, ...]) -> Ints:
+    """For energies [..., V] the index of the pattern that keeps most; ties go to the earlier pattern."""
     flat = np.maximum(groups, 0.0).reshape(-1, groups.shape[-1])
-    choice = (flat @ members.T).argmax(axis=1)
-    return np.asarray(members[choice].astype(bool).reshape(groups.shape))
+    return np.asarray(_gains(flat, patterns).argmax(axis=1).reshape(groups.shape[:-1]))
+
+
+def _use_all_columns(groups: Real, choice: Ints, patterns: tuple[Subset, ...], block_rows: int) -> None:
+    """Let some row of every block use each kept column, at the least loss, by changing `choice` [N', B, G] in place.
+
+    A kept column that no row uses would be a pruned one to whoever reads the matrix; the columns behind it would move
+    up, and what the patterns name would no longer be what was stored.
+    """
+    members = _members(patterns, groups.shape[-1]).astype(bool)
+    used = np.add.reduceat(members[choice].astype(np.int32), np.arange(0, len(choice), block_rows), axis=0)
+    for block, bank, group in np.argwhere((used == 0).any(axis=-1)).tolist():
+        rows = slice(block * block_rows, (block + 1) * block_rows)
+        gains = _gains(np.maximum(groups[rows, bank, group], 0.0), patterns)
+        taken = choice[rows, bank, group]
+        for _ in range(groups.shape[-1]):
+            counts = members[taken].sum(axis=0)
+            lost = gains[np.arange(len(taken)), taken][:, None] - gains
+            # Rows whose columns others use too may change, to patterns that name the first column unused.
+            free = (counts - members[taken] > 0)[:, None] | members | ~members[taken][:, None]
+            fits = free.all(axis=-1) & members[:, (counts == 0).argmax()]
+            if counts.all() or not fits.any():
+                break
+            row, pattern = divmod(int(np.where(fits, lost, np.inf).argmin()), len(patterns))
+            taken[row] = pattern
 
 
 def learn(vectors: Real, keep: int, count: int) -> tuple[Subset, ...]:
     """At most `count` K-subsets of V that together keep most energy of vectors [n, V], ascending.
 
     Greedy: the subset that adds most to sum over vectors of max over chosen subsets of the energy kept. Then rounds of
-    assignment and update, as in k-means: every pattern becomes the K largest of what its vectors hold in sum.
+    assignment and update, as in k-means: every pattern becomes the K largest of what its vectors hold in sum. Every
+    position is in some pattern; where that cannot be, nothing is returned.
     """
     energies = np.maximum(vectors, 0.0)
     subsets = _pool(energies, keep)
-    gains = _gains(energies, subsets)
+    gains, names = _gains(energies, subsets), _members(subsets, vectors.shape[1]).astype(bool)
     chosen: list[int] = []
-    best = np.zeros(len(energies))
-    for _ in range(min(count, len(subsets))):
+    best, uncovered = np.zeros(len(energies)), np.ones(vectors.shape[1], dtype=bool)
+    for left in range(min(count, len(subsets)) - 1, -1, -1):
         totals = np.maximum(gains, best[:, None]).sum(axis=0)
+        totals[(uncovered & ~names).sum(axis=1) > left * keep] = -1.0
         totals[chosen] = -1.0
         chosen.append(int(totals.argmax()))
         best = np.maximum(best, gains[:, chosen[-1]])
-    return _refined(energies, keep, tuple(sorted(subsets[i] for i in chosen)))
+        uncovered &= ~names[chosen[-1]]
+    patterns = tuple(sorted(subsets[i] for i in chosen))
+    return _refined(energies, keep, patterns) if not uncovered.any() else ()
 
 
 def _refined(energies: Real, keep: int, patterns: tuple[Subset, ...]) -> tuple[Subset, ...]:
@@ -121,7 +151,8 @@ def _refined(energies: Real, keep: int, patterns: tuple[Subset, ...]) -> tuple[S
             found.add(tuple(sorted(int(i) for i in top)) if sums.any() else pattern)
         updated = tuple(sorted(found))
         gained = float(_gains(energies, updated).max(axis=1).sum())
-        if len(updated) < len(patterns) or gained <= value:
+        covers = len({i for pattern in updated for i in pattern}) == energies.shape[1]
+        if len(updated) < len(patterns) or not covers or gained <= value:
             return patterns
         patterns, value = updated, gained
     return patterns
@@ -156,7 +187,8 @@ def _shapes(weights: int, depth: int, count: int) -> list[HpPattern]:
         for groups in range(1, weights + 1)
         if weights % groups == 0
         for vector in range(weights // groups + 1, min(MAX_MEMBERS, depth // groups) + 1)
-        if (count - 1).bit_length() < (math.comb(vector, weights // groups) - 1).bit_length()
+        if vector <= count * (weights // groups)
+        and (count - 1).bit_length() < (math.comb(vector, weights // groups) - 1).bit_length()
     ]
 
 
