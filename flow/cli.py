@@ -378,6 +378,28 @@ def report(build: Path, as_json: bool) -> None:
         console.show_report(opened)
 
 
+@main.command(short_help="Say what Vitis HLS would not take.")
+@click.argument("build", type=EXISTING)
+@_json_option
+def lint(build: Path, as_json: bool) -> None:
+    """Say what of BUILD's C++ Vitis HLS would not take; needs no vendor tool. Exit status 1 if there is anything.
+
+    \b
+    flow lint build
+    flow lint build --json                                    # with the place in the vendor's guide
+    """
+    from flow.emit.build import Build
+    from flow.lint import lint_build
+
+    report = lint_build(Build.open(build))
+    if as_json:
+        console.print_json(report.to_json())
+    else:
+        console.show_lint(report)
+    if report.findings:
+        sys.exit(1)
+
+
 @main.command(short_help="Say which outside tools are there.")
 @_json_option
 def doctor(as_json: bool) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.emit.lower import Lowered
     from flow.emit.sources import Sources
     from flow.engine import Engine
+    from flow.lint import Report as LintReport
     from flow.sim.simulate import SimReport
 
 FILE_WIDTH = 220
@@ -168,6 +169,15 @@ def show_sim(report: SimReport) -> None:
     if report.sqnr:
         rows = ((step, f"{low:.1f}", f"{mean:.1f}") for step, (low, mean) in report.sqnr.items())
         table("", ("step", "worst SQNR dB", "mean SQNR dB"), rows)
+
+
+def show_lint(report: LintReport) -> None:
+    """What `flow lint` found, one line each, then what it let pass."""
+    for finding in report.findings:
+        OUT.print(str(finding), soft_wrap=True)
+    looked = f"{report.files} files, {report.loops} loops, {report.pragmas} pragmas"
+    verdict = f"{len(report.findings)} FINDINGS" if report.findings else "nothing that Vitis HLS would refuse"
+    OUT.print(f"lint: {looked}, {len(report.waived)} findings waived: {verdict}")
 
 
 def show_estimates(rows: Iterable[BoardEstimate]) -> None:

@@ -26,6 +26,7 @@ ORDER = (
     "cost",
     "compress",
     "emit",
+    "lint",
     "sim",
     "search",
     "console",
@@ -40,6 +41,7 @@ CONFINED = {
     "torch": {"frontend", "compress"},
     "torchao": {"frontend", "compress"},
     "cocotb": {"sim"},
+    "clang": {"lint"},
 }
 
 # What could run code out of a model file. `pickle` itself may be imported for the name of its error alone;

@@ -12,6 +12,8 @@
 // All of it is one loop because the array exists once: two loops would be two arrays.
 #pragma once
 
+#include <cassert>
+
 #include "routing.hpp"
 
 namespace flow {
@@ -255,6 +257,11 @@ inline void write_high(const LinearSweep &linear, SweepRegisters &regs) {
     regs.high_pending = false;
 }
 
+// The longest sweep: results of one row group, keys of a tile or channels of a head, two planes, and their cycles.
+constexpr uint64_t MaxResults = larger(larger(SequenceTiles, KeyGroups), Depth * BankGroups);
+constexpr uint64_t MaxResultCycles = larger(larger(RowCycles, 2), larger(Depth, NumeratorLines));
+constexpr uint64_t MaxSweep = MaxResults * 2 * MaxResultCycles;
+
 // One sweep. A result of two byte planes is written in two cycles, and its residual read in two, so that the store
 // needs one read and one write port; such a result takes at least two cycles.
 inline void run_sweep(
@@ -268,6 +275,7 @@ inline void run_sweep(
     const uint32_t iterations = sweep.results * sweep.planes * sweep.cycles;
     // One more to write the last high plane.
     const uint32_t drain = is_linear && planes_of(linear.record.out_bits) == 2 ? 1 : 0;
+    assert(iterations <= MaxSweep && drain <= 1);
     SweepRegisters regs;
     SweepCounter at;
     at.start(sweep);

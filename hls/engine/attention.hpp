@@ -3,6 +3,8 @@
 // Query tiles are outermost, so that the scores of one tile are all that is ever stored.
 #pragma once
 
+#include <cassert>
+
 #include "linear.hpp"
 
 namespace flow {
@@ -28,6 +30,7 @@ inline FetchPlan plan_attention(const AttentionRecord &record) {
 
 inline void load_queries(uint32_t line, uint32_t lines, const Memories &memories, AttentionBuffers &buffers) {
     #pragma HLS INLINE
+    assert(lines <= uint32_t(QueryLines));
 query_loop:
     for (uint32_t i = 0; i < lines; ++i) {
         // Held for a whole sweep, which leaves the store's read port to the keys.
@@ -46,6 +49,7 @@ inline void clear_rest(const AttentionRecord &record, uint32_t tile, Memories &m
     #pragma HLS INLINE
     const Word zero = {};
     const uint32_t used = record.heads * record.pitch;
+    assert(record.depth <= uint32_t(Depth));
 rest_loop:
     for (uint32_t line = used / Banks; line < record.depth; ++line) {
         // A line a cycle: every bank has its own write port.
@@ -79,6 +83,7 @@ inline void run_scores(
     sweep.abreast = together ? layout.abreast : 1;
     sweep.operand_signed = true;
     const uint32_t sweeps = together ? 1 : layout.abreast;
+    assert(sweeps <= uint32_t(Heads));
 scores_loop:
     for (uint32_t slot = 0; slot < sweeps; ++slot) {
         #pragma HLS LOOP_TRIPCOUNT min=1 max=1
@@ -116,6 +121,7 @@ inline void run_attention(
     step.record = record;
     step.mask = {length, record.causal != 0};
     step.value_stride = layout.rounds * layout.chunks;
+    assert(length <= uint32_t(Sequence) && layout.rounds <= uint32_t(Depth * BankGroups));
     const uint32_t head_lines = record.pitch > uint32_t(Banks) ? record.pitch / Banks : 1;
 query_tile_loop:
     for (uint32_t tile = 0; tile < tiles_of(length); ++tile) {

@@ -4,6 +4,8 @@
 // never waits for the latency of the AXI4 master, only for its bandwidth.
 #pragma once
 
+#include <cassert>
+
 #include "types.hpp"
 
 namespace flow {
@@ -15,6 +17,7 @@ struct Span {
 };
 
 constexpr int MaxSpans = 2;
+constexpr int MaxPageBeats = ceil_divide(8 * (1 + MaxShapes + MaxCodeEntries), BeatBytes);
 
 // What a step reads: a code page (its first beat tells its length), then the spans in order.
 struct FetchPlan {
@@ -55,6 +58,7 @@ struct Feed {
 
     void drain(BeatStream &data) {
         #pragma HLS INLINE
+        // lint: allow loop-bound: every turn takes one of the `left` beats
     drain_loop:
         while (left > 0) {
             // A beat a cycle.
@@ -67,6 +71,7 @@ struct Feed {
 
 inline void read_span(const Beat *memory, Span span, BeatStream &beats) {
     #pragma HLS INLINE
+    // lint: allow loop-bound: `inside` has checked the span against the image, which the host sizes
 span_loop:
     for (uint32_t i = 0; i < span.beats; ++i) {
         // Consecutive addresses at II=1 become AXI4 bursts of the full length.
@@ -83,6 +88,7 @@ inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beat
     if (plan.has_page) {
         const Beat first = memory[plan.page];
         const uint32_t count = page_beats(first);
+        assert(count <= uint32_t(MaxPageBeats));
         const uint32_t inside = image_beats - plan.page;
         const uint32_t present = count < inside ? count : inside;
         beats.write(first);

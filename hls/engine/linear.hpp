@@ -4,6 +4,8 @@
 // group, the loader expands the next.
 #pragma once
 
+#include <cassert>
+
 #include "array.hpp"
 
 namespace flow {
@@ -178,6 +180,7 @@ inline bool run_linear(
     const uint32_t head_groups = record.heads * layout.chunks;
     const bool cut = record.space == uint32_t(Space::Values) && head_groups < record.row_groups;
     const uint32_t row_groups = cut ? head_groups : record.row_groups;
+    assert(row_groups <= uint32_t(Depth * BankGroups));
     uint32_t head = 0;
     uint32_t chunk = 0;
     ok = ok && row_groups > 0;

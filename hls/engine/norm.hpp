@@ -4,6 +4,8 @@
 // root and reciprocal are taken once per token in between.
 #pragma once
 
+#include <cassert>
+
 #include "arithmetic.hpp"
 #include "feed.hpp"
 #include "memories.hpp"
@@ -83,9 +85,11 @@ inline FetchPlan plan_norm(const NormRecord &record) {
 
 inline void load_norm_constants(const NormRecord &record, BeatStream &data, NormBuffers &buffers) {
     #pragma HLS INLINE
+    assert(record.outputs <= uint32_t(NormOutputs) && record.depth <= uint32_t(Depth));
     Beat beat = {};
 norm_output_loop:
     for (uint32_t o = 0; o < record.outputs; ++o) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=2
     norm_constant_loop:
         for (uint32_t i = 0; i < record.depth * Banks; ++i) {
             // A channel a cycle; a beat holds several.
@@ -114,9 +118,11 @@ token_loop:
         moments.sum[t] = 0;
         moments.squares[t] = 0;
     }
+    assert(record.depth <= uint32_t(Depth));
     const uint32_t base = record.source_base + 2 * tile * record.depth;
 gather_line_loop:
     for (uint32_t line = 0; line < record.depth; ++line) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=64
     gather_channel_loop:
         for (int first = 0; first < Banks; first += ChannelLanes) {
             // Both byte planes at once: the store's two ports.
@@ -163,8 +169,10 @@ inline void write_normalised(
     const NormRecord &record, uint32_t tile, const Moments &moments, const NormBuffers &buffers, Memories &memories
 ) {
     #pragma HLS INLINE
+    assert(record.depth <= uint32_t(Depth));
 normalise_line_loop:
     for (uint32_t line = 0; line < record.depth; ++line) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=64
     normalise_channel_loop:
         for (int first = 0; first < Banks; first += ChannelLanes) {
             // L channels of T tokens a cycle; an int16 output takes both write ports of its bank.
@@ -214,6 +222,7 @@ inline void run_norm(
 ) {
     // A block of its own: it shares nothing with the array.
     #pragma HLS INLINE off
+    assert(length <= uint32_t(Sequence));
     load_norm_constants(record, data, buffers);
 norm_tile_loop:
     for (uint32_t tile = 0; tile < tiles_of(length); ++tile) {

@@ -1,6 +1,8 @@
 // Stage `pool`: the mean over tokens, or the first token, of an int16 tensor.
 #pragma once
 
+#include <cassert>
+
 #include "norm.hpp"
 
 namespace flow {
@@ -21,8 +23,10 @@ inline void run_pool(const PoolRecord &record, uint32_t length, Memories &memori
     const uint32_t tokens = record.mean ? length : 1;
     const int64_t factor = record.mean ? int64_t((uint32_t(1) << 16) / length) : 1;
     const uint32_t planes = planes_of(record.bits);
+    assert(record.depth <= uint32_t(Depth) && tiles <= uint32_t(SequenceTiles));
 pool_line_loop:
     for (uint32_t line = 0; line < record.depth; ++line) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=64
     pool_channel_loop:
         for (int first = 0; first < Banks; first += ChannelLanes) {
             int64_t total[ChannelLanes] = {};

@@ -1,6 +1,8 @@
 // The sequencer: loads a program, then walks its steps once per frame.
 #pragma once
 
+#include <cassert>
+
 #include "memories.hpp"
 #include "transfer.hpp"
 
@@ -86,6 +88,7 @@ inline Outcome load_program(const Beat *memory, Program &program) {
     program.image_beats = header.beats;
     program.last_output = NoStep;
     constexpr uint32_t RecordPairs = RecordWords / 2;
+    assert(header.steps <= uint32_t(MaxSteps));
 record_loop:
     for (uint32_t i = 0; i < header.steps * RecordPairs; ++i) {
         // Two words a cycle, in consecutive addresses: AXI4 bursts.
@@ -96,16 +99,17 @@ record_loop:
         program.step[index].word[2 * (i % RecordPairs)] = uint32_t(word);
         program.step[index].word[2 * (i % RecordPairs) + 1] = uint32_t(word >> 32);
     }
-    uint32_t steps = header.steps;
+    uint32_t steps = 0;
 opcode_loop:
-    for (uint32_t i = 0; i < steps; ++i) {
+    for (uint32_t i = 0; i < header.steps; ++i) {
         // A record a cycle.
         #pragma HLS PIPELINE II=1
         #pragma HLS LOOP_TRIPCOUNT min=1 max=256
         const uint32_t opcode = program.step[i].word[0];
-        if (opcode == uint32_t(Opcode::End)) steps = i;
+        if (opcode == uint32_t(Opcode::End)) break;
         if (opcode == uint32_t(Opcode::Output)) program.last_output = i;
         if (!has_stage(opcode) && outcome.failed_step == NoStep) outcome.failed_step = i;
+        steps = i + 1;
     }
     if (outcome.failed_step != NoStep) {
         outcome.status = Status::BadStep;

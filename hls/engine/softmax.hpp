@@ -1,6 +1,8 @@
 // Softmax with deferred division: numerators from a table, one reciprocal per query.
 #pragma once
 
+#include <cassert>
+
 #include "arithmetic.hpp"
 #include "feed.hpp"
 
@@ -93,6 +95,7 @@ inline void exponentiate(
     // A block of its own: it needs no multiplier.
     #pragma HLS INLINE off
     const uint32_t groups = (rows << key_shift) / Rows;
+    assert(groups <= uint32_t(KeyGroups));
 exp_loop:
     for (uint32_t group = 0; group < groups; ++group) {
         // P keys of all heads a cycle, as many as the array delivers scores.

@@ -4,6 +4,8 @@
 // one counter. Words are T bytes; beats hold several of them, or a word takes several beats.
 #pragma once
 
+#include <cassert>
+
 #include "feed.hpp"
 #include "memories.hpp"
 
@@ -119,8 +121,10 @@ inline void load_tensor(Stream &stream, const Tensor &tensor, Memories &memories
     constexpr int PieceSize = Words * Tokens;
     Splitter<BeatSize, PieceSize> splitter;
     const uint32_t lines = uint32_t(lines_of(tensor));
+    assert(lines <= uint32_t(2 * SequenceTiles * Depth));
 load_line_loop:
     for (uint32_t line = 0; line < lines; ++line) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=1024
     load_word_loop:
         for (int first = 0; first < Banks; first += Words) {
             // One beat a cycle, where a word is no wider than a beat.
@@ -238,11 +242,14 @@ inline void run_output(
     constexpr int PieceSize = Words * Tokens;
     const Tensor tensor = output_tensor(record, length);
     const uint32_t tile_lines = tensor.planes * tensor.depth;
+    assert(tensor.tiles <= uint32_t(SequenceTiles) && tile_lines <= uint32_t(2 * Depth));
     Joiner<PieceSize> joiner;
 output_tile_loop:
     for (uint32_t tile = 0; tile < tensor.tiles; ++tile) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=16
     output_line_loop:
         for (uint32_t line = 0; line < tile_lines; ++line) {
+            #pragma HLS LOOP_TRIPCOUNT min=1 max=64
         output_word_loop:
             for (int first = 0; first < Banks; first += Words) {
                 // One beat a cycle, where a word is no wider than a beat.

@@ -5,6 +5,7 @@
 // operands without knowing how the matrix was pruned. docs/program-format.md has the layout.
 #pragma once
 
+#include <cassert>
 #include <type_traits>
 
 #include "arithmetic.hpp"
@@ -158,6 +159,7 @@ class FieldReader {
         #pragma HLS INLINE
         if (position_ > 0) advance(data, BeatBits - position_);
         const bool within = taken_ <= beats;
+        // lint: allow loop-bound: every turn takes a beat of the record, whose length start_record has checked
     skip_loop:
         while (taken_ < beats) {
             // A beat a cycle; records are rarely longer than their sections.
@@ -217,6 +219,7 @@ inline bool load_code_page(BeatStream &data, CodePage &page) {
     page.entries = uint32_t(beat.word[0] >> 16) & 0xFFFF;
     bool ok = page.shapes <= uint32_t(MaxShapes) && page.entries <= uint32_t(MaxCodeEntries);
     const uint32_t words = ok ? page.shapes + page.entries : 0;
+    assert(words <= uint32_t(MaxShapes + MaxCodeEntries));
 page_loop:
     for (uint32_t i = 1; i <= words; ++i) {
         // A word a cycle; pages are read once a step.
@@ -273,6 +276,7 @@ inline uint32_t offset_bits(uint32_t depth) {
 
 inline bool load_identity(uint32_t depth, ColumnLists &lists) {
     #pragma HLS INLINE
+    assert(depth <= uint32_t(Depth));
     lists.count = depth;
 identity_loop:
     for (uint32_t i = 0; i < depth; ++i) {
@@ -291,6 +295,7 @@ identity_loop:
 inline bool load_list(BeatStream &data, FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists) {
     #pragma HLS INLINE
     const uint32_t bits = offset_bits(depth);
+    assert(columns <= uint32_t(MaxColumns));
     bool ok = true;
     lists.count = columns;
 list_bank_loop:
@@ -314,6 +319,7 @@ inline bool load_bitmap(
     BeatStream &data, FieldReader &reader, uint32_t columns, uint32_t depth, ColumnLists &lists
 ) {
     #pragma HLS INLINE
+    assert(depth <= uint32_t(Depth) && columns <= uint32_t(MaxColumns));
     bool ok = true;
     lists.count = columns;
 bitmap_bank_loop:
@@ -365,8 +371,11 @@ inline bool expand_codes(
     uint16_t code[CodeLanes];
     // Registers: every code lane works in every cycle.
     #pragma HLS ARRAY_PARTITION variable=code type=complete
+    assert(groups <= uint32_t(RowCycles));
 group_loop:
     for (uint32_t g = 0; g < groups; ++g) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=16
+        assert(shape.take <= uint32_t(MaxTake));
     code_row_loop:
         for (int p = 0; p < Rows; ++p) {
         code_bank_loop:
@@ -401,8 +410,10 @@ group_loop:
 template <int Bits>
 inline void unpack_weights(BeatStream &data, FieldReader &reader, RowGroup &rows) {
     #pragma HLS INLINE
+    assert(rows.cycles <= uint32_t(RowCycles));
 cycle_loop:
     for (uint32_t i = 0; i < rows.cycles; ++i) {
+        #pragma HLS LOOP_TRIPCOUNT min=1 max=64
     weight_loop:
         for (int first = 0; first < RowBanks; first += WeightLanes) {
             // A beat's worth of weights a cycle.

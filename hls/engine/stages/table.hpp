@@ -1,6 +1,8 @@
 // Stage `table`: a pointwise function (GELU, tanh, SiLU, sigmoid) as a table over an affine index.
 #pragma once
 
+#include <cassert>
+
 #include "../feed.hpp"
 
 namespace flow {
@@ -17,6 +19,7 @@ struct LookupTable {
 // 2^bits int16 entries from the step's data.
 inline void load_table(BeatStream &data, uint32_t bits, LookupTable &table) {
     #pragma HLS INLINE
+    assert(bits <= uint32_t(TableBits));
     Beat beat = {};
 table_load_loop:
     for (uint32_t i = 0; i < (uint32_t(1) << bits); ++i) {
