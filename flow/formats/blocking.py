@@ -11,13 +11,16 @@ import numpy as np
 from flow.formats.encoded import offset_bits
 from flow.formats.partition import Flags, Ints, Mask
 
+SLACK = 7 / 8
+"""Demands above this share of a greater one may be what holes left of it."""
+
 
 @dataclass(frozen=True)
 class Occupancy:
-    """`nonzero` uint8 [D, N', B] and `demand` [N'/P], the cycles that each row group needs at least.
+    """`nonzero` uint8 [D, N', B] and `demand` [N'/P], the cycles that each row group takes.
 
-    The demand is the max over the rows and banks of a row group of their non-zeros; every encoding takes
-    exactly this.
+    The demand is the max over the rows and banks of a row group of their non-zeros, or more (`completed`); every
+    encoding takes exactly this.
     """
 
     nonzero: Mask
@@ -31,6 +34,23 @@ class Occupancy:
         counts = nonzero.sum(axis=0, dtype=np.uint8 if depth < 256 else np.uint16)
         demand = counts.reshape(rows // rows_per_group, rows_per_group * banks).max(axis=1)
         return cls(nonzero, demand.astype(np.int64), rows_per_group)
+
+    def completed(self) -> Occupancy | None:
+        """With the demand that row groups had before weights were lost to zero; None where it is what it is.
+
+        A row group all of whose rows lost a weight of every bank needs fewer cycles than its neighbours, and groups of
+        K weights no longer fit. Demands within an eighth below the greatest are raised to it, then those of the rest.
+        """
+        raised = self.demand.copy()
+        left = raised > 0
+        while left.any():
+            level = int(raised[left].max())
+            near = left & (raised >= SLACK * level)
+            raised[near] = level
+            left &= ~near
+        if np.array_equal(raised, self.demand):
+            return None
+        return Occupancy(self.nonzero, raised, self.rows_per_group)
 
     @property
     def lanes(self) -> int:

@@ -1,7 +1,8 @@
 """Finds the structure of a matrix from its zeros: which blocks, columns and group shapes store it best.
 
-Every encoding considered takes the fewest possible cycles (`flow.formats.bounds`), so the search is for the
-fewest bits. It runs over *blockings* (R rows share column lists) times ways to group the kept columns:
+Every encoding considered takes the fewest possible cycles (`flow.formats.bounds`), or those that a structure took
+before weights were lost to zero, so the search is for the fewest bits. It runs over *blockings* (R rows share
+column lists) times ways to group the kept columns:
 
 - disjoint groups of V columns with K weights each: dense and block-column (V = K), hierarchical pruning,
   N:M, patterns;
@@ -14,7 +15,7 @@ Different blocks may use different shapes, as far as a code page holds them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -42,13 +43,38 @@ class Plan:
     groups: Ints
 
 
-def detect(occupancy: Occupancy) -> Plan:
-    """The plan with the fewest cycles and, among the encodings searched, the fewest bits."""
+def detect(occupancy: Occupancy, weight_bits: int = 8) -> Plan:
+    """The plan with the fewest cycles and, among the encodings searched, the fewest bits.
+
+    Where weights were lost to zero, the plan of the structure before (`Occupancy.completed`) is taken if it saves more
+    bits of codes, maps and page than the zeros that it stores: codes of K weights instead of explicit indices.
+    """
+    found = _search(occupancy)
+    assert found is not None
+    plan, bits = found
+    regular = len(plan.shapes) == 1 and plan.shapes[0].stride
+    if regular and (plan.shapes[0].width > 1 or plan.groups_per_block > 1):
+        return plan
+    completed = occupancy.completed()
+    if completed is None:
+        return plan
+    zeros = int((completed.demand - occupancy.demand).sum()) * occupancy.lanes * weight_bits
+    found = _search(completed, bits - zeros, disjoint=True)
+    return plan if found is None else found[0]
+
+
+def _search(
+    occupancy: Occupancy, limit: float = math.inf, *, disjoint: bool = False
+) -> tuple[Plan, float] | None:
+    """The plan of fewest bits for the demands, and those of its codes, maps and page; None where it takes `limit`.
+
+    With `disjoint` no groups share columns, so that a matrix without structure has no plan.
+    """
     depth, _, banks = occupancy.nonzero.shape
     count = len(occupancy.demand)
     if bool(np.isin(occupancy.demand, (0, depth)).all()):
         identity = np.broadcast_to(np.arange(depth)[:, None], (1, depth, banks))
-        return Plan(
+        plan = Plan(
             shapes=(COLUMNS,),
             groups_per_block=count,
             lists=identity,
@@ -57,14 +83,15 @@ def detect(occupancy: Occupancy) -> Plan:
             shape_of=np.zeros(count, dtype=np.int64),
             groups=occupancy.demand,
         )
+        return plan, 64.0
     searches = [(blocking, list(candidates(occupancy, blocking))) for blocking in blockings(occupancy)]
     best: tuple[float, Blocking, Mixture] | None = None
     for blocking, found in sorted(searches, key=lambda search: _guess(occupancy, *search)):
-        mixture = _store(occupancy, blocking, found, math.inf if best is None else best[0])
-        if mixture is not None and (best is None or mixture.bits < best[0]):
+        least = limit if best is None else best[0]
+        mixture = _store(occupancy, blocking, found, least, disjoint)
+        if mixture is not None and mixture.bits < least:
             best = mixture.bits, blocking, mixture
-    assert best is not None
-    return _plan(occupancy, best[1], best[2])
+    return None if best is None else (_plan(occupancy, best[1], best[2]), best[0])
 
 
 @dataclass(frozen=True)
@@ -112,13 +139,18 @@ def _guess(occupancy: Occupancy, blocking: Blocking, found: list[Candidate]) -> 
     return float(np.minimum.reduce([indices, *(candidate.guess for candidate in found)]).sum())
 
 
-def _store(occupancy: Occupancy, blocking: Blocking, found: list[Candidate], limit: float) -> Mixture | None:
+def _store(
+    occupancy: Occupancy, blocking: Blocking, found: list[Candidate], limit: float, disjoint: bool
+) -> Mixture | None:
     """The best mixture of options for this blocking, or None where it cannot undercut `limit` bits."""
     if float(blocking.least_map_bits.sum()) >= limit:
         return None
     single = explicit(occupancy, blocking)
+    if disjoint:
+        single = replace(single, cost=np.where(blocking.peaks > 0, np.inf, 0.0))
     seeds = [Mixture((single,), np.zeros(len(blocking.kept), dtype=np.int64))]
-    if (several := shared(occupancy, blocking)) is not None:
+    several = None if disjoint else shared(occupancy, blocking)
+    if several is not None:
         seeds.append(seeds[0].extended(several))
     tried = [trial(occupancy, blocking, candidate) for candidate in found]
     worth = [candidate for candidate in tried if candidate is not None]

@@ -22,9 +22,10 @@ def encode(
     """Store `weights` [N', C'] (physical order, N' a multiple of P, C' of B) for an engine of B banks and P rows.
 
     Structure is detected from the zeros, never declared. The cycles are `cycle_bound(weights, banks,
-    rows_per_group)` for any matrix, the fewest that this storage allows; among such encodings one of few
-    bits is found: blocks of R = P*2^k or N' rows, disjoint groups (V, K), pattern tables, shared groups,
-    explicit indices.
+    rows_per_group)`, the fewest that this storage allows; among such encodings one of few bits is found: blocks
+    of R = P*2^k or N' rows, disjoint groups (V, K), pattern tables, shared groups, explicit indices. Where kept
+    weights are zero themselves, a row group may take the cycles of its neighbours instead, an eighth of those more
+    at most, if that saves bits: storage then stays that of the structure.
 
     Weights are -128..127 (or -8..7 for `weight_bits` = 4). `decode` gives them back exactly.
     Raises `FlowError` for weights out of range or sizes that the format cannot hold (C'/B above 4095).
@@ -37,7 +38,7 @@ def encode(
         matrix.astype(np.int8, copy=False).reshape(rows, depth, banks).transpose(1, 0, 2)
     )
     occupancy = Occupancy.of((values != 0).view(np.uint8), rows_per_group)
-    plan = detect(occupancy)
+    plan = detect(occupancy, weight_bits)
     grouped = values.reshape(depth, -1, rows_per_group, banks)
     contents = _contents(grouped, plan)
     return EncodedMatrix(

@@ -20,6 +20,7 @@ from flow.formats import (
     stream_beats,
     unpack,
 )
+from flow.formats.blocking import SLACK
 from flow.formats.encoded import EncodedMatrix
 from flow.formats.synthetic import Hierarchy, random_hp, random_patterns, random_unstructured, random_weights
 
@@ -114,7 +115,10 @@ cases = st.one_of(hierarchies(), unstructured(), patterned(), permuted_n_m())
 def check(case: Case, beat_bytes: int) -> EncodedMatrix:
     matrix, banks, height, bits = case
     encoded = encode(matrix, banks=banks, rows_per_group=height, weight_bits=bits)
-    assert encoded.cycles == cycle_bound(matrix, banks, height)
+    bound = cycle_bound(matrix, banks, height)
+    assert bound <= encoded.cycles <= bound / SLACK
+    if encoded.cycles > bound:
+        assert all(encoded.shapes[group.shape].stride for group in encoded.row_groups if group.groups)
     assert np.array_equal(decode(encoded), matrix)
 
     rng = np.random.default_rng(matrix.size)
