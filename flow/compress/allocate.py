@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +10,9 @@ import numpy as np
 
 Curve = Sequence[tuple[float, float]]
 """(density, error) of one matrix, measured."""
+
+CLOSE = 0.001
+"""Share of all weights to which an allocation meets its target, where steps are that fine."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +49,36 @@ def uniform(choices: Sequence[Choice], density: float) -> dict[str, float]:
 def by_sensitivity(
     choices: Sequence[Choice], curves: Mapping[str, Curve], density: float
 ) -> dict[str, float]:
-    """Densities of least summed error for an overall density of at most about `density`.
+    """Densities of least summed error for an overall density near `density`.
 
     Errors between measured densities are interpolated (0 at density 1), made convex and decreasing, and every matrix
     starts dense. Then, again and again, the step down of least error per weight removed is taken, which is optimal
-    for convex curves, until one more would leave the target farther away. Ties go to the earlier matrix.
+    for convex curves, until the next would go below the target. From there single steps, cheapest first among those
+    that come within `CLOSE` (or nearest, if none does), close the gap. Ties go to the earlier matrix.
     """
     ladders = {choice.name: _ladder(choice, curves[choice.name]) for choice in choices}
-    place = dict.fromkeys(ladders, 0)
-    target = density * sum(choice.size for choice in choices)
-    kept = float(sum(choice.size * choice.densities[-1] for choice in choices))
-    queue = [
-        (ladders[choice.name][1][2], index, choice.name)
-        for index, choice in enumerate(choices)
-        if len(ladders[choice.name]) > 1
-    ]
-    heapq.heapify(queue)
     sizes = {choice.name: choice.size for choice in choices}
-    while queue and kept > target:
-        _, index, name = heapq.heappop(queue)
-        ladder, at = ladders[name], place[name] + 1
-        after = kept - (ladder[at - 1][0] - ladder[at][0]) * sizes[name]
-        if abs(after - target) <= abs(kept - target):
-            kept, place[name] = after, at
-            if at + 1 < len(ladder):
-                heapq.heappush(queue, (ladder[at + 1][2], index, name))
-    return {choice.name: ladders[choice.name][place[choice.name]][0] for choice in choices}
+    place = dict.fromkeys(ladders, 0)
+    total = sum(sizes.values())
+    gap = total * (choices[0].densities[-1] - density)
+
+    def removes(name: str) -> float:
+        ladder, at = ladders[name], place[name]
+        return (ladder[at][0] - ladder[at + 1][0]) * sizes[name]
+
+    while steps := [name for name in place if place[name] + 1 < len(ladders[name])]:
+        name = min(steps, key=lambda n: ladders[n][place[n] + 1][2])
+        if removes(name) > gap:
+            break
+        gap -= removes(name)
+        place[name] += 1
+    while steps := [n for n in steps if place[n] + 1 < len(ladders[n]) and abs(gap - removes(n)) < abs(gap)]:
+        nearest = min(abs(gap - removes(n)) for n in steps)
+        near = [n for n in steps if abs(gap - removes(n)) <= max(nearest, CLOSE * total)]
+        name = min(near, key=lambda n: ladders[n][place[n] + 1][2])
+        gap -= removes(name)
+        place[name] += 1
+    return {name: ladders[name][place[name]][0] for name in place}
 
 
 def _ladder(choice: Choice, curve: Curve) -> list[tuple[float, float, float]]:
