@@ -25,6 +25,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operators
     from flow.boards import Board
+    from flow.compress.prune import Pruned
     from flow.compress.run import Quantized
     from flow.doctor import Diagnosis
     from flow.emit.build import Build
@@ -97,7 +98,7 @@ def spinner() -> Iterator[Any]:
 
 @contextmanager
 def counter() -> Iterator[Any]:
-    """`tell(what, done, total)` shows one bar per `what`; silent when stderr is no terminal."""
+    """`tell(what, done, total)` shows one bar per `what`, a `note` beside it; silent when stderr is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -108,10 +109,10 @@ def counter() -> Iterator[Any]:
     with Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def tell(what: str, done: int, total: int, note: str = "") -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+            bar.update(tasks[what], completed=done, total=total, description=f"{what} {note}".rstrip())
 
         yield tell
 
@@ -123,6 +124,31 @@ def show_quantized(result: Quantized, output: Path) -> None:
         f"on {result.samples} samples"
     )
     table("", ("output", "SQNR dB against float"), result.sqnr_db.items())
+
+
+def show_pruned(result: Pruned, output: Path) -> None:
+    """What `flow prune` did."""
+    options = result.plan.options
+    where = f"{result.plan.banks} banks, blocks of {options.block_rows} rows"
+    OUT.print(
+        f"{output}: {options.scheme}, {len(result.rows)} matrices, sparsity {1 - result.density:.4f} "
+        f"(promised {1 - result.promised:.4f}) for {where}"
+    )
+    if result.boards:
+        OUT.print("banks     " + ", ".join(f"{board} {banks}" for board, banks in result.boards.items()))
+    if result.loss is not None:
+        OUT.print(f"training  on {result.samples} samples, last loss {result.loss:.4f}")
+    rows = (
+        (r.module, f"{r.shape[0]}x{r.shape[1]}", r.structure, f"{r.density:.4f}", f"{r.kept_energy:.3f}")
+        for r in result.rows
+    )
+    table("", ("matrix", "shape", "structure", "density", "kept energy"), rows)
+    if result.cosine:
+        errors = ((n, f"{c:.4f}", f"{result.sqnr_db.get(n, 0):.1f}") for n, c in result.cosine.items())
+        title = f"\nAgainst the dense model, on {result.measured} samples that were kept out"
+        table(title, ("output", "cosine", "SQNR dB"), errors)
+    for note in result.notes:
+        print_note(f"note: {note}")
 
 
 def _engine_line(engine: Engine) -> str:
