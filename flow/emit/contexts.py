@@ -18,6 +18,7 @@ from flow.engine import (
     PROGRAM_VERSION,
     RECORD_WORDS,
     RECORDS,
+    REGISTERS,
     STAGES,
     Command,
     Engine,
@@ -26,6 +27,7 @@ from flow.engine import (
     Space,
     Status,
 )
+from flow.engine.ports import CONTROL, MEMORY
 
 TOP = "flow_engine"
 """Name of the kernel's top function."""
@@ -209,10 +211,24 @@ class DispatchContext:
 
 @dataclass(frozen=True)
 class KernelContext:
-    """The top level: its name and the engine that it serves."""
+    """The top level: its name, the engine that it serves, and its registers."""
 
     engine: Engine
     top: str = TOP
+
+    @property
+    def control_bundle(self) -> str:
+        """What HLS makes the AXI4-Lite port's name of."""
+        return CONTROL.removeprefix("s_axi_")
+
+    @property
+    def memory_bundle(self) -> str:
+        """What HLS makes the AXI4 master's name of."""
+        return MEMORY.removeprefix("m_axi_")
+
+    def offset(self, register: str) -> int:
+        """Byte offset of a register."""
+        return next(offset for name, offset, _, _ in REGISTERS if name == register)
 
 
 @dataclass(frozen=True)

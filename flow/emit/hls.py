@@ -15,9 +15,9 @@ from flow.emit.rendering import line_map, render
 from flow.emit.sources import Sources
 from flow.emit.vitis import KernelArgument, MemoryPort, StreamPort, VitisContext
 from flow.engine import REGISTERS, Engine
+from flow.engine.ports import CONTROL, MEMORY, STREAM_IN, STREAM_OUT, control_address_bits
 from flow.errors import FlowError
 
-CONTROL_PORT = "s_axi_control"
 LINES = "lines.json"
 """The file of a build that says which template line each line of its `hls/` came from."""
 
@@ -96,19 +96,18 @@ def vitis_context(engine: Engine, board: Board) -> VitisContext:
         "info": "unsigned int*",
     }
     streams = (
-        StreamPort("stream_in", 8 * engine.stream_bytes, "input"),
-        StreamPort("stream_out", 8 * engine.stream_bytes, "output"),
+        StreamPort(STREAM_IN, 8 * engine.stream_bytes, "input"),
+        StreamPort(STREAM_OUT, 8 * engine.stream_bytes, "output"),
     )
-    memory = MemoryPort("m_axi_gmem", 8 * engine.beat_bytes, board.memory.port)
+    memory = MemoryPort(MEMORY, 8 * engine.beat_bytes, board.memory.port)
     arguments = []
-    for name in ("memory", "stream_in", "stream_out", "command", "frames", "info"):
+    for name in ("memory", STREAM_IN, STREAM_OUT, "command", "frames", "info"):
         if name in registers:
             offset, size = registers[name]
-            port = memory.name if name == "memory" else CONTROL_PORT
+            port = memory.name if name == "memory" else CONTROL
             arguments.append(KernelArgument(name, offset, size, types[name], port))
         else:
             arguments.append(KernelArgument(name, 0, 8, "stream", name))
-    end = max(offset + size for offset, size in registers.values())
     return VitisContext(
         top=TOP,
         part=board.part,
@@ -119,8 +118,8 @@ def vitis_context(engine: Engine, board: Board) -> VitisContext:
         testbench=("testbench.cpp",),
         testbench_args=("@weights/image.bin", "@sim/input.bin", "output.bin"),
         cflags=("-std=c++14",),
-        control_port=CONTROL_PORT,
-        control_range=1 << (end - 1).bit_length(),
+        control_port=CONTROL,
+        control_range=1 << control_address_bits(),
         control_protocol="ap_ctrl_hs",
         memory_ports=(memory,),
         stream_ports=streams,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from flow.boards import Board
 from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import manifest_of, tree_of
+from flow.emit.cosim import cosim_files
 from flow.emit.hls import hls_files
 from flow.emit.report import report_of
 from flow.emit.sources import Sources
@@ -33,7 +35,7 @@ from flow.passes.to_integers import to_integers
 
 Progress = Callable[[str], None]
 BENCH_FRAMES = 2
-"""Frames of the stimulus that a build carries for the C++ test bench."""
+"""Frames of the stimulus that a build carries for its test benches."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,11 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
         FlowError: a template fails; names its file and line.
     """
     program, board = prepared.layout.program, prepared.board
-    files = {**prepared.files, **hls_files(program.engine, board, sources=sources)}
+    files = {
+        **prepared.files,
+        **hls_files(program.engine, board, sources=sources),
+        **cosim_files(program.engine, sources=sources),
+    }
     info = {**prepared.info, "templates": sources.overlaid}
     manifest = manifest_of(program, info, files)
     return Lowered(
@@ -226,7 +232,8 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
 
 
 def sim_files(graph: Graph, program: Program) -> dict[str, bytes]:
-    """Seeded stimulus as frames for the C++ test bench, `sim/input.bin`, and the golden answer, `sim/expected.bin`."""
+    """Seeded stimulus as frames for the benches, `sim/input.bin`, the golden answer, `sim/expected.bin`, and the bytes
+    of each frame, `sim/frames.json`."""
     host = HostProgram.of(graph, program.tokens)
     given, expected = [], []
     for sample in stimulus(graph, BENCH_FRAMES, seed=0).samples:
@@ -237,7 +244,12 @@ def sim_files(graph: Graph, program: Program) -> dict[str, bytes]:
         expected.append(
             b"".join(port.pack(program.engine, found[port.name], length) for port in program.outputs)
         )
-    return {"sim/input.bin": b"".join(given), "sim/expected.bin": b"".join(expected)}
+    sizes = {"input_bytes": [len(f) for f in given], "output_bytes": [len(f) for f in expected]}
+    return {
+        "sim/input.bin": b"".join(given),
+        "sim/expected.bin": b"".join(expected),
+        "sim/frames.json": (json.dumps(sizes) + "\n").encode(),
+    }
 
 
 def _keep_outputs(found: dict[str, Array], node: Node, values: tuple[Array, ...]) -> None:

@@ -1,10 +1,10 @@
 """Templates and static headers of the engine: flow's own, with a user's folder laid over them.
 
 A file of the folder replaces the one of flow's that has its name: a template's path relative to `templates/`
-(`dispatch.hpp.j2`, `vitis/csynth.tcl.j2`), a header's relative to `hls/` (`engine/array.hpp`). A file of another name
-has to be included, directly or not, by one that replaces something; it then is copied to `hls/` (a header) or rendered
-into what includes it (a template). Any other is refused, so that a misspelt name is never silently without effect.
-Hidden files, `*~` and `*.md` are nobody's.
+(`dispatch.hpp.j2`, `vitis/csynth.tcl.j2`, `sim/bench.py`), a header's relative to `hls/` (`engine/array.hpp`). A file
+of another name has to be included, directly or not, by one that replaces something; it then is copied to `hls/` (a
+header) or rendered into what includes it (a template). Any other is refused, so that a misspelt name is never silently
+without effect. Hidden files, `*~` and `*.md` are nobody's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from flow.errors import FlowError, raise_all
 from flow.resources import asset_dir
 
 TEMPLATE_ENDING = ".j2"
-HEADER_FOLDERS = ("engine", "compat")
-"""Folders of `hls/` that every build gets."""
+HEADER_FOLDERS = ("engine", "compat", "cosim")
+"""Folders of `hls/` that every build gets: the kernel's in its `hls/`, the simulation shell's in its `sim/`."""
+_COPIED_FOLDERS = ("sim", "driver")
+"""Folders of `templates/` whose other files are copied as they are."""
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+"([^"\n]+)"', re.MULTILINE)
 _CONTEXT = re.compile(r"\{# context: ([\w.]+), as ctx #\}")
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
@@ -50,9 +52,11 @@ class Source:
         """The file of a build that it becomes."""
         name = self.name.removesuffix(TEMPLATE_ENDING)
         folder, _, rest = name.partition("/")
-        if self.is_template and rest:
-            return f"hls/{rest}" if folder == "vitis" else name
-        return f"hls/{name}"
+        if folder == "cosim":
+            return f"sim/{rest}"
+        if (self.is_template and rest and folder != "vitis") or folder in _COPIED_FOLDERS:
+            return name
+        return f"hls/{rest}" if self.is_template and rest else f"hls/{name}"
 
     @property
     def context(self) -> str:
@@ -84,8 +88,13 @@ class Sources:
 
     @cached_property
     def headers(self) -> dict[str, Source]:
-        """Every static header."""
-        return {name: s for name, s in self._all.items() if not s.is_template}
+        """Every static header of the kernel."""
+        return {n: s for n, s in self._all.items() if not s.is_template and s.emits.startswith("hls/")}
+
+    @cached_property
+    def copied(self) -> dict[str, Source]:
+        """Every file that comes as it is into another folder of a build than `hls/`."""
+        return {n: s for n, s in self._all.items() if not s.is_template and not s.emits.startswith("hls/")}
 
     @property
     def overlaid(self) -> dict[str, str]:
@@ -131,8 +140,14 @@ def _ours() -> dict[str, Source]:
     static = [(headers, p) for name in HEADER_FOLDERS for p in (headers / name).rglob("*") if p.is_file()]
     if not static:
         raise FlowError(f"{headers}: found no headers; expected engine/ and compat/; install flow-hls again")
-    names = {path.relative_to(root).as_posix(): path for root, path in paths + static}
+    copied = [(templates, p) for name in _COPIED_FOLDERS for p in _files(templates / name)]
+    names = {path.relative_to(root).as_posix(): path for root, path in paths + static + copied}
     return {name: Source(name, path.read_bytes(), path) for name, path in sorted(names.items())}
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of a folder that are to be copied; Python may have left its own beside them."""
+    return [p for p in folder.iterdir() if p.is_file() and p.suffix not in (TEMPLATE_ENDING, ".pyc")]
 
 
 def _read_folder(folder: Path) -> dict[str, Source]:

@@ -15,6 +15,7 @@ of token tile i is at `base + (i*planes + p)*D + c//B`.
 """
 
 from flow.engine.parameters import PROGRAM_VERSION, STAGES, Engine, require
+from flow.engine.ports import Interface, Signal, interfaces
 from flow.engine.program import ImageBuilder, Port, Program
 from flow.engine.records import (
     HEADER_BYTES,
@@ -51,12 +52,15 @@ __all__ = [
     "Command",
     "Engine",
     "ImageBuilder",
+    "Interface",
     "Opcode",
     "Port",
     "Program",
     "Record",
+    "Signal",
     "Space",
     "Status",
+    "interfaces",
     "pack_header",
     "require",
 ]

@@ -60,20 +60,27 @@ class Compiler:
                 "(Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++)"
             )
         # The line that starts the compiler proper spells out what `native` means on this processor.
-        target = _run([path, "-march=native", "-E", "-v", "-x", "c++", os.devnull], 60.0)
+        target = run_tool([path, "-march=native", "-E", "-v", "-x", "c++", os.devnull], 60.0)
         lines = [line for line in target.stderr.splitlines() if "version" in line or "cc1plus" in line]
         return Compiler(path, "\n".join(lines))
 
 
-def _run(
-    command: Sequence[str | Path], timeout: float, scratch: Path | None = None
+def run_tool(
+    command: Sequence[str | Path],
+    timeout: float,
+    scratch: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    place: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; temporary files go to `scratch`.
+    """Run a program to its end, in the folder `place`; temporary files go to `scratch`.
 
-    It leads a process group, so that nothing that it started (the passes of g++) outlives an interruption.
+    `variables` are set beside those of our own environment. The program leads a process group, so that nothing that it
+    started (the passes of g++) outlives an interruption.
     """
     # Messages of the tools are read by machine: they have to be English.
-    environment = os.environ | {"LC_ALL": "C"} | ({"TMPDIR": str(scratch)} if scratch is not None else {})
+    environment = {**os.environ, "LC_ALL": "C", **(variables or {})}
+    if scratch is not None:
+        environment["TMPDIR"] = str(scratch)
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(
@@ -84,6 +91,7 @@ def _run(
             text=True,
             errors="replace",
             env=environment,
+            cwd=place,
             process_group=0,
         ) as process:
             try:
@@ -179,7 +187,7 @@ def _call(compiler: Compiler, arguments: Sequence[str | Path], scratch: Path, or
     Raises:
         ToolError: it refuses; names templates and headers in its words.
     """
-    done = _run([compiler.path, *arguments], COMPILE_SECONDS, scratch)
+    done = run_tool([compiler.path, *arguments], COMPILE_SECONDS, scratch)
     if done.returncode:
         said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
         raise ToolError(explain(said, origins))
@@ -244,7 +252,7 @@ class Kernel:
         image_file.write_bytes(image)
         input_file.write_bytes(stream)
         traces = [trace] if trace is not None else []
-        done = _run([self.program, image_file, input_file, output_file, *traces], self.timeout)
+        done = run_tool([self.program, image_file, input_file, output_file, *traces], self.timeout)
         if done.returncode not in (0, _KERNEL_ERROR):
             raise ToolError(_crash(done))
         words = output_file.with_name("output.bin.info").read_bytes()

@@ -20,11 +20,12 @@ from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
 from flow.passes.strip_quantize import StripQuantize, float_value
 from flow.sim.compare import Mismatch, count_differences, first_difference, sqnr_db
+from flow.sim.cosim import Bench, CoSim
 from flow.sim.csim import CSim
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
-BACKENDS = ("golden", "csim")
+BACKENDS = ("golden", "csim", "cosim")
 Device = dict[str, Array]
 Known = dict[str, list[Device]]
 
@@ -86,6 +87,7 @@ def simulate(
     *,
     trace: bool = False,
     vitis_include: Path | None = None,
+    bench: Bench | None = None,
     progress: Progress | None = None,
     known: Known | None = None,
 ) -> SimReport:
@@ -102,7 +104,11 @@ def simulate(
     program, graph = build.program, build.graph
     host = HostProgram.of(graph, program.tokens)
     report = SimReport(backend, len(samples.samples))
-    device = CSim(build, vitis_include) if backend == "csim" else None
+    device: Backend | None = None
+    if backend == "csim":
+        device = CSim(build, vitis_include)
+    elif backend == "cosim":
+        device = CoSim(build, bench)
     key = _content(build, samples.samples) if known is not None else ""
     golden = known[key] if known and key in known else _golden(graph, samples.samples, tell)
     if known is not None:

@@ -69,7 +69,7 @@ struct Feed {
     }
 };
 
-inline void read_span(const Beat *memory, Span span, BeatStream &beats) {
+inline void read_span(MemoryPort memory, Span span, BeatStream &beats) {
     #pragma HLS INLINE
     // lint: allow loop-bound: `inside` has checked the span against the image, which the host sizes
 span_loop:
@@ -82,7 +82,7 @@ span_loop:
 }
 
 // The producer's end.
-inline void fetch(const Beat *memory, const FetchPlan &plan, uint32_t image_beats, BeatStream &beats) {
+inline void fetch(MemoryPort memory, const FetchPlan &plan, uint32_t image_beats, BeatStream &beats) {
     // A process of its own, beside the step that it feeds.
     #pragma HLS INLINE off
     if (plan.has_page) {

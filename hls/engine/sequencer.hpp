@@ -27,7 +27,7 @@ struct Outcome {
 constexpr uint32_t NoStep = 0xFFFFFFFF;
 
 // The image in 64-bit words: records need not begin on beats.
-inline uint64_t image_word(const Beat *memory, uint32_t word) {
+inline uint64_t image_word(MemoryPort memory, uint32_t word) {
     #pragma HLS INLINE
     return memory[word / BeatWords].word[word % BeatWords];
 }
@@ -42,7 +42,7 @@ struct ImageHeader {
     uint32_t beats;
 };
 
-inline ImageHeader read_header(const Beat *memory) {
+inline ImageHeader read_header(MemoryPort memory) {
     #pragma HLS INLINE
     ImageHeader header;
     const uint64_t first = image_word(memory, 0);
@@ -77,7 +77,7 @@ inline Status check_header(const ImageHeader &header) {
 }
 
 // LOAD: header and records. Data stay in memory and are read when their step runs.
-inline Outcome load_program(const Beat *memory, Program &program) {
+inline Outcome load_program(MemoryPort memory, Program &program) {
     // Runs once a program: kept out of the way of the frame loop.
     #pragma HLS INLINE off
     const ImageHeader header = read_header(memory);

@@ -3,6 +3,9 @@
 
 #include <ap_axi_sdata.h>
 #include <hls_stream.h>
+#ifdef FLOW_COSIM
+#include <memory_port.h>
+#endif
 
 #include <cstdint>
 
@@ -47,6 +50,13 @@ struct StreamWord {
     uint8_t byte[StreamBytes];
 };
 using StreamBeat = hls::axis<StreamWord, 0, 0, 0>;
+
+// The AXI4 master: a pointer; in simulation beside a clock, a port whose reads take their time.
+#ifdef FLOW_COSIM
+using MemoryPort = hls::memory_port<Beat>;
+#else
+using MemoryPort = const Beat *;
+#endif
 
 using BeatStream = hls::stream<Beat>;
 using FrameStream = hls::stream<StreamBeat>;
