@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from flow.compress.allocate import Choice, Curve, by_sensitivity, uniform
 from flow.compress.matrices import Matrix, find_matrices, physical_columns, physical_rows
 from flow.compress.schemes import NM, SCHEMES, Grid, Mask, Pattern, Scheme, Structure
@@ -131,7 +133,7 @@ def make_plan(
     scheme, grids = scheme_of(options), {m.name: grid_of(m, banks) for m in matrices}
     _check_curves(graph, matrices, options, sensitivity)
     scores = scores_of(matrices, options.score, norms)
-
+    _check_scores(matrices, scores)
     choices = [Choice(n, g.size, scheme.densities(g, options.block_rows)) for n, g in grids.items()]
 
     def planned(density: float) -> dict[str, float]:
@@ -157,8 +159,9 @@ def masks_of(plan: Plan, scores: Mapping[str, Array]) -> dict[str, Mask]:
     """The masks [N, C] (logical order, True stays) of the plan's matrices for scores [N, C] by matrix name.
 
     Raises:
-        UnsupportedError: scores of another shape, or not finite; names the matrix.
+        UnsupportedError: lists every matrix whose scores are missing, of another shape, or not finite.
     """
+    _check_scores(plan.matrices, scores)
     scheme = plan.scheme
     found: dict[str, Mask] = {}
     for matrix in plan.matrices:
@@ -205,6 +208,22 @@ def _check_curves(
             f"{graph.name}: found no measured sensitivity of {', '.join(missing[:3])}"
             f"{' and others' if len(missing) > 3 else ''}; expected errors at some densities for every matrix; "
             "give data with --data, or choose --allocation uniform"
+        )
+
+
+def _check_scores(matrices: tuple[Matrix, ...], scores: Mapping[str, Array]) -> None:
+    faults = []
+    for m in matrices:
+        found = scores.get(m.name)
+        if found is None or np.shape(found) != m.weight.shape:
+            shape = "none" if found is None else f"shape {np.shape(found)}"
+            faults.append(f"  - {m.module}: found {shape}; expected shape {m.weight.shape}")
+        elif not np.isfinite(found).all():
+            faults.append(f"  - {m.module}: found values that are not finite")
+    if faults:
+        raise UnsupportedError(
+            f"pruning: found {len(faults)} matrices without usable scores; expected a finite score for every weight; "
+            "check the weights and the calibration data\n" + "\n".join(faults)
         )
 
 

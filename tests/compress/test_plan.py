@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flow.compress.allocate import Choice, by_sensitivity, uniform
-from flow.compress.matrices import find_matrices
+from flow.compress.matrices import find_matrices, with_constants
 from flow.compress.plan import PruneOptions, default_banks, make_plan, masks_of
 from flow.compress.schemes import SCHEMES
 from flow.compress.scores import scores_of
@@ -177,3 +177,32 @@ def test_default_banks_leave_eight_columns_in_the_narrowest(transformer: Build) 
         assert (
             default_banks(find_matrices(transformer(layers=1, width=width, heads=heads, hidden=128))) == banks
         )
+
+
+def test_unusable_scores_are_listed(graph: Graph) -> None:
+    plan = make_plan(graph, PruneOptions())
+    scores = scores_of(plan.matrices)
+    names = [m.name for m in plan.matrices]
+    scores[names[0]] = scores[names[0]][:5]
+    scores[names[2]] = np.full((64, 64), np.nan, np.float32)
+    del scores[names[5]]
+    message = (
+        "pruning: found 3 matrices without usable scores; expected a finite score for every weight; check the weights "
+        "and the calibration data\n"
+        "  - layers.0.attn.q: found shape (5, 64); expected shape (64, 64)\n"
+        "  - layers.0.attn.v: found values that are not finite\n"
+        "  - layers.0.ffn.fc2: found none; expected shape (64, 256)"
+    )
+    with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
+        masks_of(plan, scores)
+
+
+def test_weights_that_are_not_finite_are_refused(graph: Graph) -> None:
+    matrix = find_matrices(graph)[1]
+    broken = with_constants(graph, {matrix.name: np.full((64, 64), np.inf)})
+    message = (
+        "pruning: found 1 matrices without usable scores; expected a finite score for every weight; check the weights "
+        "and the calibration data\n  - layers.0.attn.k: found values that are not finite"
+    )
+    with pytest.raises(UnsupportedError, match=f"^{re.escape(message)}$"):
+        make_plan(broken, PruneOptions())

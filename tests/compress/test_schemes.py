@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from flow.compress.schemes import SCHEMES, Block, Grid, Hp, Mask, Pattern, Scheme, Structure, kept_energy
-from flow.compress.schemes.hp import HpPattern, candidates, index_overhead, useful_steps
+from flow.compress.schemes.hp import HpPattern, candidates, expected_energy, index_overhead, useful_steps
 from flow.compress.schemes.nm import NM
 from flow.compress.schemes.pattern import learn
 from flow.engine import Engine
@@ -188,6 +188,15 @@ def test_index_bits_stay_near_the_information_limit(sparsity: float) -> None:
     assert limit <= found.codes + found.maps <= 1.2 * limit
 
 
+def test_expected_energy_is_that_of_normal_weights() -> None:
+    squares = np.sort(np.random.default_rng(0).normal(size=(200_000, 12)) ** 2, axis=1)
+    for keep in (1, 3, 6, 12):
+        assert expected_energy(12, keep) == pytest.approx(
+            float(squares[:, 12 - keep :].sum(axis=1).mean()), rel=0.005
+        )
+    assert expected_energy(2, 1) == pytest.approx(1 + 2 / math.pi, rel=1e-3)
+
+
 def test_candidates_are_within_the_limit_and_fit_the_table() -> None:
     for depth in (8, 12, 24, 48, 96):
         for weights in useful_steps(depth, 16):
@@ -220,6 +229,16 @@ def test_a_pattern_matrix_is_stored_with_its_patterns(count: int) -> None:
     assert describe(encoded).scheme == "pattern"
     assert max(shape.entries for shape in encoded.shapes) <= count
     assert str(structure).endswith(f"in {len(structure.patterns)} patterns")
+
+
+def test_one_weight_to_a_bank_takes_single_columns_for_patterns() -> None:
+    scores, grid = np.random.default_rng(0).normal(size=(32, 96)), Grid.natural(32, 96, 8)
+    structure = Pattern().structure(scores, grid, 1 / 12, 16)
+    assert structure.keep == structure.groups == 1
+    assert structure.patterns == tuple((i,) for i in range(structure.vector))
+    whole = Block().mask(scores, grid, Block().structure(scores, grid, 1 / 12, 16))
+    kept = kept_energy(scores, Pattern().mask(scores, grid, structure))
+    assert kept > 1.2 * kept_energy(scores, whole)
 
 
 def test_patterns_are_learned_by_energy_whatever_the_signs() -> None:

@@ -17,7 +17,7 @@ from flow.compress.schemes.base import Scheme, Structure
 from flow.compress.schemes.coarse import kept_columns, listed, spread
 from flow.compress.schemes.grid import Grid, Ints, Mask, Real
 from flow.compress.schemes.hp import Hp, HpPattern, sample_rows, useful_step
-from flow.formats.shapes import MAX_MEMBERS, Subset, all_subsets
+from flow.formats.shapes import MAX_MEMBERS, Subset, all_subsets, bits_for
 
 SUBSETS = 512
 """K-subsets that learning may choose from: all, or the most frequent."""
@@ -181,15 +181,19 @@ def _gains(energies: Real, patterns: tuple[Subset, ...] | list[Subset]) -> Real:
 
 
 def _shapes(weights: int, depth: int, count: int) -> list[HpPattern]:
-    """Groupings of G*K weights with so many K-subsets that a code of all would be longer than one of the patterns."""
-    return [
+    """Groupings of G*K weights with so many K-subsets that a code of all would be longer than one of the patterns.
+
+    Where there is none (one weight to a bank of few columns), those whose subsets are all among the patterns.
+    """
+    fitting = [
         HpPattern(groups, vector, weights // groups)
         for groups in range(1, weights + 1)
         if weights % groups == 0
         for vector in range(weights // groups + 1, min(MAX_MEMBERS, depth // groups) + 1)
         if vector <= count * (weights // groups)
-        and (count - 1).bit_length() < (math.comb(vector, weights // groups) - 1).bit_length()
     ]
+    learned = [p for p in fitting if bits_for(count) < p.code_bits]
+    return learned or [p for p in fitting if math.comb(p.vector, p.keep) <= count]
 
 
 def _vectors(energies: Real, shape: HpPattern, block_rows: int) -> Real:
