@@ -136,6 +136,10 @@ class Batched:
             if isinstance(graph.producer(value).op, Constant)
         }
 
+    def weight(self, name: str) -> Tensor:
+        """The parameter behind a constant of the graph."""
+        return self.module.tensor(self.module.slots[name])
+
     # -- structure ---------------------------------------------------------------------------------------------
 
     def _entries(self) -> tuple[Value, ...]:

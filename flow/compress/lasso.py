@@ -8,7 +8,7 @@ step), and a row's weights in one bank (the fine step).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ EPSILON = 1e-3
 
 
 class GroupLasso:
-    """The penalty over a plan's matrices; `weights` are the parameters [N, C] by matrix name."""
+    """The penalty over a plan's matrices; `weight(name)` is the present weight [N, C] of one, differentiable."""
 
-    def __init__(self, plan: Plan, weights: Mapping[str, Tensor], strength: float) -> None:
+    def __init__(self, plan: Plan, weight: Callable[[str], Tensor], strength: float) -> None:
         self.strength = strength
-        self._weights = dict(weights)
-        self._groups = {name: _Groups(plan, name, weights[name].device) for name in plan.structures}
+        self._weight = weight
+        self._groups = {name: _Groups(plan, name, weight(name).device) for name in plan.structures}
         self._betas: dict[str, tuple[Tensor, ...]] = {}
         self.reweight()
 
@@ -33,7 +33,7 @@ class GroupLasso:
     def reweight(self) -> None:
         """Renew every beta from the present weights."""
         for name, groups in self._groups.items():
-            columns, vectors = groups.norms(self._weights[name])
+            columns, vectors = groups.norms(self._weight(name))
             self._betas[name] = (_beta(columns), _beta(vectors))
 
     def state(self) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ class GroupLasso:
         """`strength * mean over groups of beta_g ||w_g||`, both kinds of groups added, mean over matrices."""
         terms = []
         for name, groups in self._groups.items():
-            for norms, beta in zip(groups.norms(self._weights[name]), self._betas[name], strict=True):
+            for norms, beta in zip(groups.norms(self._weight(name)), self._betas[name], strict=True):
                 terms.append((norms * beta).mean())
         return self.strength * torch.stack(terms).sum() / len(self._groups)
 

@@ -19,7 +19,8 @@ from flow.compress.lasso import GroupLasso
 from flow.compress.matrices import find_matrices, with_constants
 from flow.compress.oneshot import OneShot, batches_of, one_shot, restaged
 from flow.compress.plan import Plan, PruneOptions
-from flow.compress.schemes import Structure, kept_energy
+from flow.compress.schemes import Structure
+from flow.compress.summary import Summary, summarise
 from flow.compress.train import Trainer, TrainOptions
 from flow.errors import FlowError
 from flow.frontend import load
@@ -62,29 +63,13 @@ class PruneRun:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One matrix in the summary."""
-
-    module: str
-    shape: tuple[int, int]
-    structure: str
-    density: float
-    kept_energy: float
-
-
-@dataclass(frozen=True)
-class Pruned:
+class Pruned(Summary):
     """What `flow prune` did.
 
-    `promised` is the plan's density over all matrices, `density` the share of weights that are not zero in the file.
     `cosine` and `sqnr_db` compare each output with the dense model's, on `measured` samples that nothing was fitted
-    to. `kept_energy` of a matrix is the share of its dense weights' squares that the mask keeps.
+    to; `boards` are the banks that each board would be fitted with, `loss` the last of training.
     """
 
-    plan: Plan
-    rows: tuple[Row, ...]
-    promised: float
-    density: float
     samples: int
     measured: int
     cosine: Mapping[str, float]
@@ -96,19 +81,13 @@ class Pruned:
     def to_json(self) -> dict[str, Any]:
         """The object of `flow prune --json`."""
         return {
-            "scheme": self.plan.options.scheme,
-            "banks": self.plan.banks,
-            "block_rows": self.plan.options.block_rows,
-            "sparsity": 1 - self.density,
-            "density_promised": self.promised,
-            "density": self.density,
+            **super().to_json(),
             "samples": self.samples,
             "measured_samples": self.measured,
             "cosine": dict(self.cosine),
             "sqnr_db": dict(self.sqnr_db),
             "boards": dict(self.boards),
             "loss": self.loss,
-            "matrices": [asdict(row) | {"shape": list(row.shape)} for row in self.rows],
             "notes": list(self.notes),
         }
 
@@ -255,7 +234,6 @@ class _Job:
         pruned = Batched(with_constants(start.dense, start.pruned))
         dense.module.to(self.device)
         pruned.module.to(self.device)
-        weights = {name: pruned.module.tensor(pruned.module.slots[name]) for name in start.masks}
         trainer = Trainer(
             dense,
             pruned,
@@ -264,7 +242,7 @@ class _Job:
             start.masks,
             None if self.samples.labels is None else self.samples.labels[: len(self.fitted)],
             restage if options.stages > 1 else None,
-            GroupLasso(start.plan, weights, self.run.lasso) if self.run.lasso else None,
+            GroupLasso(start.plan, pruned.weight, self.run.lasso) if self.run.lasso else None,
         )
         saved = self.checkpoint.load("training")
         if saved is not None:
@@ -293,27 +271,23 @@ class _Job:
     # -- what came of it ---------------------------------------------------------------------------------------
 
     def _summary(self, start: OneShot, plan: Plan, result: Graph, boards: Mapping[str, int]) -> Pruned:
-        rows, kept, size = [], 0, 0
-        for matrix in plan.matrices:
-            dense, pruned = _value(start.dense, matrix.name), _value(result, matrix.name)
-            structure = plan.structures[matrix.name]
-            mask = pruned != 0
-            kept, size = kept + int(mask.sum()), size + mask.size
-            rows.append(
-                Row(
-                    matrix.module,
-                    (matrix.rows, matrix.columns),
-                    str(structure),
-                    float(mask.mean()),
-                    kept_energy(dense, mask),
-                )
-            )
+        names = [matrix.name for matrix in plan.matrices]
+        before, after = ({name: _value(graph, name) for name in names} for graph in (start.dense, result))
+        kept = summarise(plan, before, after)
         cosine, sqnr = self._errors(start.dense, result)
         notes = () if self.run.data else (NO_DATA,)
         return Pruned(
-            plan, tuple(rows), plan.density, kept / size, len(self.fitted), len(self.measured), cosine, sqnr,
-            boards, self.loss, notes,
-        )  # fmt: skip
+            plan,
+            kept.rows,
+            kept.density,
+            len(self.fitted),
+            len(self.measured),
+            cosine,
+            sqnr,
+            boards,
+            self.loss,
+            notes,
+        )
 
     def _errors(self, before: Graph, after: Graph) -> tuple[dict[str, float], dict[str, float]]:
         if not self.measured:
