@@ -1,9 +1,12 @@
 """The search for an order of hidden channels under which pruning keeps more energy; graphs are `permute`'s business.
 
 Two things depend on the order. Rows of one block share their columns, so rows that like the same columns belong
-together (`cluster`: what `block` keeps of the first linears of a trained encoder's FFNs at 80 % rises from 0.282 to
-0.319); columns of one group of a bank compete, so columns that a row likes both belong apart
-(`exchange`: HP at 80 % of the matrices behind its attentions, 0.563 to 0.573; of its FFNs' second, 0.722 to 0.728). Both are bounded by counts, never by time, and seeded: equal weights give equal orders.
+together (`cluster`); columns of one group of a bank compete, so columns that a row likes both belong apart
+(`exchange`). Both are bounded by counts, never by time, and seeded: equal weights give equal orders.
+
+On a trained 6-layer, 384-wide encoder at 80 % sparsity and 32 banks, the share of weight energy that HP keeps rises
+from 0.563 to 0.573 in the projections behind attentions and from 0.722 to 0.728 in the FFNs' second linears; block
+pruning's in the FFNs' first linears, from 0.282 to 0.319.
 """
 
 from __future__ import annotations
