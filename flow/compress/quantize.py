@@ -37,6 +37,7 @@ from flow.ops.float import (
     FloatNorm,
     FloatScale,
 )
+from flow.ops.post import OUTSIDE
 from flow.ops.quant import Dequantize, Quantize, QuantSpec
 from flow.ops.source import Constant
 from flow.passes.regions import device_values
@@ -208,7 +209,8 @@ class _Quantizer:
             if not (isinstance(producer, FloatAdd) and value.node in self.device):
                 form = Form.TABLE if isinstance(producer, FloatActivation) else Form.MATMUL
         elif isinstance(user.op, FloatActivation):
-            form = Form.DIRECT if self._saturates(user) else Form.INDEX
+            index = Form.WIDE if user.op.kind in OUTSIDE else Form.INDEX
+            form = Form.DIRECT if self._saturates(user) else index
         elif isinstance(user.op, FloatAdd) and value == self._accumulator(user):
             form = Form.DIRECT
         return form
@@ -272,6 +274,8 @@ class _Quantizer:
         assert isinstance(node.op, FloatActivation)
         if self._saturates(node):
             low, high = 0.0, self.ranges[value].high
+        elif node.op.kind in OUTSIDE:
+            low, high = self.ranges[value].low, self.ranges[value].high
         else:
             index = self._spec(node.inputs[0], Form.INDEX)
             points = (np.arange(index.qmin, index.qmax + 1) - int(index.zero_point)) * float(index.scale)

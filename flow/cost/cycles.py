@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from flow.boards import Board
-from flow.engine import Engine, Opcode, Record
+from flow.engine import STAGE_WORDS, Engine, Opcode, Record
 from flow.formats import EncodedMatrix, record_beats
 from flow.ops.boundary import stream_cycles
 from flow.ops.device import DeviceOp, RowGroups, Work
@@ -70,7 +70,10 @@ def _preload_beats(engine: Engine, placed: Placed) -> int:
     """Beats of code page, tables and norm constants, which a step needs before its first result."""
     words, beat = placed.record.words, engine.beat_bytes
     sizes = {
-        Opcode.LINEAR: [2 << words["table_bits"] if words.get("table_bits") else 0],
+        Opcode.LINEAR: [
+            2 << words["table_bits"] if words.get("table_bits") else 0,
+            4 * STAGE_WORDS if words.get("stage") else 0,
+        ],
         Opcode.NORM: [8 * words.get("depth", 0) * engine.banks] * words.get("outputs", 0),
         Opcode.ATTENTION: [2 * 256],
     }.get(placed.record.opcode, [])

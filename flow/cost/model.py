@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from flow.engine import Engine, Opcode, Space
+from flow.engine import STAGE_WORDS, Engine, Opcode, Space
 from flow.ir import Graph, Value
 from flow.ops.attention import Attention
 from flow.ops.device import Counts, DeviceOp, RowGroups, Work
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
+from flow.ops.post import PostStage
 from flow.ops.table import Table
 from flow.passes.fuse_steps import FuseSteps, Step
 from flow.passes.order_channels import ChannelOrder, OrderChannels
@@ -191,6 +192,7 @@ class ModelShape:
                 preload = PAGE_BYTES + sum(
                     2 * len(n.op.values) for n in step.nodes if isinstance(n.op, Table)
                 )
+                preload += 4 * STAGE_WORDS * any(isinstance(n.op, PostStage) for n in step.nodes)
             elif isinstance(first, Norm):
                 preload = 8 * order.depth * engine.banks * len(step.writes)
             out_planes = max([1, *(2 for v in step.writes if self.graph.type_of(v).bits > 8)])

@@ -31,6 +31,7 @@ from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Recor
 from flow.errors import FlowError, raise_all
 from flow.ir import Array, Graph, graph_from_json, graph_to_json
 from flow.ops.boundary import DeviceOutput
+from flow.ops.post import load_plugins
 from flow.passes.fuse_steps import device_inputs
 from flow.resources import cache_dir
 
@@ -216,6 +217,7 @@ class Build:
         Raises:
             FlowError: not a build, damaged, or written by another version of flow.
         """
+        load_plugins()  # an engine of the manifest may have their stages
         try:
             content = (path / MANIFEST).read_bytes()
         except OSError as error:

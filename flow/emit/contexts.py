@@ -19,6 +19,7 @@ from flow.engine import (
     RECORD_WORDS,
     RECORDS,
     REGISTERS,
+    STAGE_WORDS,
     STAGES,
     Command,
     Engine,
@@ -154,6 +155,7 @@ class ConfigContext:
             _int("DspProducts", self.packing.products, f"{self.packing.name}: {self.packing.source}"),
             _int("DspSpacing", self.packing.spacing, "bits between two packed products"),
         )
+        outside = _int("OutsideStages", len(e.outside), "of plug-ins: " + (", ".join(e.outside) or "none"))
         stages = tuple(
             Constant("bool", f"Has{camel(stage)}", "true" if stage in e.features else "false")
             for stage in STAGES
@@ -162,7 +164,7 @@ class ConfigContext:
             ConstantGroup("Parallelism", parallel),
             ConstantGroup("Capacities", capacities),
             ConstantGroup("Packing of products into DSP primitives", packing),
-            ConstantGroup("Stages compiled in", stages),
+            ConstantGroup("Stages compiled in", (*stages, outside)),
         )
 
     def _format_groups(self) -> tuple[ConstantGroup, ...]:
@@ -174,6 +176,7 @@ class ConfigContext:
             _int("HeaderBytes", HEADER_BYTES),
             _int("RecordWords", RECORD_WORDS),
             _int("MaxShapes", MAX_SHAPES, "group shapes of a code page"),
+            _int("StageWords", STAGE_WORDS, "parameters of a plug-in's stage"),
             _int("MaxCodeEntries", MAX_CODE_ENTRIES, "subset table entries of a code page"),
         )
         info = (
@@ -207,6 +210,11 @@ class DispatchContext:
     def has(self, stage: str) -> bool:
         """Whether the engine has a stage compiled in."""
         return stage in self.engine.features
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Stages of plug-ins, in the order in which a linear step's word `stage` counts them from 1."""
+        return self.engine.outside
 
 
 @dataclass(frozen=True)

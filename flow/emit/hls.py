@@ -12,9 +12,9 @@ from typing import Any
 from flow.boards import DSP_KINDS, Board, DspKind
 from flow.emit.contexts import TOP, ConfigContext, DispatchContext, KernelContext, TestbenchContext
 from flow.emit.rendering import line_map, render
-from flow.emit.sources import Sources
+from flow.emit.sources import Sources, outside_header
 from flow.emit.vitis import KernelArgument, MemoryPort, StreamPort, VitisContext
-from flow.engine import REGISTERS, Engine
+from flow.engine import REGISTERS, Engine, outside_stages
 from flow.engine.ports import CONTROL, MEMORY, STREAM_IN, STREAM_OUT, control_address_bits
 from flow.errors import FlowError
 
@@ -45,7 +45,8 @@ def kernel_files(
         FlowError: the engine has a shape that the kernel cannot have, or a template fails.
     """
     sources = sources or Sources.of()
-    files = {name: header.content for name, header in sources.headers.items()}
+    absent = {outside_header(name) for name in outside_stages() if name not in engine.features}
+    files = {name: header.content for name, header in sources.headers.items() if name not in absent}
     for path, (template, context) in kernel_templates(engine, packing).items():
         files[path] = render(template, context, sources).encode()
     return dict(sorted(files.items()))

@@ -21,6 +21,7 @@ from pathlib import Path
 from jinja2 import Environment, TemplateSyntaxError, meta
 
 from flow.errors import FlowError, raise_all
+from flow.ops.post import OUTSIDE, load_plugins
 from flow.resources import asset_dir
 
 TEMPLATE_ENDING = ".j2"
@@ -142,12 +143,19 @@ def _ours() -> dict[str, Source]:
         raise FlowError(f"{headers}: found no headers; expected engine/ and compat/; install flow-hls again")
     copied = [(templates, p) for name in _COPIED_FOLDERS for p in _files(templates / name)]
     names = {path.relative_to(root).as_posix(): path for root, path in paths + static + copied}
+    load_plugins()
+    names |= {outside_header(name): stage.header_path() for name, stage in OUTSIDE.items()}
     return {name: Source(name, path.read_bytes(), path) for name, path in sorted(names.items())}
 
 
 def _files(folder: Path) -> list[Path]:
     """Files of a folder that are to be copied; Python may have left its own beside them."""
     return [p for p in folder.iterdir() if p.is_file() and p.suffix not in (TEMPLATE_ENDING, ".pyc")]
+
+
+def outside_header(stage: str) -> str:
+    """The name of the header of a plug-in's stage."""
+    return f"engine/stages/{stage}.hpp"
 
 
 def _read_folder(folder: Path) -> dict[str, Source]:

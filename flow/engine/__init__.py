@@ -14,7 +14,14 @@ Channel c of a tensor of `depth` D (physical channels / B) lies in bank `c % B`.
 of token tile i is at `base + (i*planes + p)*D + c//B`.
 """
 
-from flow.engine.parameters import PROGRAM_VERSION, STAGES, Engine, require
+from flow.engine.parameters import (
+    PROGRAM_VERSION,
+    STAGES,
+    Engine,
+    outside_stages,
+    register_stage,
+    require,
+)
 from flow.engine.ports import Interface, Signal, interfaces
 from flow.engine.program import ImageBuilder, Port, Program
 from flow.engine.records import (
@@ -28,6 +35,7 @@ from flow.engine.records import (
     RECORD_WORDS,
     RECORDS,
     REGISTERS,
+    STAGE_WORDS,
     Command,
     Opcode,
     Record,
@@ -49,6 +57,7 @@ __all__ = [
     "RECORD_WORDS",
     "REGISTERS",
     "STAGES",
+    "STAGE_WORDS",
     "Command",
     "Engine",
     "ImageBuilder",
@@ -61,6 +70,8 @@ __all__ = [
     "Space",
     "Status",
     "interfaces",
+    "outside_stages",
     "pack_header",
+    "register_stage",
     "require",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -14,6 +15,29 @@ PROGRAM_VERSION = 1
 """Version of the program format; part of every engine's hash."""
 STAGES = ("add", "attention", "norm", "pool", "table")
 """Stages that an engine may have compiled in; `linear`, `input`, `constant` and `output` are always there."""
+
+OUTSIDE_BIT = 16
+"""Bit of the first plug-in stage in `feature_bits`."""
+_OUTSIDE: dict[str, None] = {}
+
+
+def register_stage(name: str) -> None:
+    """Let engines have a stage that a plug-in brings.
+
+    Raises:
+        FlowError: the name is no plain lower-case word, or a stage of flow's own.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in STAGES:
+        raise FlowError(
+            f"stage {name!r}: found a name that cannot be used; expected lower-case letters, digits and _, and none of "
+            f"{', '.join(STAGES)}; rename it"
+        )
+    _OUTSIDE[name] = None
+
+
+def outside_stages() -> tuple[str, ...]:
+    """Stages that plug-ins have registered, in sorted order."""
+    return tuple(sorted(_OUTSIDE))
 
 
 @dataclass(frozen=True)
@@ -69,9 +93,9 @@ class Engine:
         if not 8 <= self.table_bits <= 12:
             faults.append(f"table_bits = {self.table_bits}: expected 8 to 12")
         faults += [
-            f"features: found {f!r}; expected some of {', '.join(STAGES)}"
+            f"features: found {f!r}; expected some of {', '.join((*STAGES, *outside_stages()))}; is a plug-in missing?"
             for f in self.features
-            if f not in STAGES
+            if f not in STAGES and f not in _OUTSIDE
         ]
         raise_all(
             FlowError, f"engine {self.tokens}x{self.banks}x{self.rows}: found {len(faults)} faults", faults
@@ -90,8 +114,14 @@ class Engine:
 
     @property
     def feature_bits(self) -> int:
-        """Bit i set: stage `STAGES[i]` is compiled in."""
-        return sum(1 << i for i, stage in enumerate(STAGES) if stage in self.features)
+        """Bit i set: stage `STAGES[i]` is compiled in; bit 16 + i: stage i + 1 of `outside`."""
+        own = sum(1 << i for i, stage in enumerate(STAGES) if stage in self.features)
+        return own | sum(1 << (OUTSIDE_BIT + i) for i in range(len(self.outside)))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Stages of plug-ins in sorted order: a linear step's word `stage` counts them from 1."""
+        return tuple(sorted(set(self.features) - set(STAGES)))
 
     @property
     def column_entries(self) -> int:

@@ -16,6 +16,8 @@ RECORD_WORDS = 32
 RECORD_BYTES = 4 * RECORD_WORDS
 MAX_SHAPES = 4
 MAX_CODE_ENTRIES = 256
+STAGE_WORDS = 16
+"""int32 parameters of a plug-in stage."""
 
 
 class Opcode(IntEnum):
@@ -73,7 +75,7 @@ RECORDS: Mapping[Opcode, tuple[str, ...]] = {
             "single_token source_space source_base source_planes source_signed depth row_groups "
             "weight_bits page weights weight_beats out_bits out_signed out_zero table table_bits "
             "has_residual residual_base residual_multiplier residual_shift space base out_depth heads "
-            "pitch first_tile tiles"
+            "pitch first_tile tiles stage stage_data"
         ).split(),
         Opcode.NORM: [
             *"single_token source_base depth channels centred epsilon_low epsilon_high outputs".split(),

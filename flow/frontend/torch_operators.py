@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from flow.errors import FlowError
 from flow.frontend.architectures.layers import mean_over_tokens
 from flow.ops import aten_numpy
 from flow.ops.aten import Aten, Ref
@@ -23,6 +24,7 @@ from flow.ops.float import (
     FloatPool,
     FloatScale,
 )
+from flow.ops.post import OUTSIDE
 
 Function = Callable[..., Any]
 """From the node's operands as tensors to its output (or a sequence of outputs)."""
@@ -157,6 +159,25 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def activation_function(op: FloatActivation) -> Function:
+    """A pointwise function; a plug-in's is the first torch operator that it names.
+
+    Raises:
+        FlowError: it names none that this torch has.
+    """
+    if op.kind in _ACTIVATIONS:
+        return _ACTIVATIONS[op.kind]
+    for target in OUTSIDE[op.kind].targets:
+        namespace, name, overload = target.split(".")
+        found: Function | None = getattr(getattr(getattr(torch.ops, namespace), name, None), overload, None)
+        if found is not None:
+            return found
+    raise FlowError(
+        f"stage {op.kind}: found no torch operator among its targets; expected one that torch has; "
+        "name it in the plug-in's `targets`"
+    )
+
+
 def pool_function(op: FloatPool) -> Function:
     """`float.pool`, in the spelling that the recogniser reads."""
 
@@ -171,7 +192,7 @@ FUNCTIONS: dict[type, Callable[[Any], Function]] = {
     FloatLinear: lambda _: functional.linear,
     FloatNorm: norm_function,
     FloatAttention: attention_function,
-    FloatActivation: lambda op: _ACTIVATIONS[op.kind],
+    FloatActivation: activation_function,
     FloatAdd: lambda _: torch.add,
     FloatScale: lambda _: torch.mul,
     FloatPool: pool_function,

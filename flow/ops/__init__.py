@@ -18,6 +18,7 @@ from flow.ops.float import (
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
+from flow.ops.post import PostStage
 from flow.ops.quant import Dequantize, Quantize
 from flow.ops.requantise import Requantise
 from flow.ops.source import Constant, Input
@@ -42,6 +43,7 @@ __all__ = [
     "Linear",
     "Norm",
     "Pool",
+    "PostStage",
     "Quantize",
     "Ref",
     "Requantise",

@@ -20,6 +20,7 @@ from flow.ops.float import FloatActivation
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
+from flow.ops.post import PostStage
 from flow.ops.requantise import Requantise
 from flow.ops.source import Input
 from flow.ops.table import Table
@@ -75,6 +76,15 @@ def table_graph(
     low, high = numerics.limits(bits, True)
     values = np.clip(np.rint(real / step), low, high).astype(np.int64)
     return _finish(graph, graph.add("y", Table(values, bits, True, step, 0, function), [index]), masked)
+
+
+def stage_graph(stage: PostStage, *, tokens: int, channels: int, rows: int, masked: bool = False) -> Graph:
+    """x int8 [tokens, channels] -> linear -> requantise to int16 -> a plug-in's stage -> output."""
+    graph = Graph(f"stage_{stage.name}_{stage.bits}")
+    x = _input(graph, "x", tokens, channels, "int8")
+    linear, scale = _linear(graph, x, rows, 1.0, 8)
+    narrow = graph.add("narrow", _requantise(scale, 16, True, 0, 32767.0), [linear])
+    return _finish(graph, graph.add("y", stage, [narrow]), masked)
 
 
 def residual_graph(*, tokens: int, channels: int, constant: bool = False, masked: bool = False) -> Graph:

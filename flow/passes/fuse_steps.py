@@ -15,6 +15,7 @@ from flow.ops.device import DeviceOp
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
+from flow.ops.post import PostStage
 from flow.ops.requantise import Requantise
 from flow.ops.source import Input
 from flow.ops.table import Table
@@ -56,7 +57,8 @@ SINGLE: dict[type[DeviceOp], Opcode] = {
 
 @dataclass(frozen=True)
 class FuseSteps:
-    """`linear -> requantise (-> table)` and `linear -> add` become one step, as do norms of one input.
+    """`linear -> requantise (-> table or plug-in's stage)` and `linear -> add` become one step, as do norms of one
+    input.
 
     Every other device operator is a step of its own, every host tensor that the device reads an input step.
     Steps come in topological order.
@@ -81,9 +83,10 @@ class FuseSteps:
         op = node.op
         if isinstance(op, Linear):
             return None  # emitted with the stage that ends its pipeline
-        if isinstance(op, Requantise) and all(isinstance(u.op, Table) for u in graph.users(Value(node.name))):
-            return None  # a table index never leaves the pipeline
-        if isinstance(op, (Requantise, ResidualAdd, Table)):
+        users = graph.users(Value(node.name))
+        if isinstance(op, Requantise) and all(isinstance(u.op, (Table, PostStage)) for u in users):
+            return None  # what a table or a plug-in's stage reads never leaves the pipeline
+        if isinstance(op, (Requantise, ResidualAdd, Table, PostStage)):
             nodes = _pipeline(graph, node)
             reads = [v for n in nodes for v in n.inputs if all(v.node != m.name for m in nodes)]
             return Step(

@@ -26,6 +26,7 @@ from flow.ops.float import (
 )
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
+from flow.ops.post import OUTSIDE
 from flow.ops.quant import Dequantize, Quantize
 from flow.ops.requantise import Requantise
 from flow.ops.source import Constant, Input
@@ -215,11 +216,21 @@ class _Integeriser(QdqReader):
             return self._linear(node, before)  # saturation at 0 is the rectifier
         index, spec, quant = self.operand(source, 0)
         made = self.out.producer(index)
+        stage = OUTSIDE.get(activation.kind)
+        if stage is not None and (quant.dtype != "int16" or quant.zero):
+            self.refuse(
+                source,
+                f"found an input of type {quant.dtype}, zero point {quant.zero}; expected int16, zero point 0; "
+                f"{ADVICE}",
+            )
         if not isinstance(made.op, Requantise):
             self.refuse(
                 source,
                 f"found an activation on the result of {made.op.label}; expected one behind a linear layer",
             )
+        if stage is not None:
+            result = stage.of(quant.scale, op.bits, op.qmin < 0, int(op.zero_point), float(op.scale))
+            return self.out.add(node.name, result, [index], module=source.module)
         if spec.qmin < 0:
             index, low = self._unsigned_index(made, spec), spec.qmin
         else:
@@ -285,9 +296,7 @@ class _Integeriser(QdqReader):
             operands[2][2].scale / 256 / float(op.scale), f"{source.where}, context"
         )
         tokens = source.type.shape[0]
-        bits = (
-            self.options.exp_bits or attention.numerator_bits or (8 if tokens <= LONG_SEQUENCE else 16)
-        )
+        bits = self.options.exp_bits or attention.numerator_bits or (8 if tokens <= LONG_SEQUENCE else 16)
         made = Attention(
             attention.heads,
             score.multiplier,

@@ -21,6 +21,7 @@ from flow.ops.constant import DeviceConstant
 from flow.ops.linear import Linear
 from flow.ops.norm import Norm
 from flow.ops.pool import Pool
+from flow.ops.post import PostStage
 from flow.ops.requantise import Requantise
 from flow.ops.table import Table
 from flow.passes.fuse_steps import Step
@@ -221,7 +222,7 @@ class _Writer:
             16
             if isinstance(final, ResidualAdd)
             else final.bits
-            if isinstance(final, (Requantise, Table))
+            if isinstance(final, (Requantise, Table, PostStage))
             else 0
         )
         words = {
@@ -248,6 +249,12 @@ class _Writer:
             words |= {
                 "table": self.image.place(final.values.astype("<i2").tobytes()),
                 "table_bits": final.index_bits,
+            }
+        if isinstance(final, PostStage):
+            words |= {
+                "out_zero": final.zero,
+                "stage": 1 + self.engine.outside.index(final.name),
+                "stage_data": self.image.place(final.packed()),
             }
         if isinstance(scale, ResidualAdd):
             words |= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow.ir import Graph
+from flow.ops.post import load_plugins
 from flow.passes.base import Pass, run_passes
 from flow.passes.check_supported import CheckSupported
 from flow.passes.fold_constants import FoldConstants
@@ -43,5 +44,7 @@ def recognise(graph: Graph) -> Graph:
 
     Raises:
         UnsupportedError: one message that lists every operation that cannot be lowered, with its module path.
+        FlowError: a plug-in cannot be loaded.
     """
+    load_plugins()
     return run_passes(graph, PIPELINE)

@@ -9,6 +9,7 @@ import numpy as np
 from flow.ir import Array, Graph, Node, Value
 from flow.ops.aten import Aten
 from flow.ops.float import ACTIVATIONS, FloatActivation
+from flow.ops.post import OUTSIDE
 from flow.ops.source import Constant
 from flow.passes.movement import reshaped, to_rows
 
@@ -66,7 +67,8 @@ def _direct(node: Node) -> tuple[Value, str] | None:
         return None
     if node.op.target in ("aten.gelu.default", "aten.gelu_.default"):
         return node.inputs[0], "gelu_tanh" if node.op.arguments["approximate"] == "tanh" else "gelu"
-    kind = DIRECT.get(node.op.target)
+    outside = {target: name for name, stage in OUTSIDE.items() for target in stage.targets}
+    kind = (DIRECT | outside).get(node.op.target)
     return None if kind is None else (node.inputs[0], kind)
 
 

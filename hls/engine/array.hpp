@@ -20,8 +20,8 @@ namespace flow {
 
 // The stages behind the array, as compiled in: dispatch.hpp defines it.
 inline void post_stages(
-    const LinearRecord &record, const RowGroup &rows, const LookupTable &table, const Lanes<int64_t> &total,
-    const Lanes<int16_t> &residual, Lanes<int32_t> &value
+    const LinearRecord &record, const RowGroup &rows, const LookupTable &table, const StageParameters &parameters,
+    const Lanes<int64_t> &total, const Lanes<int16_t> &residual, Lanes<int32_t> &value
 );
 
 // Sums of the array over cycles, and of the low byte plane where there are two.
@@ -236,7 +236,7 @@ inline void finish_linear(
     const uint32_t planes = planes_of(record.out_bits);
     Lanes<int16_t> residual;
     join_planes(regs.residual, residual);
-    post_stages(record, rows, table, total, residual, regs.value);
+    post_stages(record, rows, table, linear.parameters, total, residual, regs.value);
     if (HasAttention && record.space == uint32_t(Space::Values)) {
         write_values(memories, linear, tile * Tokens, regs.value);
         return;

@@ -94,6 +94,9 @@ inline bool valid_linear(const LinearRecord &record, uint32_t length) {
     if (record.table_bits > 0) {
         ok &= HasTable && record.table_bits <= uint32_t(TableBits) && !record.has_residual;
     }
+    if (record.stage > 0) {
+        ok &= record.stage <= uint32_t(OutsideStages) && record.table_bits == 0 && !record.has_residual;
+    }
     if (record.has_residual) {
         const uint32_t line = record.residual_base + range.first * 2 * record.out_depth;
         const uint64_t lines = uint64_t(range.count) * 2 * record.out_depth;
@@ -115,6 +118,7 @@ inline FetchPlan plan_linear(const LinearRecord &record) {
     plan.has_page = true;
     plan.page = record.page;
     if (record.table_bits > 0) plan.span[0] = {record.table, beats_of(uint64_t(2) << record.table_bits)};
+    if (record.stage > 0) plan.span[0] = {record.stage_data, beats_of(4 * StageWords)};
     plan.span[1] = {record.weights, record.weight_beats};
     return plan;
 }
@@ -169,10 +173,11 @@ inline bool run_linear(
     #pragma HLS INLINE
     bool ok = load_code_page(data, buffers.page);
     if (HasTable && record.table_bits > 0) load_table(data, record.table_bits, buffers.table);
+    LinearSweep step = start_linear(record, length);
+    if (OutsideStages > 0 && record.stage > 0) load_stage(data, step.parameters);
     const WeightFormat format = {record.depth, record.weight_bits};
     const HeadLayout layout = head_layout(record.heads, record.pitch);
     const AttentionSweep none = {};
-    LinearSweep step = start_linear(record, length);
     FieldReader reader;
     reader.start(data, record.weight_beats);
     buffers.lists.count = 0;

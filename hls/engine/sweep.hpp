@@ -3,6 +3,7 @@
 
 #include "memories.hpp"
 #include "softmax.hpp"
+#include "stages/outside.hpp"
 #include "stages/table.hpp"
 #include "weight_stream.hpp"
 
@@ -27,6 +28,7 @@ struct Sweep {
 // The P output channels of a linear sweep.
 struct LinearSweep {
     LinearRecord record;
+    StageParameters parameters;
     uint32_t length;
     uint32_t first_tile;
     uint32_t row;  // the first of P rows

@@ -266,7 +266,7 @@ MISTAKES = {
 def test_mistakes_in_a_template(tmp_path: Path, text: str) -> None:
     """One message: file and line, what was found, what for, and what is known there."""
     path = write(tmp_path, "dispatch.hpp.j2", text)
-    members = "engine, has"
+    members = "engine, has, outside"
     expected = MISTAKES[text].replace("ENGINE", members)
     expected = expected.replace("TEMPLATES", ", ".join(Sources.of().templates))
     assert refusal(lambda: files_of(tmp_path)) == f"{path}:{expected}"
