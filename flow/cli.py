@@ -272,76 +272,81 @@ def _watch(
     return watching.status
 
 
+# fmt: off
 @main.command(short_help="Quantize a float model.")
 @click.argument("model", type=EXISTING)
-@click.option(
-    "--calibrate",
-    "data",
-    type=EXISTING,
-    required=True,
-    help="An .npz with the model's inputs by name; leading axis = samples.",
-)
+@click.option("--calibrate", "data", type=EXISTING, required=True,
+              help="An .npz with the model's inputs by name; leading axis = samples.")
 @click.option("-o", "--output", type=EXISTING, required=True, help="Where the quantized .pt2 goes.")
-@click.option(
-    "--samples",
-    type=click.IntRange(1),
-    default=256,
-    show_default=True,
-    help="At most this many calibration samples.",
-)
-@click.option(
-    "--smooth",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="SmoothQuant's alpha; 0 leaves all to the weights.",
-)
+@click.option("--samples", type=click.IntRange(1), default=256, show_default=True,
+              help="At most this many calibration samples.")
+@click.option("--method", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True,
+              help="Where 8-bit activations are clipped.")
+@click.option("--percentile", type=click.FloatRange(50, 100, min_open=True), default=99.99, show_default=True,
+              help="For --method percentile: per cent of the values that are not clipped.")
+@click.option("--smooth", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="SmoothQuant's alpha; 0 leaves all to the weights.")
 @click.option("--no-smooth", is_flag=True, help="No SmoothQuant.")
-@click.option(
-    "--weight-bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Width of weights."
-)
-@click.option(
-    "--index-bits",
-    type=click.IntRange(8, 12),
-    default=8,
-    show_default=True,
-    help="Width of activation table indices.",
-)
-@click.option(
-    "--table-bits",
-    type=click.Choice(["8", "16"]),
-    default="8",
-    show_default=True,
-    help="Width of activation outputs; 16 doubles the next matmul's cycles.",
-)
+@click.option("--weight-bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Width of weights.")
+@click.option("--rounding", type=click.Choice(["nearest", "mse", "gptq"]),
+              help="How weights are rounded.  [default: nearest for 8 bits, gptq for 4]")
+@click.option("--index-bits", type=click.IntRange(8, 12), default=8, show_default=True,
+              help="Width of activation table indices.")
+@click.option("--table-bits", type=click.Choice(["8", "16"]), default="8", show_default=True,
+              help="Width of activation outputs; 16 doubles the next matmul's cycles.")
+@click.option("--input-bits", type=click.Choice(["8", "16"]), default="8", show_default=True,
+              help="Width of other inputs of matmuls; 16 doubles their cycles.")
+@click.option("--exp-bits", type=click.Choice(["8", "16"]),
+              help="Width of softmax numerators.  [default: 8 up to 128 tokens, else 16]")
+@click.option("--error-budget", metavar="24dB|0.998",
+              help="Widen edges, cheapest first, until outputs reach this SQNR or cosine to the float model.")
+@click.option("--board", default=None, metavar="NAME", help="Board that widths are priced on.")
+@click.option("--finetune-steps", type=click.IntRange(0), default=0, show_default=True,
+              help="Steps of quantization-aware fine-tuning on the calibration samples, without labels.")
+@click.option("--finetune-rate", type=float, default=1e-3, show_default=True,
+              help="First learning rate, as a share of a tensor's root mean square.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of fine-tuning.")
 @_config_option
 @_json_option
 def quantize(
-    model: Path, data: Path, output: Path, samples: int, smooth: float, no_smooth: bool, weight_bits: str,
-    index_bits: int, table_bits: str, config: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    model: Path, data: Path, output: Path, samples: int, method: str, percentile: float, smooth: float,
+    no_smooth: bool, weight_bits: str, rounding: str | None, index_bits: int, table_bits: str, input_bits: str,
+    exp_bits: str | None, error_budget: str | None, board: str | None, finetune_steps: int, finetune_rate: float,
+    seed: int, config: Path | None, as_json: bool,
+) -> None:
     """Quantize a float MODEL by the number contract and write a QDQ .pt2 that `flow lower` reads.
+
+    Exit status 1 if an error budget cannot be met; the best model found is written all the same.
 
     \b
     flow quantize float.pt2 --calibrate calib.npz -o model.pt2
+    flow quantize float.pt2 --calibrate calib.npz -o model.pt2 --error-budget 0.998 --board u250
+    flow quantize float.pt2 --calibrate calib.npz -o model.pt2 --weight-bits 4 --finetune-steps 200
     """
+    from flow.boards import load_board
     from flow.compress.quantize import QuantizeOptions
-    from flow.compress.run import quantize_file
+    from flow.compress.run import Request, quantize_file
+    from flow.compress.tuning import FinetuneOptions
+    from flow.compress.widths import Budget
 
     options = QuantizeOptions(
-        smooth_alpha=None if no_smooth else smooth,
-        index_bits=index_bits,
-        output_bits=int(table_bits),
-        weight_bits=int(weight_bits),
+        smooth_alpha=None if no_smooth else smooth, index_bits=index_bits, output_bits=int(table_bits),
+        weight_bits=int(weight_bits), input_bits=int(input_bits), numerator_bits=int(exp_bits) if exp_bits else None,
+        method=method, percentile=percentile, rounding=rounding,
+    )
+    request = Request(
+        options, samples, Budget.parse(error_budget) if error_budget else None, load_board(board) if board else None,
+        FinetuneOptions(finetune_steps, finetune_rate, seed=seed) if finetune_steps else None,
     )
     with console.counter() as tell:
-        result = quantize_file(
-            model, data, output, options=options, limit=samples, config=config, progress=tell
-        )
+        result = quantize_file(model, data, output, request, config=config, progress=tell)
     if as_json:
         console.print_json(result.to_json())
     else:
         console.show_quantized(result, output)
+    if not result.met:
+        sys.exit(1)
+# fmt: on
 
 
 @main.command(short_help="Prune a float model to a structure that hardware reads.")

@@ -118,12 +118,29 @@ def counter() -> Iterator[Any]:
 
 
 def show_quantized(result: Quantized, output: Path) -> None:
-    """What `flow quantize` did."""
+    """What `flow quantize` did: every edge's error, widths that were bought, and the outputs'."""
+    for text in result.warnings:
+        print_note(f"warning: {text}")
+    shown = [(e.name, e.kind, *("-" if v is None else f"{v:.1f}" for v in (e.own, e.total))) for e in result.edges]
+    table("", ("edge", "type", "SQNR dB by itself", "in the whole"), shown)
+    if result.worst_edge is not None:
+        OUT.print(f"worst edge: {result.worst_edge.name}, {result.worst_edge.own:.1f} dB by itself")
+    if result.choice is not None:
+        rows = (
+            (str(p.edge), f"{p.before} to {p.after}", f"{p.cycles:,}", f"{p.sqnr_db:.2f}", f"{p.cosine:.5f}")
+            for p in result.choice.purchases
+        )
+        table("\nWidened", ("edge", "bits", "cycles", "SQNR dB then", "cosine then"), rows)
+        verdict = "met" if result.met else "NOT MET, and no width helps any more"
+        OUT.print(f"budget {result.choice.budget}: {verdict}; {result.choice.narrow_cycles:,} cycles before")
+    if result.loss is not None:
+        OUT.print(f"fine-tuning: loss {result.loss[0]:.4g} to {result.loss[1]:.4g}")
     OUT.print(
         f"{output}: {result.weights} weight matrices and {result.activations} activations quantized "
-        f"on {result.samples} samples"
+        f"on {result.samples} samples; {result.cycles:,} cycles ({result.engine})"
     )
-    table("", ("output", "SQNR dB against float"), result.sqnr_db.items())
+    body = ((k, f"{v:.2f}", f"{result.outputs.cosine[k]:.5f}") for k, v in result.outputs.sqnr_db.items())
+    table(f"Against float, on {result.checked} samples", ("output", "SQNR dB", "cosine"), body)
 
 
 def show_pruned(result: Pruned, output: Path) -> None:

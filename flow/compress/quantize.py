@@ -12,20 +12,35 @@ are made here per *use* of a value (`Form`), and one value gets one pair for eac
 
 Weights become int8 (or int4) constants with a Dequantize per output channel. Biases, norm parameters and position
 tables stay float: lowering derives their integers from the scales around them.
+
+Widths that the contract leaves open are `Edge`s: what a linear layer reads (8 bits, or 16 in two passes), the index of
+a table (8 to 12) and the numerators of a softmax (8 or 16, in two passes).
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
-import numpy.typing as npt
 
 from flow.compress.calibrate import Ranges
+from flow.compress.forms import (
+    Clipping,
+    Form,
+    affine,
+    index_type,
+    matmul_type,
+    rectified_type,
+    symmetric,
+    table_type,
+    wide_type,
+)
+from flow.compress.observers import METHODS
 from flow.compress.smooth import Smooth
+from flow.compress.weights import ROUNDINGS, Real, rounded, row_scales
 from flow.errors import FlowError, UnsupportedError, raise_all
 from flow.ir import Graph, Node, Value, verify
 from flow.ops.aten import Aten
@@ -42,16 +57,19 @@ from flow.ops.quant import Dequantize, Quantize, QuantSpec
 from flow.ops.source import Constant
 from flow.passes.regions import device_values
 
-Real = npt.NDArray[np.float64]
+Memo = dict[tuple[str, float], tuple[Dequantize, Constant]]
+"""Rounded weights by the name of the linear layer and the step of its input."""
 
-INDEX_LOW = {"gelu": -4.0, "gelu_tanh": -4.0, "silu": -4.0, "tanh": -4.0, "sigmoid": -8.0}
-INDEX_HIGH = {"tanh": 4.0, "sigmoid": 8.0}
-"""Where a table's index is clipped: beyond, the function is flat and codes are better spent within."""
 
-ROW_FLOOR = 2.0**-12
-"""Least weight scale of a row, as a share of the matrix' largest: keeps requantise factors in range."""
-BIAS_LIMIT = 2.0**28
-"""A row's scale is raised until its bias, in accumulator units, is at most this."""
+class Edge(NamedTuple):
+    """A width that may be chosen: `input` of linear layers, by the node they read; `index` of an activation's table, by
+    the activation; `numerators`, by the attention."""
+
+    kind: str
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.node}"
 
 
 @dataclass(frozen=True)
@@ -59,8 +77,12 @@ class QuantizeOptions:
     """How to quantize.
 
     `smooth_alpha`: SmoothQuant's share for activations, None for no smoothing; `smooth_floor`: see `Smooth`.
-    `index_bits` (8..12) and `output_bits` (8: unsigned affine, or 16: signed) are the widths of pointwise tables.
-    `weight_bits`: 8 or 4. `headroom` (>= 1) multiplies calibrated int16 ranges, so that new inputs do not saturate.
+    `index_bits` (8..12) and `output_bits` (8: unsigned affine, or 16: signed) are the widths of pointwise tables,
+    `input_bits` (8 or 16) that of other inputs of linear layers, `numerator_bits` (8, 16, None: by length) that of
+    softmax numerators. `widths` overrides them for single edges.
+    `weight_bits`: 8 or 4; `rounding`: see `flow.compress.weights` (None: nearest for 8 bits, gptq for 4). `headroom`
+    (>= 1) multiplies calibrated int16 ranges, so that new inputs do not saturate. `method` and `percentile`: see
+    `flow.compress.observers`; where ranges hold no histogram, and for int16, it is min/max.
     """
 
     smooth_alpha: float | None = 0.5
@@ -69,54 +91,87 @@ class QuantizeOptions:
     output_bits: int = 8
     weight_bits: int = 8
     headroom: float = 1.1
+    input_bits: int = 8
+    numerator_bits: int | None = None
+    method: str = "mse"
+    percentile: float = 99.99
+    rounding: str | None = None
+    widths: Mapping[Edge, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks = (
-            (
-                "smooth_alpha",
-                self.smooth_alpha,
-                self.smooth_alpha is None or 0 <= self.smooth_alpha <= 1,
-                "0 to 1, or none",
-            ),
-            ("smooth_floor", self.smooth_floor, 0 < self.smooth_floor <= 1, "above 0, at most 1"),
-            ("index_bits", self.index_bits, self.index_bits in range(8, 13), "8 to 12"),
-            ("output_bits", self.output_bits, self.output_bits in (8, 16), "8 or 16"),
-            ("weight_bits", self.weight_bits, self.weight_bits in (4, 8), "4 or 8"),
-            ("headroom", self.headroom, 1 <= self.headroom <= 16, "1 to 16"),
+            ("smooth_alpha", self.smooth_alpha is None or 0 <= self.smooth_alpha <= 1, "0 to 1, or none"),
+            ("smooth_floor", 0 < self.smooth_floor <= 1, "above 0, at most 1"),
+            ("index_bits", self.index_bits in range(8, 13), "8 to 12"),
+            ("output_bits", self.output_bits in (8, 16), "8 or 16"),
+            ("weight_bits", self.weight_bits in (4, 8), "4 or 8"),
+            ("headroom", 1 <= self.headroom <= 16, "1 to 16"),
+            ("input_bits", self.input_bits in (8, 16), "8 or 16"),
+            ("numerator_bits", self.numerator_bits in (None, 8, 16), "8, 16 or none"),
+            ("method", self.method in METHODS, ", ".join(METHODS)),
+            ("percentile", 50 < self.percentile <= 100, "above 50, at most 100"),
+            ("rounding", self.rounding in (None, *ROUNDINGS), ", ".join(ROUNDINGS)),
         )
         faults = [
-            f"{name}: found {found}; expected {expected}"
-            for name, found, good, expected in checks
+            f"{name}: found {getattr(self, name)}; expected {expected}"
+            for name, good, expected in checks
             if not good
         ]
         raise_all(FlowError, "quantize options: found values out of range; choose others", faults)
 
+    @property
+    def rounding_used(self) -> str:
+        """How weights are rounded: as asked for, else to the nearest for 8 bits and with compensation for 4."""
+        return self.rounding or ("nearest" if self.weight_bits == 8 else "gptq")
 
-class Form(enum.Enum):
-    """How a use of a value reads it."""
-
-    DIRECT = "no pair: producer and user are one step, or it is a constant"
-    MATMUL = "int8, zero point 0"
-    INDEX = "unsigned affine index of a table"
-    TABLE = "output of a table, towards a matmul"
-    WIDE = "int16, zero point 0"
+    def width(self, edge: Edge, default: int) -> int:
+        """Bits of an edge."""
+        return self.widths.get(edge, default)
 
 
-def quantize(graph: Graph, ranges: Ranges, options: QuantizeOptions | None = None) -> Graph:
+def quantize(
+    graph: Graph,
+    ranges: Ranges,
+    options: QuantizeOptions | None = None,
+    grams: Mapping[str, Real] | None = None,
+) -> Graph:
     """The graph with QDQ pairs by the number contract; pure.
 
-    `graph` is a recognised float graph and `ranges` its calibration. Host arithmetic before and after the device's
-    region stays float.
+    `graph` is a recognised float graph and `ranges` its calibration; `grams` are X^T X [C, C] by the name of the weight
+    that reads X, for rounding that compensates. Host arithmetic before and after the device's region stays float.
 
     Raises:
         UnsupportedError: lists every node that cannot be quantized.
         FlowError: a range is missing.
     """
     options = options or QuantizeOptions()
-    raise_all(UnsupportedError, f"{graph.name}: found operators that cannot be quantized", _faults(graph))
+    check_quantizable(graph)
     if options.smooth_alpha is not None:
         graph, ranges = Smooth(options.smooth_alpha, options.smooth_floor)(graph, ranges)
-    result = _Quantizer(graph, ranges, options).run()
+    return insert_pairs(graph, ranges, options, grams)
+
+
+def check_quantizable(graph: Graph) -> None:
+    """Refuse what has no place in the number contract.
+
+    Raises:
+        UnsupportedError: lists every node that cannot be quantized.
+    """
+    raise_all(UnsupportedError, f"{graph.name}: found operators that cannot be quantized", _faults(graph))
+
+
+def insert_pairs(
+    graph: Graph,
+    ranges: Ranges,
+    options: QuantizeOptions,
+    grams: Mapping[str, Real] | None = None,
+    memo: Memo | None = None,
+) -> Graph:
+    """`quantize` of a graph that is smoothed already (or need not be), with its own ranges.
+
+    `memo` keeps rounded weights for further calls with the same graph, ranges and grams and other widths.
+    """
+    result = _Quantizer(graph, ranges, options, grams or {}, {} if memo is None else memo).run()
     verify(result, "quantize")
     return result
 
@@ -156,8 +211,17 @@ class _Quantizer:
     `moved` maps old values to new ones, `pairs` holds the pair of each (value, form).
     """
 
-    def __init__(self, graph: Graph, ranges: Ranges, options: QuantizeOptions) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        options: QuantizeOptions,
+        grams: Mapping[str, Real],
+        memo: Memo,
+    ) -> None:
         self.graph, self.ranges, self.options = graph, ranges, options
+        self.grams, self.memo = grams, memo
+        self.clipping = Clipping(options.method, options.percentile, options.headroom)
         self.device = device_nodes(graph)
         self.out = Graph(graph.name)
         self.moved: dict[Value, Value] = {}
@@ -188,7 +252,11 @@ class _Quantizer:
             inputs = self._linear(node)
         else:
             inputs = [self._operand(node, v, i) for i, v in enumerate(node.inputs)]
-        return self.out.add(node.name, node.op, inputs, node.module).node
+        op = node.op
+        if isinstance(op, FloatAttention) and node.name in self.device:
+            bits = self.options.widths.get(Edge("numerators", node.name), self.options.numerator_bits)
+            op = replace(op, numerator_bits=bits or op.numerator_bits)
+        return self.out.add(node.name, op, inputs, node.module).node
 
     # -- which form --------------------------------------------------------------------------------------------
 
@@ -207,13 +275,25 @@ class _Quantizer:
         elif isinstance(user.op, FloatLinear):
             # the residual stream has one type, int16; the multiplier takes it in two passes
             if not (isinstance(producer, FloatAdd) and value.node in self.device):
-                form = Form.TABLE if isinstance(producer, FloatActivation) else Form.MATMUL
+                form = self._matmul(value)
         elif isinstance(user.op, FloatActivation):
             index = Form.WIDE if user.op.kind in OUTSIDE else Form.INDEX
             form = Form.DIRECT if self._saturates(user) else index
         elif isinstance(user.op, FloatAdd) and value == self._accumulator(user):
             form = Form.DIRECT
         return form
+
+    def _matmul(self, value: Value) -> Form:
+        """How a linear layer reads what is no sum."""
+        producer = self.graph.producer(value).op
+        if isinstance(producer, FloatActivation):
+            return Form.TABLE
+        # the engine's contexts are int8
+        wide = self.options.width(Edge("input", value.node), self.options.input_bits) == 16
+        return Form.WIDE if wide and not isinstance(producer, FloatAttention) else Form.MATMUL
+
+    def _output_bits(self, activation: str) -> int:
+        return self.options.width(Edge("input", activation), self.options.output_bits)
 
     def _saturates(self, activation: Node) -> bool:
         """Whether an activation is a rectifier that saturation to unsigned 8 bits computes: no table, no index."""
@@ -222,7 +302,7 @@ class _Quantizer:
         return (
             isinstance(activation.op, FloatActivation)
             and activation.op.kind == "relu"
-            and self.options.output_bits == 8
+            and self._output_bits(activation.name) == 8
             and isinstance(self.graph.producer(value).op, FloatLinear)
             and self._sole(value)
             and all(isinstance(user.op, FloatLinear) for user in self.graph.users(result))
@@ -258,98 +338,64 @@ class _Quantizer:
     def _spec(self, value: Value, form: Form) -> Dequantize:
         observed = self.ranges[value]
         if form is Form.MATMUL:
-            return symmetric(observed.magnitude, 8)
+            return matmul_type(observed, self.clipping)
         if form is Form.INDEX:
-            kinds = {user.op.kind for user in self.graph.users(value) if isinstance(user.op, FloatActivation)}
-            low = min(max(observed.low, INDEX_LOW.get(kind, -np.inf)) for kind in kinds)
-            high = max(min(observed.high, INDEX_HIGH.get(kind, np.inf)) for kind in kinds)
-            return affine(low, high, self.options.index_bits)
+            tables = [user for user in self.graph.users(value) if isinstance(user.op, FloatActivation)]
+            kinds = [user.op.kind for user in tables if isinstance(user.op, FloatActivation)]
+            bits = max(self.options.width(Edge("index", t.name), self.options.index_bits) for t in tables)
+            outputs = min(self._output_bits(t.name) for t in tables)
+            return index_type(observed, kinds, bits, outputs, self.clipping)
         if form is Form.TABLE:
             return self._table(value)
-        return symmetric(observed.magnitude * self.options.headroom, 16)
+        return wide_type(observed, self.clipping)
 
     def _table(self, value: Value) -> Dequantize:
         """A table's output: the exact range of the function over the range of its index."""
         node = self.graph.producer(value)
         assert isinstance(node.op, FloatActivation)
         if self._saturates(node):
-            low, high = 0.0, self.ranges[value].high
-        elif node.op.kind in OUTSIDE:
+            return rectified_type(self.ranges[value], self.clipping)
+        if node.op.kind in OUTSIDE:  # a plug-in's stage: no table, so what was observed is the range
             low, high = self.ranges[value].low, self.ranges[value].high
-        else:
-            index = self._spec(node.inputs[0], Form.INDEX)
-            points = (np.arange(index.qmin, index.qmax + 1) - int(index.zero_point)) * float(index.scale)
-            (image,) = node.op.golden(points)
-            low, high = float(image.min()), float(image.max())
-        if self.options.output_bits == 16:
-            return symmetric(max(-low, high), 16)
-        return affine(low, high, 8)
+            bits = self._output_bits(node.name)
+            return symmetric(max(-low, high), 16) if bits == 16 else affine(low, high, 8)
+        index = self._spec(node.inputs[0], Form.INDEX)
+        return table_type(node.op.kind, index, self._output_bits(node.name))
 
     # -- linear layers -----------------------------------------------------------------------------------------
 
     def _linear(self, node: Node) -> list[Value]:
         data, weight = node.inputs[0], self.graph.producer(node.inputs[1])
+        form = self._form(node, data)
+        key = (node.name, float(self._spec(data, form).scale))
+        if key not in self.memo:
+            self.memo[key] = self._stored(node, weight, key[1])
+        spec, stored = self.memo[key]
+        # layers that share a weight may read it with different scales, so each gets its own integers
+        constant = self.out.add(f"{weight.name}_q", stored, module=weight.module)
+        read = self.out.add(f"{weight.name}_dq", spec, [constant], weight.module)
+        return [self._pair(data, form), read, *(self.moved[v] for v in node.inputs[2:])]
+
+    def _stored(self, node: Node, weight: Node, step: float) -> tuple[Dequantize, Constant]:
+        """The integers of a linear layer's weight, whose input has steps of `step`."""
         assert isinstance(weight.op, Constant)
-        form, bits = self._form(node, data), self.options.weight_bits
+        bits, rounding = self.options.weight_bits, self.options.rounding_used
         bias = self.graph.producer(node.inputs[2]).op if len(node.inputs) == 3 else None
         scales = row_scales(
             weight.op.value,
             bias.value if isinstance(bias, Constant) else None,
-            float(self._spec(data, form).scale),
+            step,
             bits,
+            None if rounding == "nearest" else self._importance(node.inputs[0], weight),
         )
         top = 2 ** (bits - 1) - 1
         spec = Dequantize(scales, np.zeros(len(scales), np.int64), -top, top, "int8", 0)
-        return [self._pair(data, form), self._stored(weight, spec), *(self.moved[v] for v in node.inputs[2:])]
+        gram = self.grams.get(weight.name) if rounding == "gptq" else None
+        return spec, Constant(rounded(weight.op.value, scales, bits, gram), weight.op.key)
 
-    def _stored(self, weight: Node, spec: Dequantize) -> Value:
-        """A weight held as integers; layers that share one may read it with different scales, so each gets its own."""
-        assert isinstance(weight.op, Constant)
-        (stored,) = Quantize(**spec.attributes()).golden(weight.op.value)
-        constant = self.out.add(f"{weight.name}_q", Constant(stored, weight.op.key), module=weight.module)
-        return self.out.add(f"{weight.name}_dq", spec, [constant], weight.module)
-
-
-# -- integer types ---------------------------------------------------------------------------------------------
-
-
-def symmetric(magnitude: float, bits: int) -> Dequantize:
-    """Signed, zero point 0: +-(2^(bits-1) - 1) spans +-magnitude. A magnitude of 0 counts as 1."""
-    top = 2 ** (bits - 1) - 1
-    return Dequantize(_single(_sensible(magnitude) / top), np.array(0), -top, top, f"int{bits}")
-
-
-def affine(low: float, high: float, bits: int) -> Dequantize:
-    """Unsigned: 0..2^bits - 1 spans low..high, widened to hold 0 exactly. An empty range counts as 0..1."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    top = 2**bits - 1
-    scale = _single(_sensible(high - low) / top)
-    zero = int(np.clip(np.rint(-low / scale), 0, top))
-    return Dequantize(scale, np.array(zero), 0, top, "uint8" if bits == 8 else "int16")
-
-
-def row_scales(
-    weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32] | None, step: float, bits: int
-) -> Real:
-    """Scale of each row of W[N, C]: max|w| / (2^(bits-1) - 1), raised where the integers around it would not fit.
-
-    A row far below the largest takes `ROW_FLOOR` of that one's scale, and a row whose bias in units of `step` (the
-    input's scale) times its own would exceed `BIAS_LIMIT` takes the scale that meets it. An all-zero row has no scale
-    of its own: it takes the largest, 1 if there is none.
-    """
-    magnitude = np.abs(weight.astype(np.float64)).max(axis=1, initial=0.0)
-    scale = magnitude / (2 ** (bits - 1) - 1)
-    largest = float(scale.max(initial=0.0))
-    scale = np.where(scale > 0, np.maximum(scale, largest * ROW_FLOOR), largest if largest > 0 else 1.0)
-    if bias is not None:
-        scale = np.maximum(scale, np.abs(bias.astype(np.float64)) / (step * BIAS_LIMIT))
-    return _single(scale)
-
-
-def _sensible(span: float) -> float:
-    return span if span > 1e-12 else 1.0
-
-
-def _single(scale: npt.ArrayLike) -> Real:
-    """float32 values in float64: a scale reads the same from every file format."""
-    return np.asarray(np.asarray(scale, dtype=np.float32), dtype=np.float64)
+    def _importance(self, data: Value, weight: Node) -> Real:
+        """Mean square of each input of a weight, as far as it is known."""
+        gram, squares = self.grams.get(weight.name), self.ranges[data].squares
+        if gram is not None:
+            return np.diag(gram)
+        return np.ones(weight.type.shape[1]) if squares is None else squares

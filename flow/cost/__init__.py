@@ -4,7 +4,8 @@
 first-principles, not yet calibrated against synthesis.
 """
 
-from flow.cost.fit import fit
+from flow.cost.cycles import beat_cycles
+from flow.cost.fit import cycles_of, fit
 from flow.cost.report import EstimateReport, ResourceEstimate, StepEstimate, estimate_layout
 from flow.cost.resources import Usage, available, budget, engine_usage
 
@@ -14,7 +15,9 @@ __all__ = [
     "StepEstimate",
     "Usage",
     "available",
+    "beat_cycles",
     "budget",
+    "cycles_of",
     "engine_usage",
     "estimate_layout",
     "fit",

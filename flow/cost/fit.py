@@ -260,3 +260,12 @@ def filled(words: int, reads: int, lut_inputs: int) -> int:
         return LUTRAM_WORDS[lut_inputs]
     step = min(depth for width, depth in BRAM18_SHAPES if reads == 1 or width <= TRUE_DUAL_WIDTH)
     return -(-words // step) * step
+
+
+def cycles_of(graph: Graph, engine: Engine, beat: float = 1.0) -> dict[str, int]:
+    """Cycles of every step of an integer graph on an engine, by the step's name; `beat` as `beat_cycles` gives it.
+
+    Nothing is encoded or placed, and capacities are not checked: an estimate for comparing widths.
+    """
+    shape = ModelShape.of(graph, max(MOST_BANKS, engine.banks))
+    return {step.name: _step_cycles(engine, step, work) for step, work in shape.work(engine, beat)}

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from flow.compress.calibrate import Range, Ranges, calibrate
+from flow.compress.calibrate import Range, Ranges, calibrate, concerns, observe
 from flow.errors import FlowError
 from flow.golden import execute
 from flow.ir import Array, Graph, TensorType, Value
 from flow.ops.float import FloatActivation
-from flow.ops.source import Input
+from flow.ops.source import Constant, Input
 
 Build = Callable[..., Graph]
 Draw = Callable[..., list[dict[str, Array]]]
@@ -99,3 +99,55 @@ def test_values_that_are_not_finite_are_refused_by_name() -> None:
     )
     with pytest.raises(FlowError, match=f"^{re.escape(message)}$"):
         calibrate(graph, [good, bad])
+
+
+def test_inputs_of_zeros_only_are_refused(transformer: Build, samples: Draw) -> None:
+    graph = transformer()
+    silent = [{"x": np.zeros((12, 32), np.float32)}] * 3
+    message = (
+        "calibration: found inputs without a signal; give inputs like those the model will see\n"
+        "  - x: found only zeros in 3 samples; expected values that differ"
+    )
+    with pytest.raises(FlowError, match=f"^{re.escape(message)}$"):
+        calibrate(graph, silent)
+    assert calibrate(graph, [*silent, *samples(graph, 1)]).samples == 4
+
+
+def test_inputs_that_never_change_and_dead_values_are_concerns(transformer: Build, samples: Draw) -> None:
+    graph = transformer(layers=1)
+    weight = graph["layers_0_ffn_fc1_weight"].op, graph["layers_0_ffn_fc1_bias"].op
+    for op in weight:
+        assert isinstance(op, Constant)
+        op.value[:] = 0
+    drawn = samples(graph, 1) * 2
+    found = concerns(graph, drawn, calibrate(graph, drawn))
+    tail = "found only zeros; its step is arbitrary; expected some signal, unless the layers before it were pruned away"
+    assert found == (
+        "input x: found the same values in all 2 samples; expected inputs as different as the model will see",
+        f"layers.0.ffn.fc1 (float.linear): {tail}",
+        f"layers.0.ffn.act (gelu): {tail}",
+    )
+    assert concerns(graph, drawn[:1], calibrate(graph, drawn[:1])) == found[1:]
+
+
+def test_observing_counts_every_value_of_real_tokens(transformer: Build, samples: Draw) -> None:
+    graph = transformer(mask=True, layers=1)
+    drawn = samples(graph, 5)
+    ranges = observe(graph, drawn, calibrate(graph, drawn))
+    rows = sum(int(s["attention_mask"].sum()) for s in drawn)
+    found = ranges[Value("layers_0_ffn_norm")]
+    assert found.rows == rows
+    assert found.histogram is not None
+    assert found.histogram.total == rows * 32
+    values: list[Array] = []
+    for sample in drawn:
+        length = int(sample["attention_mask"].sum())
+        execute(
+            graph, sample,
+            lambda node, out, n=length: values.append(out[0][:n]) if node.name == "layers_0_ffn_norm" else None,
+        )  # fmt: skip
+    everything = np.concatenate(values)
+    np.testing.assert_allclose(found.squares, np.square(everything).mean(0), rtol=1e-5)
+    counts, _ = np.histogram(everything, 16, (found.histogram.low, found.histogram.high))
+    assert np.abs(found.histogram.counts.reshape(16, -1).sum(1) - counts).max() <= 2
+    assert ranges[Value("layers_0_attn_q")].histogram is None  # nothing chooses from it

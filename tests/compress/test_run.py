@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flow.compress.run import _check_lowers
+from flow.compress.run import _integers
 from flow.errors import UnsupportedError
 from flow.ir import Graph, TensorType
 from flow.ops import Dequantize, FloatNorm, Input, Quantize
@@ -23,7 +23,7 @@ def test_the_advice_to_quantize_is_left_out() -> None:
     one, none = (graph.add("c", Constant(np.full(6, v, np.float32))) for v in (1, 0))
     graph.set_output("output", graph.add("norm", FloatNorm(1e-5), [d, one, none]))
     with pytest.raises(UnsupportedError) as caught:
-        _check_lowers(graph)
+        _integers(graph)
     assert ADVICE not in str(caught.value)
     assert str(caught.value) == (
         "net.pt2: found 1 places outside the number contract\n"
