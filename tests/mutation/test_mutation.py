@@ -98,16 +98,17 @@ def test_the_equivalents_fit_the_sources() -> None:
 def test_equivalents_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "equivalents.toml"
     path.write_text(
-        '[[equivalent]]\nfile = "engine/pool.hpp"\nkind = "flag"\nbefore = "gone;"\nafter = "new;"\nreason = "Old."\n'
+        '[[equivalent]]\nfile = "engine/pool.hpp"\nfunction = "run_pool"\nkind = "flag"\n'
+        'before = "gone;"\nafter = "new;"\nreason = "Old."\n'
         '[[equivalent]]\nfile = "engine/pool.hpp"\n'
     )
     with pytest.raises(BadEquivalentsError) as caught:
         read(population()[1], path)
     assert str(caught.value) == (
         "equivalents.toml: found 2 faults\n"
-        "entry 1: found no mutant of engine/pool.hpp that makes 'gone;' into 'new;' (flag); "
+        "entry 1: found no mutant of run_pool in engine/pool.hpp that makes 'gone;' into 'new;' (flag); "
         "expected one; the line has changed: argue anew or take it out\n"
-        "entry 2: found ['file']; expected file, kind, before, after, reason"
+        "entry 2: found ['file']; expected file, function, kind, before, after, reason"
     )
 
 
@@ -175,7 +176,7 @@ def test_survivors_are_shown_with_their_line() -> None:
     assert (data["tried"], data["killed"], data["score"]) == (1, 0, 0.0)
     assert data["survivors"] == [
         (
-            f"engine/pool.hpp:{survivor.line}: {survivor.kind} [{survivor.key}]\n"
+            f"engine/pool.hpp:{survivor.line}: {survivor.function}() {survivor.kind} [{survivor.key}]\n"
             f"  - {survivor.before.strip()}\n  + {survivor.after.strip()}"
         )
     ]

@@ -56,7 +56,7 @@ BAD_EDGES = {
         | space=3 heads=0 pitch=P2 | space=3 heads=1 pitch=0 | space=3 heads=1 pitch=B+1 | space=3 heads=1 pitch=3
         | space=3 heads=HUGE pitch=P2 | space=3 heads=1 pitch=P2 base=VD-VL+1 | space=3 heads=1 pitch=P2 out_bits=9
         | space=4 | page=HUGE | weights=HUGE | weight_beats=HUGE | weight_beats=1
-        | space=3 heads=1 pitch=D*B+B | space=3 heads=D+1 pitch=B
+        | space=3 heads=1 pitch=D*B+B | space=3 heads=D+1 pitch=B | stage=1
     """,
     Opcode.NORM: """
         depth=0 | depth=D+1 | channels=0 | channels=B+1 | outputs=0 | outputs=3 | bits0=1 | bits0=17 | space0=3
@@ -99,6 +99,7 @@ class Edges:
                     yield self.case(opcode, " ".join(words.split()), status)
         yield from self.damaged()
         yield from self.images()
+        yield from self.damaged_later()
 
     def value(self, text: str) -> int:
         """A sum of products and quotients of names and numbers."""
@@ -249,6 +250,24 @@ class Edges:
             shapes, count, take, bits, stride, first, named = shape
             data = struct.pack("<HHIBBHHH", shapes, count, 0, take, bits, stride, first, named)
             yield self._damage(f"page {shape}", {"page": data.ljust(max(len(page), 256), b"\0")})
+
+    def damaged_later(self) -> Iterator[Case]:
+        """Damage in the second record, when the first has filled lists and buffers."""
+        stream = self.identity()["weights"]
+        assert isinstance(stream, bytes)
+        at = (int.from_bytes(stream[:8], "little") >> 32) * self.engine.beat_bytes
+        word = int.from_bytes(stream[at : at + 8], "little")
+        entries = self.engine.column_entries
+        for name, changed in (
+            ("columns", word & ~(0xFFF << 18 | 3 << 16) | (entries + 1) << 18 | 2 << 16),
+            ("bitmap columns", word & ~(0xFFF << 18 | 3 << 16) | (entries + 1) << 18 | 3 << 16),
+            ("groups", word | 0xFFF),
+            ("shape", word | 0xF << 12),
+            ("beats", word | 0xFFFF << 32),
+        ):
+            yield self._damage(
+                f"later {name}", {"weights": stream[:at] + changed.to_bytes(8, "little") + stream[at + 8 :]}
+            )
 
     def _damage(self, name: str, words: Words) -> Case:
         steps, frame = self.inputs()

@@ -9,7 +9,8 @@ from pathlib import Path
 from mutation.mutants import Mutant
 
 PATH = Path(__file__).resolve().parent / "equivalents.toml"
-FIELDS = ("file", "kind", "before", "after", "reason")
+FIELDS = ("file", "function", "kind", "before", "after", "reason")
+OPTIONAL = ("occurrence",)
 
 
 class BadEquivalentsError(Exception):
@@ -27,14 +28,18 @@ def read(every: Iterable[Mutant], path: Path = PATH) -> dict[str, str]:
     faults = []
     for number, entry in enumerate(tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", []), 1):
         missing = [name for name in FIELDS if not str(entry.get(name, "")).strip()]
-        if missing or entry.keys() - set(FIELDS):
+        if missing or entry.keys() - {*FIELDS, *OPTIONAL}:
             faults.append(f"entry {number}: found {sorted(entry)}; expected {', '.join(FIELDS)}")
             continue
-        mutant = Mutant(entry["file"], 0, entry["kind"], entry["before"], entry["after"])
+        mutant = Mutant(
+            entry["file"], 0, entry["kind"], entry["before"], entry["after"], entry["function"],
+            entry.get("occurrence", 1),
+        )  # fmt: skip
         if mutant.key not in known:
+            where = f"{entry['function']} in {entry['file']}"
             faults.append(
-                f"entry {number}: found no mutant of {entry['file']} that makes {entry['before']!r} into "
-                f"{entry['after']!r} ({entry['kind']}); expected one; the line has changed: argue anew or take it out"
+                f"entry {number}: found no mutant of {where} that makes {entry['before']!r} into {entry['after']!r} "
+                f"({entry['kind']}); expected one; the line has changed: argue anew or take it out"
             )
         found[mutant.key] = entry["reason"]
     if faults:

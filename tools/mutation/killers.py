@@ -25,6 +25,7 @@ from mutation.stimulus import Bench
 COMPILE_SECONDS, RUN_SECONDS = 300, 900
 CPU_SECONDS, MEMORY_BYTES = 3, 1 << 30
 DEADLOCK, PROTOCOL = 4, 3
+LIBRARY = ("cassert", "cstdint", "cstdio", "cstdlib", "cstring", "deque", "string", "type_traits", "vector")
 # Each case in a process of its own, with limits of its own, forked from one that is loaded once.
 RUNNER = f"""#undef main
 #include <sys/resource.h>
@@ -93,6 +94,7 @@ class CSim:
     flags: Sequence[str] = ("-std=c++14", "-O0", "-w")
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     outputs: dict[tuple[str, str], tuple[bytes, bytes]] = field(default_factory=dict)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     def baseline(self, files: Mapping[str, bytes], bench: Bench) -> None:
         """See `Killer`. Raises AssertionError where the unchanged kernel does not do what the stimulus expects."""
@@ -129,11 +131,32 @@ class CSim:
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
             (sources / name).write_bytes(content)
         unit, program = sources / "unit.cpp", scratch / "program"
+        library = self._library()
         unit.write_text(f'#include "{TOP}.cpp"\n#define main testbench\n#include "testbench.cpp"\n{RUNNER}')
-        include = (f"-I{sources}", f"-I{sources / 'compat'}")
+        include = ("-include", str(library), f"-I{sources}", f"-I{sources / 'compat'}")
         command = [shutil.which("g++") or "g++", *self.flags, *include, str(unit), "-o", str(program)]
         done = _process(command, COMPILE_SECONDS, scratch)
         return program if done == 0 else None
+
+    def _library(self) -> Path:
+        """The C++ library's headers, compiled once."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="flow-mutation-")
+            header = Path(self._folder.name) / "library.hpp"
+            header.write_text("".join(f"#include <{name}>\n" for name in LIBRARY))
+            command = [
+                shutil.which("g++") or "g++",
+                *self.flags,
+                "-x",
+                "c++-header",
+                str(header),
+                "-o",
+                f"{header}.gch",
+            ]
+            assert _process(command, COMPILE_SECONDS, header.parent) == 0, (
+                "g++: the C++ library does not compile"
+            )
+        return Path(self._folder.name) / "library.hpp"
 
     def _run(
         self, program: Path, cases: Sequence[Case], scratch: Path

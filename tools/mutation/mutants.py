@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +18,10 @@ from mutation.operators import OPERATORS
 
 TEMPLATES = ("dispatch.hpp.j2", "flow_engine.cpp.j2")
 """Templates with code of the kernel; the others hold constants and the test bench."""
+OUTSIDE = "outside.hpp"
+"""Compiled in with the stage of a plug-in only, which none of the engines has."""
 _FUNCTION = re.compile(
-    r"^(?:template .*|inline |extern |    (?:void|bool|uint\w+|Beat) |[A-Z]\w+ )(?:.*?)\b(\w+)\("
+    r"^(?:inline |constexpr |void |[A-Z]\w+ )[^(=]*?\b(\w+)\(|^    (?:void|bool|uint\w+|Beat|explicit) ?(\w+)\([^;]*$"
 )
 _SKIPPED = re.compile(
     r"\s*(#|//|static_assert|assert\(|template|inline |struct |class |enum |using |namespace |constexpr |extern |"
@@ -38,15 +40,20 @@ class Mutant:
     kind: str
     before: str
     after: str
+    function: str = ""
+    occurrence: int = 1
+    """Of equal lines in a function, the first, the second …"""
 
     @property
     def key(self) -> str:
         """A short name that does not depend on the line's number."""
-        text = f"{self.file}\0{self.kind}\0{self.before.strip()}\0{self.after.strip()}"
+        where = f"{self.file}\0{self.function}\0{self.occurrence}"
+        text = f"{where}\0{self.kind}\0{self.before.strip()}\0{self.after.strip()}"
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.kind} [{self.key}]\n  - {self.before.strip()}\n  + {self.after.strip()}"
+        where = f"{self.file}:{self.line}: {self.function}()"
+        return f"{where} {self.kind} [{self.key}]\n  - {self.before.strip()}\n  + {self.after.strip()}"
 
 
 def sources() -> dict[str, str]:
@@ -55,6 +62,7 @@ def sources() -> dict[str, str]:
     found = {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted((root / "engine").rglob("*.hpp"))
+        if path.name != OUTSIDE
     }
     return found | {name: (asset_dir("templates") / name).read_text(encoding="utf-8") for name in TEMPLATES}
 
@@ -62,13 +70,19 @@ def sources() -> dict[str, str]:
 def mutants(texts: Mapping[str, str]) -> list[Mutant]:
     """Every mutant of some files; two edits that give the same line are one."""
     found: dict[tuple[str, int, str], Mutant] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
     for file, text in texts.items():
         for number, line in _code_lines(text):
             for kind, make in OPERATORS.items():
                 for edit in make(line):
                     after = edit.apply(line.code)
-                    if after != line.code:
-                        found.setdefault((file, number, after), Mutant(file, number, kind, line.code, after))
+                    if after == line.code or (file, number, after) in found:
+                        continue
+                    same = (file, line.function, kind, line.code.strip(), after.strip())
+                    seen[same] += 1
+                    found[file, number, after] = Mutant(
+                        file, number, kind, line.code, after, line.function, seen[same]
+                    )
     return sorted(found.values())
 
 
@@ -76,8 +90,8 @@ def _code_lines(text: str) -> Iterator[tuple[int, Line]]:
     function = ""
     for number, content in enumerate(text.splitlines(), 1):
         named = _FUNCTION.match(content)
-        if named:
-            function = named[1]
+        if named or content.startswith("extern "):
+            function = (named[1] or named[2]) if named else "top"
         whole = "{ return " in content  # a function in one line
         if content.strip() and (whole or not _SKIPPED.match(content)) and "HLS" not in content:
             yield number, Line(content, function)

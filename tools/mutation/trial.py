@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
 
 from flow.boards import DSP_KINDS
-from flow.emit.contexts import TOP, DispatchContext, KernelContext
-from flow.emit.hls import kernel_files
+from flow.emit.hls import kernel_files, kernel_templates
 from flow.engine import Engine
+from flow.resources import asset_dir
 from mutation.killers import Killer, Verdict
 from mutation.memory import Memory
 from mutation.mutants import Mutant, apply
@@ -77,13 +77,14 @@ def files_of(
     if mutant.file in files:
         files[mutant.file] = text.encode()
         return files
+    loader = ChoiceLoader([DictLoader({mutant.file: text}), FileSystemLoader(asset_dir("templates"))])
     environment = Environment(
-        loader=DictLoader({mutant.file: text}), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        autoescape=False,
     )  # fmt: skip
-    contexts = {"dispatch.hpp": DispatchContext(bench.engine), f"{TOP}.cpp": KernelContext(bench.engine)}
-    target = mutant.file.removesuffix(".j2")
-    files[target] = environment.get_template(mutant.file).render(ctx=contexts[target]).encode()
+    for path, (template, context) in kernel_templates(bench.engine, DSP_KINDS[bench.packing]).items():
+        if template == mutant.file:
+            files[path] = environment.get_template(template).render(ctx=context).encode()
     return files
 
 
