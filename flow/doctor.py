@@ -139,7 +139,7 @@ CAPABILITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training the bundled models", ("torch", "scikit-learn")),
     ("flow sim --backend golden", ()),
     ("flow sim --backend csim", ("g++",)),
-    ("simulating the hardware", ("g++", "make", "perl", "verilator", "cocotb", "cocotbext-axi")),
+    ("flow sim --backend cosim", ("g++", "make", "perl", "verilator", "cocotb", "cocotbext-axi")),
     ("checking emitted Verilog", ("pyverilog",)),
     ("open synthesis", ("yosys",)),
     ("open place and route for ECP5", ("yosys", "nextpnr-ecp5")),

@@ -64,7 +64,7 @@ def test_what_is_missing_is_named() -> None:
     diagnosis = diagnose(
         which=lambda program: "/bin/true" if program in present else None, locate=lambda _: ""
     )
-    hardware = next(item for item in diagnosis.capabilities if item.name == "simulating the hardware")
+    hardware = next(item for item in diagnosis.capabilities if item.name == "flow sim --backend cosim")
     assert hardware.missing == ("verilator", "cocotb", "cocotbext-axi")
 
 

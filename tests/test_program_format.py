@@ -28,6 +28,7 @@ from flow.engine import (
     Opcode,
     Space,
     Status,
+    interfaces,
 )
 
 DOCUMENT = (Path(__file__).resolve().parent.parent / "docs" / "program-format.md").read_text()
@@ -128,3 +129,23 @@ def test_the_configuration_decodes_every_record(opcode: Opcode) -> None:
     found = re.findall(r"record\.(\w+) = (int32_t\()?step\.word\[(\d+)\]", decoder)
     assert [(name, int(index)) for name, _, index in found] == [(n, i) for i, n in enumerate(RECORDS[opcode])]
     assert {name for name, cast, _ in found if cast} == signed
+
+
+def test_the_document_names_every_port() -> None:
+    """Single ports by name and width, buses by their prefix; widths that depend on the engine as B and T."""
+    rows = {row[0]: row[1:] for row in table("## Ports\n", "port")}
+    widths = {"B": 8 * ENGINE.beat_bytes, "T": 8 * ENGINE.stream_bytes}
+    for interface in interfaces(ENGINE):
+        for signal in interface.signals:
+            names = [name for cell in rows for name in cell.replace("`", "").split(", ")]
+            (name,) = [
+                n for n in names if n == signal.name or (n[-1] == "*" and signal.name.startswith(n[:-1]))
+            ]
+            _, bits, _ = next(
+                cells for cell, cells in rows.items() if name in cell.replace("`", "").split(", ")
+            )
+            if name == signal.name:
+                assert bits == str(signal.bits)
+            elif signal.name.endswith("DATA") and bits:
+                assert widths[bits] == signal.bits
+    assert len(rows) == 7

@@ -11,6 +11,7 @@ A compiled model is named by a hash of its sources, flags and tools and kept in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -119,6 +120,7 @@ class Tools:
             "TOPLEVEL_LANG": "verilog",
             "COCOTB_TRUST_INERTIAL_WRITES": "1",
             "COCOTB_ANSI_OUTPUT": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",  # a build holds what its manifest names
         }
 
 
@@ -163,35 +165,74 @@ def compile_model(model: Model) -> Path:
 
 def _compile(tools: Tools, model: Model, program: Path) -> None:
     """Compile beside the destination and move the program in: another run never sees half of it."""
-    from cocotb_tools import config
-
     with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
-        sources = Path(scratch) / "build"
+        place = Path(scratch)
+        sources, objects = place / "build", place / "obj"
         for path, content in model.files.items():
             (sources / path).parent.mkdir(parents=True, exist_ok=True)
             (sources / path).write_bytes(content)
         if model.waves:
-            _check_wave_headers(Path(scratch))
-        command = [
-            *("perl", str(tools.verilator / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2"),
-            *("--vpi", "--public-flat-rw", "--assert", "--prefix", "Vtop", "--top-module", model.top),
-            *("--timescale", "1ns/1ps", "-Mdir", str(Path(scratch) / "obj"), "-o", model.top),
-            *(("--trace-fst",) if model.waves else ()),
-            "-CFLAGS",
-            " ".join(flag.replace(SOURCES, str(sources)) for flag in model.flags),
-            "-LDFLAGS",
-            f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator",
-            str(config.share_dir / "lib" / "verilator" / "verilator.cpp"),
-            *(str(sources / unit) for unit in model.units),
-        ]
-        done = run_tool(command, BUILD_SECONDS, Path(scratch), tools.build_environment(), sources)
-        if done.returncode:
-            said = (done.stderr + done.stdout).replace(f"{scratch}/", "")[:_SHOWN].rstrip()
-            raise ToolError(f"verilator: found errors in the model; expected it to compile; it said:\n{said}")
-        built = Path(scratch) / "built"
+            _check_wave_headers(place)
+        runtime = _runtime(tools, model, program.parent.parent)
+        _tool(tools, place, _front_end(tools, model, sources, objects))
+        if runtime.is_dir():
+            for item in runtime.iterdir():
+                shutil.copyfile(item, objects / item.name)  # now newer than what make would compile it from
+        _tool(tools, place, ["make", "-j", "2", "-C", str(objects), "-f", "Vtop.mk"])
+        built = place / "built"
         built.mkdir()
-        (Path(scratch) / "obj" / model.top).rename(built / model.top)
+        (objects / model.top).rename(built / model.top)
         built.rename(program.parent)
+        _keep_runtime(runtime, objects, place / "runtime")
+
+
+def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list[str]:
+    """Verilog to C++."""
+    from cocotb_tools import config
+
+    return [
+        *("perl", str(tools.verilator / "bin" / "verilator"), "--cc", "--exe"),
+        *("--vpi", "--public-flat-rw", "--assert", "--prefix", "Vtop", "--top-module", model.top),
+        *("--timescale", "1ns/1ps", "-Mdir", str(objects), "-o", model.top),
+        *(("--trace-fst",) if model.waves else ()),
+        "-CFLAGS",
+        " ".join(flag.replace(SOURCES, str(sources)) for flag in model.flags),
+        "-LDFLAGS",
+        f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator",
+        str(config.share_dir / "lib" / "verilator" / "verilator.cpp"),
+        *(str(sources / unit) for unit in model.units),
+    ]
+
+
+def _tool(tools: Tools, scratch: Path, command: list[str]) -> None:
+    """Run one step of the compilation.
+
+    Raises:
+        ToolError: it fails; its words are shown, with paths relative to the build.
+    """
+    done = run_tool(command, BUILD_SECONDS, scratch, tools.build_environment(), scratch)
+    if done.returncode:
+        said = (done.stderr + done.stdout).replace(f"{scratch}/build/", "").replace(f"{scratch}/", "")
+        raise ToolError(
+            f"verilator: found errors in the model; expected it to compile; it said:\n{said[:_SHOWN].rstrip()}"
+        )
+
+
+def _runtime(tools: Tools, model: Model, home: Path) -> Path:
+    """Where the objects of Verilator's own library are kept: they are the same for every model."""
+    text = "\0".join((tools.identity, *model.flags, str(model.waves)))
+    return home / f"runtime-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _keep_runtime(runtime: Path, objects: Path, aside: Path) -> None:
+    """Keep the library's objects for the next model; another run may have been faster."""
+    if runtime.is_dir():
+        return
+    aside.mkdir()
+    for item in objects.glob("verilated*.o"):
+        item.rename(aside / item.name)
+    with contextlib.suppress(OSError):
+        aside.rename(runtime)
 
 
 def _check_wave_headers(scratch: Path) -> None:

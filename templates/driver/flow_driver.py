@@ -92,7 +92,7 @@ class Protocol:
 
     def status(self, info: Info) -> str:
         """The name of the information block's status."""
-        names = {number: name for name, number in self.description["statuses"].items()}
+        names: dict[int, str] = {number: name for name, number in self.description["statuses"].items()}
         return names.get(info["status"], f"number {info['status']}")
 
     def check(self, info: Info, command: str) -> Info:

@@ -70,7 +70,7 @@ class Bench:
         dut.memory_reload.value = 0
         dut.memory_seed.value = self.random.getrandbits(32)
         self.stalls()
-        cocotb.start_soon(Clock(clock, PERIOD_NS, unit="ns").start())
+        Clock(clock, PERIOD_NS, unit="ns").start()
 
     def stalls(
         self, *, idle: float = 0, backpressure: float = 0, memory: float = 0, latency: float = 8

@@ -88,7 +88,7 @@ async def reset_in_mid_frame(dut: Any) -> None:
         bench.send(bench.frames)
         await bench.cycles(cycles)
         await bench.reset()
-        info = await bench.carry_out(bench.protocol.start("RUN", 1))
+        await bench.carry_out(bench.protocol.start("RUN", 1))
         info = await bench.guard(bench.carry_out(bench.protocol.finish()))
         assert bench.protocol.status(info) == "NOT_LOADED", "a reset forgets the program"
         await bench.load(bench.image)
