@@ -28,6 +28,7 @@ ORDER = (
     "emit",
     "lint",
     "sim",
+    "testing",
     "search",
     "console",
     "cli",
