@@ -280,7 +280,7 @@ def _watch(
 @click.option("-o", "--output", type=EXISTING, required=True, help="Where the quantized .pt2 goes.")
 @click.option("--samples", type=click.IntRange(1), default=256, show_default=True,
               help="At most this many calibration samples.")
-@click.option("--method", type=click.Choice(["minmax", "percentile", "mse"]), default="mse", show_default=True,
+@click.option("--method", type=click.Choice(["auto", "minmax", "percentile", "mse"]), default="auto", show_default=True,
               help="Where 8-bit activations are clipped.")
 @click.option("--percentile", type=click.FloatRange(50, 100, min_open=True), default=99.99, show_default=True,
               help="For --method percentile: per cent of the values that are not clipped.")

@@ -101,9 +101,7 @@ def edge_errors(
     return tuple(_edge(edges[name], found) for name, found in sums.items())
 
 
-def _add(
-    sums: _Sums, node: Node, x: Array, integer: Array | None, integers: Graph, sample: Sample
-) -> None:
+def _add(sums: _Sums, node: Node, x: Array, integer: Array | None, integers: Graph, sample: Sample) -> None:
     op = node.op
     assert isinstance(op, Quantize)
     (codes,) = op.golden(x)

@@ -174,7 +174,9 @@ class _Student:
         """One group for each tensor, with a rate relative to its values; what is all zero stays so."""
         sizes = {name: float(p.detach().square().mean().sqrt()) for name, p in self._learning().items()}
         return [
-            {"params": [p], "lr": rate * sizes[name]} for name, p in self._learning().items() if sizes[name] > 0
+            {"params": [p], "lr": rate * sizes[name]}
+            for name, p in self._learning().items()
+            if sizes[name] > 0
         ]
 
     def keep_zeros(self) -> None:

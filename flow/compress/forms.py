@@ -69,6 +69,7 @@ def matmul_type(observed: Range, clipping: Clipping) -> Dequantize:
 def rectified_type(observed: Range, clipping: Clipping) -> Dequantize:
     """Unsigned, zero point 0, for what saturation at 0 leaves."""
     method, percentile, headroom = clipping
+    method = "mse" if method == "auto" else method
     clip = clip_magnitude(max(observed.high, 0.0), observed.histogram, method, percentile, 9)
     return affine(0.0, clip * growth(observed.rows, 8, headroom), 8)
 
@@ -85,7 +86,7 @@ def index_type(
     names = tuple(sorted(set(kinds)))
     method, percentile, headroom = clipping
     more = growth(observed.rows, 8, headroom)
-    if method == "mse" and observed.histogram is not None and observed.histogram.total:
+    if method in ("auto", "mse") and observed.histogram is not None and observed.histogram.total:
         low, high = _least_error(observed.histogram, names, bits, output_bits)
         return affine(low, high * more, bits)
     low, high = clip_sides(observed.low, observed.high, observed.histogram, method, percentile)

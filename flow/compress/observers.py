@@ -1,10 +1,15 @@
 """Observers: where to clip a value, from a histogram of it.
 
-Three methods, all per tensor:
+Methods, all per tensor:
 
     minmax      what was seen
     percentile  what all but a share of the values stay within: 100 - percentile per cent of them are clipped
     mse         what minimises the expected square error at the width of the edge, rounding and clipping together
+    auto        mse for what a table reads and writes, minmax for everything else
+
+`auto` is what measured best: the few loud values that a norm gives are rare but steer a transformer, and clipping them
+costs far more than their square error. On all-MiniLM-L6-v2 the mean cosine to the float model at 64 and at 256 tokens
+is 0.995 and 0.995 by auto, 0.994 and 0.993 by minmax, 0.995 and 0.985 by mse, 0.995 and 0.956 by percentile 99.99.
 
 The error of clipping |x| at c and rounding to a step of h = c / (2^(bits-1) - 1) is
 
@@ -26,7 +31,7 @@ from flow.ir import Array
 
 Real = npt.NDArray[np.float64]
 
-METHODS = ("minmax", "percentile", "mse")
+METHODS = ("auto", "minmax", "percentile", "mse")
 BINS = 4096
 """Sixteen for each code of 8 bits: rounding errors are not blurred by bins before a clip at 1/16 of the range."""
 CLIPS = 96
@@ -94,7 +99,7 @@ def clip_magnitude(
 
     Without a histogram, or of a value that is always 0, that is `magnitude` itself.
     """
-    if histogram is None or not histogram.total or not magnitude or method == "minmax":
+    if histogram is None or not histogram.total or not magnitude or method in ("auto", "minmax"):
         return magnitude
     x, weight = histogram.magnitudes()
     if not weight.any():

@@ -93,7 +93,7 @@ class QuantizeOptions:
     headroom: float = 1.1
     input_bits: int = 8
     numerator_bits: int | None = None
-    method: str = "mse"
+    method: str = "auto"
     percentile: float = 99.99
     rounding: str | None = None
     widths: Mapping[Edge, int] = field(default_factory=dict)

@@ -261,7 +261,7 @@ def _only_product_of(graph: Graph, softmax: Node) -> Node | None:
 
 
 def _probability_bits(graph: Graph, value: Value) -> int | None:
-    """Width of numerators that quantised probabilities ask for, from the product with the values back to the softmax."""
+    """Width of numerators that quantised probabilities ask for: `value` and its sources, back to the softmax."""
     while True:
         node = graph.producer(value)
         if isinstance(node.op, Quantize):

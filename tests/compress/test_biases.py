@@ -65,7 +65,9 @@ def test_a_loud_key_bias_costs_nothing(transformer: Build, samples: Draw) -> Non
     def sqnr(graph: Graph, quantized: Graph, drawn: list[dict[str, Array]]) -> float:
         integers = to_integers(quantized)
         pairs = [(execute(graph, s)["out"], execute(integers, s)["out"]) for s in drawn]
-        return float(-10 * np.log10(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)))
+        return float(
+            -10 * np.log10(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs))
+        )
 
     quiet, loud = transformer(layers=1), transformer(layers=1)
     bias(loud, "layers_0_attn_k_bias")[3] = 1e3

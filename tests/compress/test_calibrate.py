@@ -141,12 +141,11 @@ def test_observing_counts_every_value_of_real_tokens(transformer: Build, samples
     assert found.histogram.total == rows * 32
     values: list[Array] = []
     for sample in drawn:
-        length = int(sample["attention_mask"].sum())
-        execute(
-            graph, sample,
-            lambda node, out, n=length: values.append(out[0][:n]) if node.name == "layers_0_ffn_norm" else None,
-        )  # fmt: skip
+        watched = graph.copy()
+        watched.set_output("seen", Value("layers_0_ffn_norm"))
+        values.append(execute(watched, sample)["seen"][: int(sample["attention_mask"].sum())])
     everything = np.concatenate(values)
+    assert found.squares is not None
     np.testing.assert_allclose(found.squares, np.square(everything).mean(0), rtol=1e-5)
     counts, _ = np.histogram(everything, 16, (found.histogram.low, found.histogram.high))
     assert np.abs(found.histogram.counts.reshape(16, -1).sum(1) - counts).max() <= 2

@@ -25,9 +25,7 @@ def inputs(graph: Graph) -> dict[str, str]:
         return name.partition("_matmul")[0].partition("_wide")[0].removesuffix("_acc")
 
     return {
-        step(node.name): graph.type_of(node.inputs[0]).dtype
-        for node in graph
-        if isinstance(node.op, Linear)
+        step(node.name): graph.type_of(node.inputs[0]).dtype for node in graph if isinstance(node.op, Linear)
     }
 
 

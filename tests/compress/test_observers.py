@@ -76,16 +76,23 @@ def test_no_method_clips_int16() -> None:
     for method in ("minmax", "percentile", "mse"):
         clipping = Clipping(method, 99.0, 1.1)
         assert float(wide_type(observed, clipping).scale) == pytest.approx(1.1 * x.max() / 32767, rel=1e-6)
-    narrow = [float(matmul_type(observed, Clipping(m, 99.0, 1.1)).scale) for m in ("minmax", "mse", "percentile")]
+    methods = ("auto", "minmax", "mse", "percentile")
+    narrow = [float(matmul_type(observed, Clipping(method, 99.0, 1.1)).scale) for method in methods]
+    assert narrow[0] == narrow[1]
     assert narrow == sorted(narrow, reverse=True)
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("gelu", -4.5, 3.0), ("tanh", -3.0, 3.0), ("relu", -1.0, 4.0)])
-def test_an_index_is_clipped_where_the_function_errs_least(kind: str, low: float, high: float) -> None:
+@pytest.mark.parametrize("method", ["auto", "mse"])
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("gelu", -4.5, 3.0), ("tanh", -3.0, 3.0), ("relu", -1.0, 4.0)]
+)
+def test_an_index_is_clipped_where_the_function_errs_least(
+    kind: str, low: float, high: float, method: str
+) -> None:
     x = drawn(outliers=0)
     x = np.concatenate([x, np.full(1, -25.0), np.full(1, 25.0)]).astype(np.float32)
     observed = Range(-25.0, 25.0, np.ones(1), 0, None, histogram(x))
-    found = index_type(observed, [kind], 8, 8, Clipping("mse", 0, 1.1))
+    found = index_type(observed, [kind], 8, 8, Clipping(method, 0, 1.1))
     ends = [(code - int(found.zero_point)) * float(found.scale) for code in (0, 255)]
     assert ends[1] > high - 1.5
     assert ends[1] < 25.5

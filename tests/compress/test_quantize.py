@@ -439,7 +439,7 @@ def test_options_out_of_range_are_listed_together() -> None:
         "  - headroom: found 0.9; expected 1 to 16\n"
         "  - input_bits: found 12; expected 8 or 16\n"
         "  - numerator_bits: found 9; expected 8, 16 or none\n"
-        "  - method: found max; expected minmax, percentile, mse\n"
+        "  - method: found max; expected auto, minmax, percentile, mse\n"
         "  - percentile: found 50; expected above 50, at most 100\n"
         "  - rounding: found up; expected nearest, mse, gptq"
     )

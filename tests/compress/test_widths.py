@@ -36,9 +36,8 @@ def test_budgets(text: str, budget: Budget, shown: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "24", "1.0", "0", "-3dB", "0dB", "0.9dB9", "nan"])
 def test_other_budgets_are_refused(text: str) -> None:
-    message = (
-        f"--error-budget: found {text!r}; expected an SQNR such as 24dB, or a cosine between 0 and 1 such as 0.998"
-    )
+    expected = "an SQNR such as 24dB, or a cosine between 0 and 1 such as 0.998"
+    message = f"--error-budget: found {text!r}; expected {expected}"
     with pytest.raises(FlowError, match=f"^{re.escape(message)}$"):
         Budget.parse(text)
 

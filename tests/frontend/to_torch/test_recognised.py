@@ -14,7 +14,7 @@ from flow.errors import UnsupportedError
 from flow.frontend.pt2 import read_pt2
 from flow.frontend.to_torch import write_pt2
 from flow.golden import execute
-from flow.ir import Graph, TensorType
+from flow.ir import Array, Graph, TensorType
 from flow.ops.float import FloatAttention, FloatLinear
 from flow.ops.source import Constant, Input
 from flow.passes import recognise
@@ -101,7 +101,9 @@ def test_the_width_of_numerators_survives(bits: int, causal: bool, masked: bool,
     write_pt2(graph, tmp_path / "model.pt2")
     again = recognise(read_pt2(tmp_path / "model.pt2"))
     assert operators(again) == operators(graph)
-    sample = {"x": np.random.default_rng(3).normal(0, 1, (TOKENS, WIDTH)).astype(np.float32)}
+    sample: dict[str, Array] = {
+        "x": np.random.default_rng(3).normal(0, 1, (TOKENS, WIDTH)).astype(np.float32)
+    }
     if masked:
         sample["attention_mask"] = (np.arange(TOKENS) < 6).astype(np.int64)[None]
     found, exact = execute(again, sample)["out"], execute(attention(None, causal, masked), sample)["out"]
