@@ -27,31 +27,47 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import digits_pruning
 import digits_vit
 import numpy as np
 import torch
 from digits_vit import Fold, Images, Recipe, Weights, answers, folds, graph_of
-from evidence import write_evidence
+from evidence import source_hash, write_evidence
+from golden_batch import compared, execute_all
 from paired import interval
 
-from flow.compress.calibrate import calibrate
 from flow.compress.plan import PruneOptions
-from flow.compress.quantize import quantize
-from flow.golden import execute
+from flow.compress.prepare import prepare
+from flow.compress.quantize import QuantizeOptions
 from flow.ir import Array
-from flow.passes.integerise import Integerise
+from flow.passes.to_integers import to_integers
 
 SEEDS = (0, 1)
 SCHEMES = ("hp", "block", "nm", "pattern", "unstructured")
 SPARSITIES = (0.5, 0.8, 0.9)
 BANKS = 8
 BLOCK_ROWS = 16
-CALIBRATION = 256
-COPIES = 30
+CALIBRATION = 64
+REPEATED = 10
+COPIES = 20
 DENSE = Recipe(
     epochs=60, rate=0.007, other_rate=3e-3, batch=32, warm=50, average=0.998, smoothing=0.05, decay=0.02
 )
-PRUNED = Recipe(epochs=30, rate=0.01, other_rate=3e-3, batch=32, warm=50, average=0.99, ramp=0.3, stages=6)
+PRUNED = {
+    sparsity: Recipe(
+        epochs=epochs, rate=0.01, other_rate=3e-3, batch=32, warm=50, average=0.99, ramp=0.3, stages=6
+    )
+    for sparsity, epochs in ((0.5, 12), (0.8, 40), (0.9, 40))
+}
+INTEGERS = [
+    *(
+        f"flow/compress/{name}.py"
+        for name in ("calibrate", "forms", "observers", "prepare", "quantize", "smooth", "weights")
+    ),
+    "flow/numerics.py",
+    "flow/passes/integerise.py",
+]
+"""What turns float weights into integers and runs them."""
 LIMITS = {0.8: 1.5, 0.9: 4.0}
 """Points that the upper end of the interval of HP's loss may reach."""
 DENSE_LIMIT = 0.96
@@ -65,13 +81,18 @@ def options_of(scheme: str, sparsity: float) -> PruneOptions:
 MODELS = tuple(product(SCHEMES, SPARSITIES))
 
 
+def dense_key() -> str:
+    """Changes with whatever changes a dense model: its recipe and the code that trains it."""
+    return hashlib.sha256(repr(DENSE).encode() + Path(digits_vit.__file__).read_bytes()).hexdigest()[:16]
+
+
 def key() -> str:
-    """Changes with whatever changes a model: recipes, this bench's code, and the masks of every scheme."""
-    digest = hashlib.sha256(repr((DENSE, PRUNED, BANKS, BLOCK_ROWS, COPIES)).encode())
-    digest.update(Path(digits_vit.__file__).read_bytes())
-    weights = digits_vit.initial(0)
+    """Changes with whatever changes a pruned model: that, the recipe, and the masks of every scheme."""
+    digest = hashlib.sha256(repr((dense_key(), PRUNED, BANKS, BLOCK_ROWS, COPIES)).encode())
+    digest.update(Path(digits_pruning.__file__).read_bytes())
+    weights = digits_pruning.arranged(digits_vit.initial(0), options_of("hp", 0.5))
     for scheme, sparsity in MODELS:
-        for mask in digits_vit.masks_for(weights, options_of(scheme, sparsity))[1].values():
+        for mask in digits_pruning.masks_for(weights, options_of(scheme, sparsity))[1].values():
             digest.update(mask.numpy().tobytes())
     return digest.hexdigest()[:16]
 
@@ -107,12 +128,17 @@ def kept_weights(path: Path) -> Weights | None:
 
 
 def predictions(weights: Weights, fold: Fold) -> list[int]:
-    """The integer model's classes of the fold's test images: calibrated on training images, one golden run each."""
-    graph = graph_of(weights)
-    ranges = calibrate(graph, samples(fold.train, CALIBRATION))
-    integers = Integerise()(quantize(graph, ranges))
+    """The integer model's classes of the fold's test images, after calibration on training images.
+
+    Images are run stacked; the golden executor repeats the first `REPEATED`, and must find the same.
+    """
+    graph, seen = graph_of(weights), samples(fold.train, CALIBRATION)
+    integers = to_integers(prepare(graph, seen, QuantizeOptions(), lambda *_: None).quantized())
     (output,) = integers.outputs
-    return [int(execute(integers, sample)[output].argmax()) for sample in samples(fold.test)]
+    tested = samples(fold.test)
+    found = execute_all(integers, tested)
+    compared(integers, tested[:REPEATED], found[:REPEATED])
+    return [int(one[output].argmax()) for one in found]
 
 
 def samples(images: Images, count: int | None = None) -> list[dict[str, Array]]:
@@ -131,34 +157,59 @@ def answer(weights: Weights, fold: Fold, options: PruneOptions | None, seconds: 
     density = sum(int(weights[name].count_nonzero()) for name in names) / total
     promised, structures = 1.0, dict[str, str]()
     if options is not None:
-        plan, _ = digits_vit.masks_for(weights, options)
+        plan, _ = digits_pruning.masks_for(weights, options)
         promised = plan.density
         structures = {m.module: str(plan.structures[m.name]) for m in plan.matrices}
         if density > promised + 1e-9:
             raise AssertionError(f"{options}: found density {density}; expected at most {promised}")
-    floats = answers(weights, fold.test.images)[0].argmax(-1).tolist()
+    floats = answers(weights, fold.test.images).argmax(-1).tolist()
     return Answer(predictions(weights, fold), floats, density, promised, structures, seconds)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Folders of dense models, which other pruning leaves alone, and of pruned ones; a key of what makes integers."""
+
+    dense: Path
+    pruned: Path
+    integers: str
+
+    @classmethod
+    def under(cls, state: Path) -> Places:
+        """The folders for the present recipes and code."""
+        integers = source_hash(INTEGERS)[:8]
+        return cls(state / f"digits-dense-{dense_key()}", state / f"digits-{key()}", integers)
+
+    def weights(self, fold: int, seed: int, name: str) -> Path:
+        """Where a model's float weights lie."""
+        return (self.dense if name == "dense" else self.pruned) / f"fold{fold}-seed{seed}" / f"{name}.pt"
+
+    def answer(self, fold: int, seed: int, name: str) -> Path:
+        """Where its answers as integers lie."""
+        return self.weights(fold, seed, name).with_suffix(f".{self.integers}.json")
+
+
 class Cell:
-    """The models of one fold and seed, kept in a folder."""
+    """The models of one fold and seed."""
 
-    def __init__(self, folder: Path, fold: int, seed: int) -> None:
-        self.folder = folder / f"fold{fold}-seed{seed}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.fold, self.seed = folds()[fold], 1000 * fold + seed
-        self._pool: digits_vit.Pool | None = None
+    def __init__(self, places: Places, fold: int, seed: int) -> None:
+        self.places, self.number, self.seed = places, fold, seed
+        self.fold = folds()[fold]
+        self._pool: digits_pruning.Pool | None = None
 
-    def run(self) -> None:
-        """Train and test what is not there yet: the dense model, then all others."""
+    def run(self, schemes: Iterable[str]) -> None:
+        """Train and test what is not there yet: the dense model, then those of the schemes."""
         self._obtain("dense", None)
         for scheme, sparsity in MODELS:
-            self._obtain(f"{scheme}-{sparsity}", options_of(scheme, sparsity))
+            if scheme in schemes:
+                self._obtain(f"{scheme}-{sparsity}", options_of(scheme, sparsity))
 
     def _obtain(self, name: str, options: PruneOptions | None) -> None:
-        path, result = self.folder / f"{name}.pt", self.folder / f"{name}.json"
+        result = self.places.answer(self.number, self.seed, name)
+        path = self.places.weights(self.number, self.seed, name)
         if result.exists():
             return
+        result.parent.mkdir(parents=True, exist_ok=True)
         start = time.process_time()
         weights = kept_weights(path)
         if weights is None:
@@ -170,28 +221,29 @@ class Cell:
         keep(result, json.dumps(asdict(found)).encode())
 
     def _train(self, options: PruneOptions | None) -> Weights:
+        seed = 1000 * self.number + self.seed
         if options is None:
-            return digits_vit.train_dense(self.fold.train, DENSE, self.seed)
-        dense = kept_weights(self.folder / "dense.pt")
+            return digits_vit.train_dense(self.fold.train, DENSE, seed)
+        dense = kept_weights(self.places.weights(self.number, self.seed, "dense"))
         assert dense is not None
         if self._pool is None:
-            self._pool = digits_vit.make_pool(self.fold.train, dense, COPIES, self.seed)
-        return digits_vit.train_pruned(dense, self._pool, options, PRUNED, self.seed)
+            self._pool = digits_pruning.make_pool(self.fold.train, dense, COPIES, seed)
+        return digits_pruning.train_pruned(dense, self._pool, options, PRUNED[options.sparsity], seed)
 
 
-def run_cell(folder: Path, fold: int, seed: int) -> str:
-    """One cell, in a process of its own."""
+def run_cell(places: Places, fold: int, seed: int, schemes: tuple[str, ...]) -> str:
+    """One cell's models of some schemes, in a process of its own."""
     torch.set_num_threads(1)
-    Cell(folder, fold, seed).run()
-    return f"fold {fold}, seed {seed}"
+    Cell(places, fold, seed).run(schemes)
+    return f"fold {fold}, seed {seed}, {', '.join(schemes)}"
 
 
 # -- the report ------------------------------------------------------------------------------------------------
 
 
-def read_answer(folder: Path, fold: int, seed: int, name: str) -> Answer:
+def read_answer(places: Places, fold: int, seed: int, name: str) -> Answer:
     """The kept answer of a model."""
-    return Answer(**json.loads((folder / f"fold{fold}-seed{seed}" / f"{name}.json").read_text()))
+    return Answer(**json.loads(places.answer(fold, seed, name).read_text()))
 
 
 def right(answers_of: Iterable[tuple[int, Answer]], kind: str) -> Array:
@@ -214,7 +266,7 @@ class Table:
     fold: Array
 
     @classmethod
-    def read(cls, folder: Path, seeds: Iterable[int]) -> Table:
+    def read(cls, places: Places, seeds: Iterable[int]) -> Table:
         """All answers of a finished state."""
         numbers = range(len(folds()))
         fold = np.empty(sum(len(f.test.labels) for f in folds()), dtype=np.int64)
@@ -223,7 +275,7 @@ class Table:
         names = ["dense", *(f"{scheme}-{sparsity}" for scheme, sparsity in MODELS)]
         found: dict[str, dict[str, Array]] = {"integer": {}, "float": {}}
         for name in names:
-            per_seed = [[(n, read_answer(folder, n, seed, name)) for n in numbers] for seed in seeds]
+            per_seed = [[(n, read_answer(places, n, seed, name)) for n in numbers] for seed in seeds]
             for kind, table in found.items():
                 table[name] = np.stack([right(one, kind) for one in per_seed])
         return cls(found["integer"], found["float"], fold)
@@ -246,13 +298,13 @@ class Table:
         }
 
 
-def report(folder: Path, seeds: tuple[int, ...]) -> dict[str, Any]:
+def report(places: Places, seeds: tuple[int, ...]) -> dict[str, Any]:
     """Everything that the document says about digits."""
-    table = Table.read(folder, seeds)
+    table = Table.read(places, seeds)
     rows = []
     for scheme, sparsity in MODELS:
         name = f"{scheme}-{sparsity}"
-        found = [read_answer(folder, n, seed, name) for n in range(len(folds())) for seed in seeds]
+        found = [read_answer(places, n, seed, name) for n in range(len(folds())) for seed in seeds]
         rows.append(
             {
                 "scheme": scheme,
@@ -265,14 +317,18 @@ def report(folder: Path, seeds: tuple[int, ...]) -> dict[str, Any]:
                 "loss_over_hp": table.row(name, f"hp-{sparsity}"),
             }
         )
-    dense = [read_answer(folder, n, seed, "dense") for n in range(len(folds())) for seed in seeds]
+    dense = [read_answer(places, n, seed, "dense") for n in range(len(folds())) for seed in seeds]
     return {
         "folds": len(folds()),
         "seeds": list(seeds),
         "images": len(table.fold),
         "banks": BANKS,
         "block_rows": BLOCK_ROWS,
-        "recipes": {"dense": asdict(DENSE), "pruned": asdict(PRUNED), "copies": COPIES},
+        "recipes": {
+            "dense": asdict(DENSE),
+            "pruned": {str(s): asdict(r) for s, r in PRUNED.items()},
+            "copies": COPIES,
+        },
         "dense": {
             "accuracy": 100.0 * float(table.correct["dense"].mean()),
             "float_accuracy": 100.0 * float(table.floats["dense"].mean()),
@@ -293,12 +349,13 @@ def verdicts(data: Mapping[str, Any]) -> dict[str, bool]:
     return found
 
 
-def train_all(folder: Path, seeds: tuple[int, ...], workers: int) -> None:
-    """Every cell that is not finished; progress to stderr."""
-    cells = [(fold, seed) for seed in seeds for fold in range(len(folds()))]
+def train_all(places: Places, seeds: tuple[int, ...], workers: int) -> None:
+    """Every model that is not there yet, HP first; progress to stderr."""
+    waves = (SCHEMES[:1], SCHEMES[1:])
+    cells = [(fold, seed, wave) for wave in waves for seed in seeds for fold in range(len(folds()))]
     started = time.monotonic()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(run_cell, folder, fold, seed) for fold, seed in cells]
+        waiting = [pool.submit(run_cell, places, *cell) for cell in cells]
         for done, future in enumerate(as_completed(waiting), start=1):
             minutes = (time.monotonic() - started) / 60
             sys.stderr.write(f"{future.result()}: {done} of {len(cells)} after {minutes:.1f} minutes\n")
@@ -312,18 +369,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, required=True, help="folder that keeps models between runs")
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     chosen = parser.parse_args(argv)
-    folder = chosen.state / f"digits-{key()}"
-    train_all(folder, SEEDS, chosen.workers)
-    data = report(folder, SEEDS)
+    places = Places.under(chosen.state)
+    train_all(places, SEEDS, chosen.workers)
+    data = report(places, SEEDS)
     data["criteria"] = verdicts(data)
     sources = [
+        *INTEGERS,
         "flow/compress/schemes/*.py",
         *(
             f"flow/compress/{name}.py"
-            for name in ("matrices", "plan", "allocate", "scores", "calibrate", "quantize")
+            for name in ("allocate", "arrange", "matrices", "permute", "plan", "scores")
         ),
-        "flow/numerics.py",
-        *(f"tools/bench/{name}.py" for name in ("compression_digits", "digits_vit", "paired")),
+        *(f"tools/bench/{name}.py" for name in ("compression_digits", "digits_*", "golden_batch", "paired")),
         "tools/train_digits.py",
     ]
     write_evidence("compression_digits", "python tools/bench/compression.py --only digits", sources, data)

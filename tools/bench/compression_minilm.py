@@ -173,17 +173,19 @@ def command(*words: str | Path) -> tuple[dict[str, Any], float]:
     """Run `flow` with `--json` on one thread; returns its object and the CPU seconds that it took.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: it failed; status 1, an error budget that was not met, is no failure here.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "flow", *map(str, words), "--json"],
-        check=True,
+        check=False,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **threads},
     )
+    if ran.returncode not in {0, 1}:
+        ran.check_returncode()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     report: dict[str, Any] = json.loads(ran.stdout)
     return report, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,4 +1,4 @@
-"""The digits ViT for evidence about compression: folds, a quick forward pass, and training, dense or under masks.
+"""The digits ViT for evidence about compression: folds, a quick forward pass, and training.
 
 The model is `tools/train_digits.py`'s. It is exported and recognised once; from there on a model is a dictionary of
 tensors by the names of the graph's constants, which is what `flow.compress` speaks too. Nothing here looks at a test
@@ -11,7 +11,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,8 +23,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from flow.compress.matrices import find_matrices, with_constants
-from flow.compress.plan import Plan, PruneOptions, make_plan, masks_of
-from flow.compress.scores import scores_of
 from flow.frontend import load
 from flow.ir import Array, Graph
 from flow.ops.source import Constant
@@ -103,6 +101,15 @@ def graph_of(weights: Mapping[str, Tensor]) -> Graph:
     return with_constants(template(), {name: w.detach().numpy() for name, w in weights.items()})
 
 
+def weights_of(graph: Graph) -> Weights:
+    """The weights of a graph of this architecture, copied."""
+    return {
+        node.name: torch.tensor(node.op.value)
+        for node in graph
+        if isinstance(node.op, Constant) and node.op.key
+    }
+
+
 def initial(seed: int) -> Weights:
     """Weights of a fresh model."""
     torch.manual_seed(seed)
@@ -128,8 +135,8 @@ def _projections(layer: int, kind: str) -> list[str]:
     return [_role(layer, f"self_attn_in_proj_{kind}_{cut}") for cut in cuts]
 
 
-def forward(w: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [n, 10] and pooled features [n, 64]: the module's function, without dropout, with fewer copies."""
+def forward(w: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """Logits [n, 10]: the module's function, without dropout, with fewer copies."""
     n, side = len(images), SIDE // PATCH
     patches = images.view(n, side, PATCH, side, PATCH).transpose(2, 3).reshape(n, TOKENS, PATCH * PATCH)
     x = functional.linear(patches, w["patch_weight"], w["patch_bias"]) + w["position"]
@@ -137,8 +144,7 @@ def forward(w: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         x = x + _attention(w, layer, _norm(w, _role(layer, "norm1"), x))
         hidden = functional.gelu(_linear(w, _role(layer, "linear1"), _norm(w, _role(layer, "norm2"), x)))
         x = x + _linear(w, _role(layer, "linear2"), hidden)
-    pooled = _norm(w, "encoder_norm", x).mean(dim=1)
-    return _linear(w, "head", pooled), pooled
+    return _linear(w, "head", _norm(w, "encoder_norm", x).mean(dim=1))
 
 
 def _linear(w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
@@ -161,10 +167,9 @@ def _attention(w: Mapping[str, Tensor], layer: int, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def answers(w: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and pooled features of many images."""
-    parts = [forward(w, chunk) for chunk in torch.split(images, 128)]
-    return torch.cat([logits for logits, _ in parts]), torch.cat([pooled for _, pooled in parts])
+def answers(w: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """Logits of many images."""
+    return torch.cat([forward(w, chunk) for chunk in torch.split(images, 128)])
 
 
 # -- training --------------------------------------------------------------------------------------------------
@@ -175,7 +180,7 @@ class Recipe:
     """One run: `rate` is Muon's, for the encoder's matrices, `other_rate` AdamW's, for all else.
 
     Both rise over `warm` steps and fall along a cosine. Under pruning, density falls in `stages` steps along a cubic
-    curve over the first `ramp` of the run, and the teacher is the dense model of the same fold and seed.
+    curve over the first `ramp` of the run, and the dense model of the same fold and seed teaches, at `temperature`.
     """
 
     epochs: int
@@ -189,7 +194,6 @@ class Recipe:
     ramp: float = 0.0
     stages: int = 0
     temperature: float = 2.0
-    copies: int = 0
 
 
 class Muon:
@@ -244,62 +248,18 @@ def train_dense(data: Images, recipe: Recipe, seed: int) -> Weights:
     def losses() -> Iterator[Loss]:
         for _ in range(recipe.epochs):
             images = augment(data.images, generator)
-            for rows in _batches(len(images), recipe.batch, generator):
+            for rows in batches(len(images), recipe.batch, generator):
                 yield partial(_classification, images[rows], data.labels[rows], recipe.smoothing)
 
-    return _run(weights, recipe, recipe.epochs * (len(data.labels) // recipe.batch), losses(), {})
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Augmented copies of the training images and the dense model's logits for them."""
-
-    images: tuple[Tensor, ...]
-    logits: tuple[Tensor, ...]
-
-
-def make_pool(data: Images, dense: Weights, copies: int, seed: int) -> Pool:
-    """What a teacher says about augmented images, once for all models that learn from it."""
-    generator = torch.Generator().manual_seed(seed)
-    images = tuple(augment(data.images, generator) for _ in range(copies))
-    return Pool(images, tuple(answers(dense, x)[0] for x in images))
-
-
-def train_pruned(dense: Weights, pool: Pool, options: PruneOptions, recipe: Recipe, seed: int) -> Weights:
-    """The dense model pruned in stages by `flow.compress`, learning from what it said before it was pruned."""
-    generator = torch.Generator().manual_seed(seed)
-    size = len(pool.images[0])
-    steps = recipe.epochs * (size // recipe.batch)
-    when = {
-        int(steps * recipe.ramp * i / recipe.stages): (i + 1) / recipe.stages for i in range(recipe.stages)
-    }
-
-    def losses() -> Iterator[Loss]:
-        for epoch in range(recipe.epochs):
-            copy = epoch % len(pool.images)
-            for rows in _batches(size, recipe.batch, generator):
-                yield partial(
-                    _distillation, pool.images[copy][rows], pool.logits[copy][rows], recipe.temperature
-                )
-
-    stages = {
-        step: replace(options, sparsity=options.sparsity * (1 - (1 - share) ** 3))
-        for step, share in when.items()
-    }
-    return _run({name: w.clone() for name, w in dense.items()}, recipe, steps, losses(), stages)
+    return run(weights, recipe, recipe.epochs * (len(data.labels) // recipe.batch), losses())
 
 
 def _classification(images: Tensor, labels: Tensor, smoothing: float, weights: Weights) -> Tensor:
-    return functional.cross_entropy(forward(weights, images)[0], labels, label_smoothing=smoothing)
+    return functional.cross_entropy(forward(weights, images), labels, label_smoothing=smoothing)
 
 
-def _distillation(images: Tensor, taught: Tensor, temperature: float, weights: Weights) -> Tensor:
-    answer = functional.log_softmax(forward(weights, images)[0] / temperature, -1)
-    target = functional.log_softmax(taught / temperature, -1)
-    return temperature**2 * functional.kl_div(answer, target, log_target=True, reduction="batchmean")
-
-
-def _batches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+def batches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Rows of one epoch's batches, in random order; what does not fill one is left out."""
     order = torch.randperm(size, generator=generator)
     yield from torch.split(order[: size // batch * batch], batch)
 
@@ -309,21 +269,14 @@ def prunable() -> list[str]:
     return [matrix.name for matrix in find_matrices(template())]
 
 
-def masks_for(weights: Mapping[str, Tensor], options: PruneOptions) -> tuple[Plan, Masks]:
-    """The plan nearest to the sparsity asked for, and its masks, by the present weights."""
-    plan = make_plan(graph_of(weights), options, nearest=True)
-    masks = masks_of(plan, scores_of(plan.matrices))
-    return plan, {name: torch.from_numpy(mask).float() for name, mask in masks.items()}
-
-
-def _run(
+def run(
     weights: Weights,
     recipe: Recipe,
     steps: int,
     losses: Iterator[Loss],
-    stages: Mapping[int, PruneOptions],
+    masks_at: Callable[[int, Weights], Masks | None] | None = None,
 ) -> Weights:
-    """Muon and AdamW under masks, which `stages` renews at its steps; returns the moving average of the weights."""
+    """Muon and AdamW under masks, which `masks_at` renews at some steps; returns the moving average of the weights."""
     for tensor in weights.values():
         tensor.requires_grad_()
     muon = Muon([weights[name] for name in prunable()])
@@ -331,9 +284,10 @@ def _run(
     adam = torch.optim.AdamW(others, lr=0.0, weight_decay=recipe.decay, fused=True)
     average, since, masks = [w.detach().clone() for w in weights.values()], 0, Masks()
     for step, loss in zip(range(steps), losses, strict=True):
-        if step in stages:
-            masks, since = masks_for(weights, stages[step])[1], step
-            _apply(weights, masks)
+        renewed = masks_at(step, weights) if masks_at is not None else None
+        if renewed is not None:
+            masks, since = renewed, step
+            apply_masks(weights, masks)
             average = [w.detach().clone() for w in weights.values()]
         for tensor in weights.values():
             tensor.grad = None
@@ -344,17 +298,18 @@ def _run(
         adam.param_groups[0]["lr"] = recipe.other_rate * share
         adam.step()
         muon.step(recipe.rate * share)
-        _apply(weights, masks)
+        apply_masks(weights, masks)
         age = step - since + 1
         torch._foreach_lerp_(
             average, [w.detach() for w in weights.values()], 1 - min(recipe.average, age / (age + 9))
         )
     result = dict(zip(weights, average, strict=True))
-    _apply(result, masks)
+    apply_masks(result, masks)
     return result
 
 
 @torch.no_grad()
-def _apply(weights: Weights, masks: Masks) -> None:
+def apply_masks(weights: Weights, masks: Masks) -> None:
+    """Zero what is pruned, in place."""
     for name, mask in masks.items():
         weights[name].mul_(mask)
