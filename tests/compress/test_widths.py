@@ -48,7 +48,7 @@ def case() -> tuple[Prepared, list[dict[str, Array]]]:
 
     graph = Builder(Shape(layers=1, pool="mean", pooler=True)).build()
     rng = np.random.default_rng(5)
-    drawn = [{"x": rng.normal(size=(12, 32)).astype(np.float32)} for _ in range(16)]
+    drawn = [{"x": rng.normal(size=(12, 32)).astype(np.float32)} for _ in range(12)]
     return prepare(graph, drawn[:8], QuantizeOptions()), drawn[8:]
 
 
