@@ -15,6 +15,10 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from flow.emit.build import Build
+from flow.emit.cosim import cosim_files
+from flow.emit.hls import kernel_files
+from flow.emit.manifest import IMAGE
+from flow.engine import Program
 from flow.errors import ToolError
 from flow.ir import Array
 from flow.sim.csim import CSim
@@ -92,6 +96,49 @@ def run_scenarios(
     return run_bench(program, folders, module, place, environment=environment, waves=waves)
 
 
+def run_program(program: Program, frames: Sequence[bytes], bench: Bench | None = None) -> list[bytes]:
+    """Output frames of a program that lies in no build, on the engine as flow emits it.
+
+    Raises:
+        ToolError: see `CoSim.run`.
+    """
+    bench = bench or Bench()
+    kernel = {f"hls/{path}": content for path, content in kernel_files(program.engine).items()}
+    files = kernel | cosim_files(program.engine)
+    with tempfile.TemporaryDirectory(prefix="flow-cosim-") as scratch:
+        for path, content in {**files, IMAGE: program.image}.items():
+            (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(scratch) / path).write_bytes(content)
+        return _run_job(Path(scratch), compile_model(model_of(files, bench.waves is not None)), frames, bench)
+
+
+def _run_job(build: Path, model: Path, frames: Sequence[bytes], bench: Bench) -> list[bytes]:
+    """Run frames on a compiled model, with the bench, driver and image of a build's folder."""
+    build = build.absolute()
+    job = {
+        "seed": bench.seed,
+        "patience": bench.patience,
+        "stalls": asdict(bench.stalls),
+        "input_bytes": [len(frame) for frame in frames],
+    }
+    with tempfile.TemporaryDirectory(prefix="flow-cosim-") as scratch:
+        place = Path(scratch)
+        (place / "job.json").write_text(json.dumps(job))
+        (place / "input.bin").write_bytes(b"".join(frames))
+        folders, environment = [build / "sim", build / "driver"], {"FLOW_BUILD": str(build)}
+        waves = bench.waves
+        results = run_bench(model, folders, "job", place, environment=environment, waves=waves is not None)
+        if waves is not None:
+            shutil.copyfile(place / WAVES, waves)
+        for result in results:
+            if result.failure:
+                raise ToolError(f"cosim: {result.failure}")
+        answer = json.loads((place / "result.json").read_bytes())
+        data = (place / "output.bin").read_bytes()
+    ends = accumulate(answer["output_bytes"], initial=0)
+    return [data[a:b] for a, b in pairwise(ends)]
+
+
 class CoSim:
     """A build's kernel behind its ports, and its program."""
 
@@ -115,34 +162,7 @@ class CoSim:
         Raises:
             ToolError: the simulation failed, got stuck at a port, or moved another number of beats than it should.
         """
-        with tempfile.TemporaryDirectory(prefix="flow-cosim-") as scratch:
-            place = Path(scratch)
-            job = {
-                "seed": self._bench.seed,
-                "patience": self._bench.patience,
-                "stalls": asdict(self._bench.stalls),
-                "input_bytes": [len(frame) for frame in frames],
-            }
-            (place / "job.json").write_text(json.dumps(job))
-            (place / "input.bin").write_bytes(b"".join(frames))
-            waves = self._bench.waves
-            results = run_bench(
-                self._program,
-                [self._build.path.absolute() / "sim", self._build.path.absolute() / "driver"],
-                "job",
-                place,
-                environment={"FLOW_BUILD": str(self._build.path.absolute())},
-                waves=waves is not None,
-            )
-            if waves is not None:
-                shutil.copyfile(place / WAVES, waves)
-            for result in results:
-                if result.failure:
-                    raise ToolError(f"cosim: {result.failure}")
-            answer = json.loads((place / "result.json").read_bytes())
-            data = (place / "output.bin").read_bytes()
-        ends = accumulate(answer["output_bytes"], initial=0)
-        return [data[a:b] for a, b in pairwise(ends)]
+        return _run_job(self._build.path, self._program, frames, self._bench)
 
     def trace(self, frame: bytes, length: int) -> list[dict[str, Array]]:
         """What every step wrote, by the C simulation of the same kernel: ports show no steps."""

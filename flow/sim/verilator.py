@@ -195,8 +195,11 @@ def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list
         *("--vpi", "--public-flat-rw", "--assert", "--prefix", "Vtop", "--top-module", model.top),
         *("--timescale", "1ns/1ps", "-Mdir", str(objects), "-o", model.top),
         *(("--trace-fst",) if model.waves else ()),
-        "-CFLAGS",
-        " ".join(flag.replace(SOURCES, str(sources)) for flag in model.flags),
+        *(
+            ("-CFLAGS", " ".join(f.replace(SOURCES, str(sources)) for f in model.flags))
+            if model.flags
+            else ()
+        ),
         "-LDFLAGS",
         f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator",
         str(config.share_dir / "lib" / "verilator" / "verilator.cpp"),
@@ -263,6 +266,7 @@ def run_bench(
         ToolError: the simulation crashed, hung, or ran no test.
     """
     results = place / "results.xml"
+    results.unlink(missing_ok=True)
     variables = {
         **Tools.find().run_environment(folders),
         "COCOTB_TOPLEVEL": program.name,
@@ -277,7 +281,7 @@ def run_bench(
     except (OSError, ET.ParseError):
         cases = []
     if not cases:
-        said = (done.stdout + done.stderr)[-_SHOWN:].strip()
+        said = (done.stdout + done.stderr)[-_SHOWN:].strip() or "nothing"
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
         raise ToolError(
             f"cosim: found {how} and no results; expected tests of {module} to run; it said:\n{said}"

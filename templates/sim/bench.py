@@ -22,6 +22,7 @@ import random
 import warnings
 from collections.abc import Coroutine, Iterator
 from collections.abc import Sequence as List
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ class Bench:
     """Everything around an engine, with `dut` the module flow_bench.
 
     Attributes:
-        image, frames, expected: the build's program, its sample frames, and the golden model's answers to them.
+        image: the build's program.
         patience: cycles without a beat on any port after which the watchdog gives up.
     """
 
@@ -55,9 +56,6 @@ class Bench:
         self.patience = patience
         self.protocol = Protocol.of(BUILD)
         self.image = (BUILD / "weights" / "image.bin").read_bytes()
-        sizes = json.loads((BUILD / "sim" / "frames.json").read_bytes())
-        self.frames = cut((BUILD / "sim" / "input.bin").read_bytes(), sizes["input_bytes"])
-        self.expected = cut((BUILD / "sim" / "expected.bin").read_bytes(), sizes["output_bytes"])
         # cocotbext-axi tells every frame, and cocotb that cocotbext-axi calls a method by its old name.
         for name in ("stream_in", "stream_out", "s_axi_control"):
             logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.ERROR)
@@ -71,6 +69,20 @@ class Bench:
         dut.memory_seed.value = self.random.getrandbits(32)
         self.stalls()
         Clock(clock, PERIOD_NS, unit="ns").start()
+
+    @cached_property
+    def frames(self) -> list[bytes]:
+        """The build's sample frames."""
+        return self._cut("input")
+
+    @cached_property
+    def expected(self) -> list[bytes]:
+        """The golden model's answers to them."""
+        return self._cut("expected", "output")
+
+    def _cut(self, file: str, kind: str = "input") -> list[bytes]:
+        sizes = json.loads((BUILD / "sim" / "frames.json").read_bytes())
+        return cut((BUILD / "sim" / f"{file}.bin").read_bytes(), sizes[f"{kind}_bytes"])
 
     def stalls(
         self, *, idle: float = 0, backpressure: float = 0, memory: float = 0, latency: float = 8

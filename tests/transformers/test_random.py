@@ -23,6 +23,7 @@ from flow.golden.host import HostProgram
 from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
 from flow.sim.compare import count_differences
+from flow.sim.cosim import Bench, Stalls, run_program
 from flow.sim.kernel import run_frames
 from tests.transformers import zoo
 from tests.transformers.bounds import check_steps, closing_steps
@@ -47,6 +48,7 @@ than the banks."""
 FLOAT = 1e-4
 """Recognised graph against torch, relative to the largest output: float32 sums in another order."""
 CALIBRATED_DB, FRESH_DB = 30.0, 22.0
+BENCH = Bench(seed=5, stalls=Stalls(idle=0.4, backpressure=0.4, memory=0.2, latency=15))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -109,14 +111,16 @@ def check_bounds(model: Model, samples: Sequence[Sample]) -> None:
     assert saturated
 
 
-def check_csim(model: Model, engine: Engine, samples: Sequence[Sample]) -> None:
-    """The compiled kernel gives the golden model's integers, every one of them."""
+def check_csim(
+    model: Model, engine: Engine, samples: Sequence[Sample], *, beside_clock: bool = False
+) -> None:
+    """The compiled kernel gives the golden model's integers, every one of them; also behind stalling ports."""
     program = lay_out(model.graph, engine).program
     host = HostProgram.of(model.graph, program.tokens)
     lengths = [host.length(sample) for sample in samples]
     assert lengths == [zoo.length(model.spec, sample) for sample in samples]
     frames = [program.frame(host.before(s), n) for s, n in zip(samples, lengths, strict=True)]
-    results = run_frames(program, frames, lengths)
+    results = run_program(program, frames, BENCH) if beside_clock else run_frames(program, frames, lengths)
     assert len(results) == len(samples)
     for sample, data, n in zip(samples, results, lengths, strict=True):
         golden: dict[str, Array] = {}
@@ -134,6 +138,14 @@ def check_csim(model: Model, engine: Engine, samples: Sequence[Sample]) -> None:
 @pytest.mark.parametrize("spec", covering(COVERED, COVERING_SEED), ids=describe)
 def test_covering(spec: Spec, tmp_path: Path) -> None:
     examine(spec, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", covering(COVERED, COVERING_SEED), ids=describe)
+def test_covering_beside_a_clock(spec: Spec, tmp_path: Path) -> None:
+    """The same kernels behind their ports, every sample of another length where the spec has lengths."""
+    samples = [*zoo.samples(spec, 3, seed=2), *zoo.samples(spec, 4, seed=3, stress=True)]
+    check_csim(make(spec, tmp_path), ENGINES[spec.seed % len(ENGINES)], samples, beside_clock=True)
 
 
 @given(spec=specs())

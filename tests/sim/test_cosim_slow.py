@@ -1,0 +1,103 @@
+"""What takes longer: every bundled model on every kind of board, kernels with mistakes, waveforms, users' folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.emit.build import Build
+from flow.golden.stimulus import stimulus
+from flow.sim.cosim import Bench, Stalls, run_scenarios
+from flow.sim.simulate import simulate
+
+pytestmark = pytest.mark.slow
+FRAMES, CLASSES = 20, 10
+HARD = Stalls(idle=0.5, backpressure=0.5, memory=0.3, latency=30)
+
+
+@pytest.mark.parametrize("board", ["u250", "pynq-z2", "ulx3s-85f"])
+@pytest.mark.parametrize("kind", ["dense", "hp80"])
+def test_every_board(flow: Callable[..., Any], models: Path, tmp_path: Path, board: str, kind: str) -> None:
+    """Golden = csim = cosim on twenty frames under heavy stalls."""
+    assert (
+        flow("lower", models / f"digits_vit_{kind}.pt2", "--board", board, "-o", tmp_path / "build").status
+        == 0
+    )
+    build = Build.open(tmp_path / "build")
+    samples = stimulus(build.graph, FRAMES, 11)
+    for backend in ("csim", "cosim"):
+        report = simulate(build, backend, samples, bench=Bench(seed=7, stalls=HARD))
+        assert (report.samples, report.outputs_compared, report.mismatches) == (FRAMES, FRAMES * CLASSES, 0)
+
+
+MISTAKES = {
+    "one beat too many": (
+        "hls/engine/sequencer.hpp",
+        "const StreamBeat beat = in.read();",
+        "in.read(); const StreamBeat beat = in.read();",
+        "stuck for 20000 cycles: stream_in: found TREADY and no beat after",
+    ),
+    "no last": (
+        "hls/engine/transfer.hpp",
+        "out.last = last;",
+        "out.last = false;",
+        "stream_out: found 0 frames; expected",
+    ),
+    "one frame too few": (
+        "hls/flow_engine.cpp",
+        "outcome.frames_done < frames",
+        "outcome.frames_done + 1 < frames",
+        "found 3 frames done; expected 4",
+    ),
+    "beyond the image": (
+        "hls/engine/feed.hpp",
+        "beats.write(memory[span.offset + i]);",
+        "beats.write(memory[span.offset + i + 65536 * (i == 1)]);",
+        "reads outside the image; expected none",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_at_ports_are_named(build_copy: Path, tmp_path: Path, name: str) -> None:
+    """A kernel that moves another number of beats, or reads elsewhere."""
+    file, right, wrong, said = MISTAKES[name]
+    text = (build_copy / file).read_text()
+    assert text.count(right) == 1
+    (build_copy / file).write_text(text.replace(right, wrong))
+    (result,) = run_scenarios(build_copy, "scenarios", tmp_path / "place", case="frames_at_full_speed")
+    assert said in result.failure
+
+
+def test_a_folder_of_tests_runs_by_itself(build_copy: Path) -> None:
+    """`make` in a build's sim/, with a test of the user's own and a waveform."""
+    place = build_copy / "sim"
+    own = (
+        "\n\n@cocotb.test()\nasync def slow_memory(dut: Any) -> None:\n    bench = await ready(dut, 1, memory=0.8)\n"
+        "    assert await bench.run(bench.frames) == bench.expected\n"
+    )
+    with (place / "scenarios.py").open("a") as file:
+        file.write(own)
+    command = ["make", f"PYTHON={sys.executable}", "WAVES=1", "CASE=slow_memory"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed, 9 deselected" in done.stdout
+    assert [path.name for path in (place / "results").iterdir()] == ["slow_memory"]
+    assert (place / "results" / "slow_memory" / "dump.fst").stat().st_size > 10_000
+    assert shutil.which("make")
+
+
+def test_waves(flow: Callable[..., Any], digits_build: Path, tmp_path: Path) -> None:
+    waves = tmp_path / "waves.fst"
+    found = flow("sim", digits_build, "--backend", "cosim", "--samples", 1, "--waves", waves, "--json")
+    assert (found.status, found.json()["mismatches"]) == (0, 0)
+    assert waves.read_bytes()[:1] == b"\0"  # an FST begins with its header block
+    assert waves.stat().st_size > 10_000

