@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flow import numerics
 from flow.engine import Engine, ImageBuilder, Opcode, Port, Record, Space, Status
 from flow.formats import constants, encode, pack
 from mutation.case import Case
@@ -100,6 +99,8 @@ class Edges:
         yield from self.damaged()
         yield from self.images()
         yield from self.damaged_later()
+        yield self.full_page()
+        yield self.widest_code()
 
     def value(self, text: str) -> int:
         """A sum of products and quotients of names and numbers."""
@@ -167,7 +168,7 @@ class Edges:
         """Words of a record that is in range."""
         e = self.engine
         lines = 4 * e.tiles(e.sequence)
-        exp = numerics.exp_table(8).astype("<u2").tobytes()
+        exp = np.arange(255, -1, -1).astype("<u2").tobytes()  # every entry another
         gains = (
             (self.rng.integers(1, 60, e.banks) | self.rng.integers(0, 99, e.banks) << 16)
             .astype("<u8")
@@ -268,6 +269,33 @@ class Edges:
             yield self._damage(
                 f"later {name}", {"weights": stream[:at] + changed.to_bytes(8, "little") + stream[at + 8 :]}
             )
+
+    def full_page(self) -> Case:
+        """A code page of as many entries as there may be."""
+        steps, frame = self.inputs()
+        page = struct.pack("<HHIBBHHH", 1, 256, 0, 1, 0, 1, 0xFFFF, 0).ljust(8 * 258, b"\0")
+        steps.append((Opcode.LINEAR, {**self.identity(), "page": page}))
+        steps.append(
+            (Opcode.OUTPUT, {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": 1})
+        )
+        return Case("full page", self.image(steps), self.header() + frame, Status.OK, None)
+
+    def widest_code(self) -> Case:
+        """A shape of the widest codes and most weights, which a matrix without weights may name."""
+        size, beat = self.engine.banks, self.engine.beat_bytes
+        encoded = encode(np.zeros((size, size), np.int64), banks=size, rows_per_group=self.engine.rows)
+        stream = pack(
+            encoded, constants(np.arange(size) * 100, np.full(size, 2**14), np.full(size, 14)), beat
+        )
+        page = struct.pack("<HHIBBHHH", 1, 1, 0, 16, 12, 1, 0, 1).ljust(3 * max(8, beat), b"\0")
+        steps, frame = self.inputs()
+        words: Words = {"weights": stream, "weight_beats": len(stream) // beat, "page": page}
+        words["row_groups"] = len(encoded.row_groups)
+        steps.append((Opcode.LINEAR, {**self.identity(), **words}))
+        steps.append(
+            (Opcode.OUTPUT, {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": 1})
+        )
+        return Case("widest code", self.image(steps), self.header() + frame, Status.OK, None)
 
     def _damage(self, name: str, words: Words) -> Case:
         steps, frame = self.inputs()

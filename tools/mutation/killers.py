@@ -25,6 +25,11 @@ from mutation.stimulus import Bench
 COMPILE_SECONDS, RUN_SECONDS = 300, 900
 CPU_SECONDS, MEMORY_BYTES = 3, 1 << 30
 DEADLOCK, PROTOCOL = 4, 3
+QUICK = (
+    "-std=c++14", "-O0", "-w", "-ftrivial-auto-var-init=pattern", "-fsanitize=bounds",
+    "-fsanitize-undefined-trap-on-error",
+)  # fmt: skip
+"""Compiled in a second; what was never written and what lies beyond an array show."""
 LIBRARY = ("cassert", "cstdint", "cstdio", "cstdlib", "cstring", "deque", "string", "type_traits", "vector")
 # Each case in a process of its own, with limits of its own, forked from one that is loaded once.
 RUNNER = f"""#undef main
@@ -91,7 +96,7 @@ class CSim:
     """The emitted C++ as a program, compiled for quick compilation."""
 
     name: str = "csim"
-    flags: Sequence[str] = ("-std=c++14", "-O0", "-w")
+    flags: Sequence[str] = QUICK
     kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     outputs: dict[tuple[str, str], tuple[bytes, bytes]] = field(default_factory=dict)
     _folder: tempfile.TemporaryDirectory[str] | None = None

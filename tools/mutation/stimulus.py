@@ -77,6 +77,8 @@ def cases(engine: Engine) -> Iterator[Case]:
     """What an engine runs."""
     for index, graph in enumerate(_graphs()):
         yield _model(f"{index} {graph.name}", graph, engine)
+    # One head as wide as a tensor may be.
+    yield _model("widest head", attention_graph(tokens=4, heads=1, width=engine.depth * engine.banks), engine)
     yield from Edges(engine).cases()
 
 
