@@ -109,11 +109,18 @@ def run_program(program: Program, frames: Sequence[bytes], bench: Bench | None =
         for path, content in {**files, IMAGE: program.image}.items():
             (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / path).write_bytes(content)
-        return _run_job(Path(scratch), compile_model(model_of(files, bench.waves is not None)), frames, bench)
+        return _run_job(
+            Path(scratch), compile_model(model_of(files, bench.waves is not None)), frames, bench
+        )[0]
 
 
-def _run_job(build: Path, model: Path, frames: Sequence[bytes], bench: Bench) -> list[bytes]:
-    """Run frames on a compiled model, with the bench, driver and image of a build's folder."""
+def _run_job(
+    build: Path, model: Path, frames: Sequence[bytes], bench: Bench
+) -> tuple[list[bytes], dict[str, int]]:
+    """Run frames on a compiled model, with the bench, driver and image of a build's folder.
+
+    Returns the output frames, and the beats of each port and the cycles (`Bench.counts` of the build's bench).
+    """
     build = build.absolute()
     job = {
         "seed": bench.seed,
@@ -136,21 +143,22 @@ def _run_job(build: Path, model: Path, frames: Sequence[bytes], bench: Bench) ->
         answer = json.loads((place / "result.json").read_bytes())
         data = (place / "output.bin").read_bytes()
     ends = accumulate(answer["output_bytes"], initial=0)
-    return [data[a:b] for a, b in pairwise(ends)]
+    return [data[a:b] for a, b in pairwise(ends)], answer["counts"]
 
 
 class CoSim:
-    """A build's kernel behind its ports, and its program."""
+    """A build's kernel behind its ports, and its program. `counts` are the beats and cycles of the last `run`."""
 
     def __init__(self, build: Build, bench: Bench | None = None) -> None:
         self._build = build
         self._bench = bench or Bench()
-        self._files = {
+        self.counts: dict[str, int] = {}
+        files = {
             name: build.read(name)
             for name in build.manifest["files"]
             if name.startswith(("hls/", "sim/", "driver/"))
         }
-        self._program = compile_model(model_of(self._files, self._bench.waves is not None))
+        self._program = compile_model(model_of(files, self._bench.waves is not None))
 
     @cached_property
     def _csim(self) -> CSim:
@@ -162,7 +170,8 @@ class CoSim:
         Raises:
             ToolError: the simulation failed, got stuck at a port, or moved another number of beats than it should.
         """
-        return _run_job(self._build.path, self._program, frames, self._bench)
+        outputs, self.counts = _run_job(self._build.path, self._program, frames, self._bench)
+        return outputs
 
     def trace(self, frame: bytes, length: int) -> list[dict[str, Array]]:
         """What every step wrote, by the C simulation of the same kernel: ports show no steps."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,9 +42,9 @@ def test_every_board(flow: Callable[..., Any], models: Path, tmp_path: Path, boa
 
 MISTAKES = {
     "one beat too many": (
-        "hls/engine/sequencer.hpp",
-        "const StreamBeat beat = in.read();",
-        "in.read(); const StreamBeat beat = in.read();",
+        "hls/flow_engine.cpp",
+        "if (outcome.status == Status::Ok) ++outcome.frames_done;",
+        "if (outcome.status == Status::Ok && ++outcome.frames_done == frames) in.read();",
         "stuck for 20000 cycles: stream_in: found TREADY and no beat after",
     ),
     "no last": (
@@ -101,3 +104,53 @@ def test_waves(flow: Callable[..., Any], digits_build: Path, tmp_path: Path) -> 
     assert (found.status, found.json()["mismatches"]) == (0, 0)
     assert waves.read_bytes()[:1] == b"\0"  # an FST begins with its header block
     assert waves.stat().st_size > 10_000
+
+
+def command(build: Path, cache: Path, *, samples: int = 1) -> subprocess.Popen[str]:
+    """`flow sim --backend cosim` as a process with a cache of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flow", "sim", str(build), "--backend", "cosim", "--samples", str(samples)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FLOW_CACHE_DIR": str(cache)},
+    )
+
+
+def running(text: str) -> list[str]:
+    """Command lines of living processes that name `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace").replace("\0", " "))
+    return [words for words in found if text in words]
+
+
+@pytest.mark.parametrize("where", ["cc1plus", "flow_bench"])
+def test_interruptions(digits_build: Path, tmp_path: Path, where: str) -> None:
+    """While g++ or the simulation runs: nothing of it goes on, and the cache holds no half of a model."""
+    cache = tmp_path / "cache" if where == "cc1plus" else Path(os.environ["FLOW_CACHE_DIR"])
+    process = command(digits_build, cache, samples=300)
+    end = time.monotonic() + 300
+    name = str(cache) if where == "cc1plus" else f"{cache}/cosim/"
+    while not any(where in words for words in running(name)):
+        assert time.monotonic() < end, "timed out"
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    if where == "cc1plus":
+        assert running(name) == []
+        assert {path.suffix for path in (cache / "cosim").iterdir()} == {".lock"}
+
+
+def test_two_runs_share_a_model(digits_build: Path, tmp_path: Path) -> None:
+    """Both compile nothing but one model."""
+    processes = [command(digits_build, tmp_path) for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=600)
+        assert (process.returncode, err) == (0, "")
+    found = sorted(path.name.partition("-")[0] for path in (tmp_path / "cosim").iterdir() if path.is_dir())
+    assert len(found) == 2
+    assert found[1] == "runtime"
