@@ -48,7 +48,7 @@ class Place:
 
 
 def graph_of(module: nn.Module, examples: Examples) -> Graph:
-    """The recognised float graph of a module at the shapes of `examples`, cut to a batch of 1; the module stays as it is.
+    """The recognised float graph of a module at the shapes of `examples`, cut to a batch of 1; nothing is changed.
 
     Raises:
         FlowError: torch cannot trace it. UnsupportedError: it cannot be lowered.

@@ -182,20 +182,24 @@ def solve_rows(gram: Tensor, cross: Tensor, start: Tensor, mask: Tensor, ridge: 
             continue
         support = position[chunk, :k]
         real = torch.arange(k, device=mask.device) < counts[chunk][:, None]
-        normal = matrix[support[:, :, None], support[:, None, :]].float()
-        sides = torch.gather(right[chunk], 1, support).float() * real
-        if not bool(real.all()):
-            normal = normal * (real[:, :, None] & real[:, None, :])
-            normal += torch.diag_embed((~real).to(normal.dtype) * strength)
-        solved = _cholesky_solve(normal, sides)
+        solved = _cholesky_solve(matrix, torch.gather(right[chunk], 1, support), support, real, torch.float32)
+        if solved is None:  # nearly singular
+            solved = _cholesky_solve(
+                matrix, torch.gather(right[chunk], 1, support), support, real, torch.float64
+            )
+        assert solved is not None
         result[chunk] = result[chunk].scatter(1, support, solved.double() * real)
     return result.to(start.dtype)
 
 
-def _cholesky_solve(normal: Tensor, sides: Tensor) -> Tensor:
-    """float32 where that succeeds, else float64."""
+def _cholesky_solve(
+    matrix: Tensor, sides: Tensor, support: Tensor, real: Tensor, dtype: torch.dtype
+) -> Tensor | None:
+    """Solutions [n, k] on the supports [n, k], 1 equation of its own for each that is not `real`; None if it fails."""
+    normal = matrix.to(dtype)[support[:, :, None], support[:, None, :]]
+    if not bool(real.all()):
+        normal = normal * (real[:, :, None] & real[:, None, :]) + torch.diag_embed((~real).to(dtype))
     factor, failed = torch.linalg.cholesky_ex(normal)
-    if bool(failed.any()):
-        normal, sides = normal.double(), sides.double()
-        factor = torch.linalg.cholesky(normal)
-    return torch.cholesky_solve(sides[..., None], factor)[..., 0]
+    if bool(failed.any()) and dtype != torch.float64:
+        return None
+    return torch.cholesky_solve((sides.to(dtype) * real)[..., None], factor)[..., 0]

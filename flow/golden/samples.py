@@ -174,6 +174,8 @@ def _dims(kind: TensorType) -> str:
 
 
 def _mask_faults(mask: Array) -> list[str]:
+    if not mask.size:
+        return []  # no samples, which is said elsewhere
     lengths = np.count_nonzero(mask, axis=-1)[..., None]
     prefix = np.arange(mask.shape[-1]) < lengths
     bad = np.flatnonzero(
