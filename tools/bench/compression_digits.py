@@ -81,6 +81,7 @@ def options_of(scheme: str, sparsity: float) -> PruneOptions:
 
 
 MODELS = tuple(product(SCHEMES, SPARSITIES))
+NAMES = ("dense", *(f"{scheme}-{sparsity}" for scheme, sparsity in MODELS))
 
 
 def dense_key() -> str:
@@ -256,7 +257,7 @@ def seeds_of(name: str, seeds: Iterable[int]) -> tuple[int, ...]:
 
 def right(answers_of: Iterable[tuple[int, Answer]], kind: str) -> Array:
     """Whether each of the 1,797 images is classified rightly, 0 or 1, from the answers of all folds."""
-    found = np.full(sum(len(fold.test.labels) for fold in folds()), -1)
+    found = np.full(sum(len(fold.test.labels) for fold in folds()), -1.0)
     for number, one in answers_of:
         test = folds()[number].test
         said = one.integer if kind == "integer" else one.float_
@@ -267,47 +268,48 @@ def right(answers_of: Iterable[tuple[int, Answer]], kind: str) -> Array:
 
 @dataclass(frozen=True)
 class Table:
-    """Correctness [seeds, images] of every model, and the fold [images] that tested each image."""
+    """Whether each image is classified rightly, by model and seed, and the fold [images] that tested each image."""
 
-    correct: Mapping[str, Array]
-    floats: Mapping[str, Array]
+    integer: Mapping[str, Mapping[int, Array]]
+    floats: Mapping[str, Mapping[int, Array]]
     fold: Array
 
     @classmethod
     def read(cls, places: Places, seeds: Iterable[int]) -> Table:
-        """All answers of a finished state."""
+        """All answers; a model counts under the seeds that every fold has answers for."""
         numbers = range(len(folds()))
         fold = np.empty(sum(len(f.test.labels) for f in folds()), dtype=np.int64)
         for number in numbers:
             fold[folds()[number].test.numbers] = number
-        names = ["dense", *(f"{scheme}-{sparsity}" for scheme, sparsity in MODELS)]
-        found: dict[str, dict[str, Array]] = {"integer": {}, "float": {}}
-        for name in names:
-            per_seed = [
-                [(n, read_answer(places, n, seed, name)) for n in numbers] for seed in seeds_of(name, seeds)
-            ]
-            for kind, table in found.items():
-                table[name] = np.stack([right(one, kind) for one in per_seed])
+        found: dict[str, dict[str, dict[int, Array]]] = {"integer": {}, "float": {}}
+        for name, seed in product(NAMES, seeds):
+            if all(places.answer(number, seed, name).exists() for number in numbers):
+                said = [(number, read_answer(places, number, seed, name)) for number in numbers]
+                for kind, table in found.items():
+                    table.setdefault(name, {})[seed] = right(said, kind)
         return cls(found["integer"], found["float"], fold)
 
-    def row(self, name: str, against: str = "dense") -> dict[str, Any]:
-        """Accuracy of a model in percent, and its loss in points with two 95 % intervals.
+    def loss(self, name: str, against: str) -> dict[str, Any]:
+        """Points of accuracy that a model loses against another under the same seeds, with two 95 % intervals.
 
         Over images: each image's difference, averaged over seeds; 1,797 independent draws of what may be met. Over
         folds: each fold's difference, averaged over seeds; five draws of training and test images together.
         """
-        count = min(len(self.correct[against]), len(self.correct[name]))  # seeds that both have come first
-        reference, found = self.correct[against][:count], self.correct[name][:count]
-        differences = 100.0 * (reference - found).mean(axis=0)
+        seeds = [seed for seed in self.integer[name] if seed in self.integer[against]]
+        pairs = [(self.integer[against][seed], self.integer[name][seed]) for seed in seeds]
+        differences = 100.0 * np.mean([before - after for before, after in pairs], axis=0)
         by_fold = [differences[self.fold == number].mean() for number in range(len(folds()))]
-        flips = (reference != found).mean()
         return {
-            "accuracy": 100.0 * float(self.correct[name].mean()),
-            "float_accuracy": 100.0 * float(self.floats[name].mean()),
-            "changed": 100.0 * float(flips),
+            "seeds": seeds,
+            "changed": 100.0 * float(np.mean([before != after for before, after in pairs])),
             "images": asdict(interval(differences)),
             "folds": asdict(interval(by_fold)),
         }
+
+    def accuracy(self, name: str) -> dict[str, float]:
+        """Per cent of images, over all seeds."""
+        integer, floats = list(self.integer[name].values()), list(self.floats[name].values())
+        return {"accuracy": 100.0 * float(np.mean(integer)), "float_accuracy": 100.0 * float(np.mean(floats))}
 
 
 def report(places: Places, seeds: tuple[int, ...]) -> dict[str, Any]:
@@ -316,22 +318,24 @@ def report(places: Places, seeds: tuple[int, ...]) -> dict[str, Any]:
     rows = []
     for scheme, sparsity in MODELS:
         name = f"{scheme}-{sparsity}"
-        chosen = seeds_of(name, seeds)
-        found = [read_answer(places, n, seed, name) for n in range(len(folds())) for seed in chosen]
+        if name not in table.integer:
+            continue
+        found = [
+            read_answer(places, n, s, name) for n, s in product(range(len(folds())), table.integer[name])
+        ]
         rows.append(
             {
                 "scheme": scheme,
                 "sparsity": sparsity,
-                "seeds": list(chosen),
                 "promised_density": found[0].promised,
                 "densities": [min(a.density for a in found), max(a.density for a in found)],
                 "structures": found[0].structures,
                 "cpu_seconds": float(np.mean([a.seconds for a in found])),
-                **table.row(name),
-                "loss_over_hp": table.row(name, f"hp-{sparsity}"),
+                **table.accuracy(name),
+                **table.loss(name, "dense"),
+                "loss_over_hp": table.loss(name, f"hp-{sparsity}"),
             }
         )
-    dense = [read_answer(places, n, seed, "dense") for n in range(len(folds())) for seed in seeds]
     return {
         "folds": len(folds()),
         "seeds": list(seeds),
@@ -343,11 +347,7 @@ def report(places: Places, seeds: tuple[int, ...]) -> dict[str, Any]:
             "pruned": {str(s): asdict(r) for s, r in PRUNED.items()},
             "copies": COPIES,
         },
-        "dense": {
-            "accuracy": 100.0 * float(table.correct["dense"].mean()),
-            "float_accuracy": 100.0 * float(table.floats["dense"].mean()),
-            "cpu_seconds": float(np.mean([a.seconds for a in dense])),
-        },
+        "dense": table.accuracy("dense"),
         "models": rows,
     }
 
@@ -387,9 +387,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--state", type=Path, required=True, help="folder that keeps models between runs")
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--report", action="store_true", help="train nothing, report what is finished")
     chosen = parser.parse_args(argv)
     places = Places.under(chosen.state)
-    train_all(places, SEEDS, chosen.workers)
+    if not chosen.report:
+        train_all(places, SEEDS, chosen.workers)
     data = report(places, SEEDS)
     data["criteria"] = verdicts(data)
     sources = [

@@ -107,25 +107,34 @@ def minilm(axes: Axes, data: dict[str, Any]) -> None:
     axes.legend()
 
 
-FORMATS = {"total": "ours", "information_limit": "information limit"}
+HIGHEST = 13.5
+"""Bits beside a weight that the plot shows."""
 
 
 def bits(axes: Axes, data: dict[str, Any]) -> None:
-    """Bits per weight against sparsity for the largest matrix."""
-    rows = [row for row in data["matrices"] if (row["rows"], row["columns"]) == (768, 3072)]
+    """Index bits per weight against sparsity, for the largest matrix."""
+    rows = largest(data)
     x = [100 * row["actual_sparsity"] for row in rows]
     for name in rows[0]["formats"]:
-        axes.plot(x, [row["formats"][name] for row in rows], marker=".", lw=1.0, label=name)
-    for name, label in FORMATS.items():
-        axes.plot(
-            x,
-            [row[name] for row in rows],
-            label=label,
-            color="black",
-            lw=2.0,
-            ls="-" if name == "total" else ":",
-        )
+        y = [row["formats"][name] - 8 for row in rows]
+        label = name if min(y) <= HIGHEST else f"{name} ({min(y):.0f}, outside)"
+        axes.plot(x, y, marker=".", lw=1.0, label=label)
+    axes.set_ylim(0, HIGHEST)
+    axes.plot(x, [row["total"] - 8 for row in rows], marker="o", color="black", lw=2.0, label="flow")
+    limit = [row["structure_limit"] for row in rows]
+    axes.plot(x, limit, color="black", lw=1.0, ls="--", label="limit, HP structure")
+    axes.plot(
+        x, [row["information_limit"] - 8 for row in rows], color="black", ls=":", label="limit, any zeros"
+    )
     axes.set_xlabel("sparsity, %")
-    axes.set_ylabel("bits per non-zero weight")
-    axes.set_title("768 x 3072, weights of 8 bits and their index", fontsize=10)
+    axes.set_ylabel("bits per non-zero weight beside its value")
+    axes.set_title(
+        f"Index of a 768 x 3072 matrix, B = {rows[0]['banks']}, R = {rows[0]['block_rows']}", fontsize=10
+    )
     axes.legend(fontsize=8, ncols=2)
+
+
+def largest(data: dict[str, Any], block_rows: int = 16) -> list[dict[str, Any]]:
+    """Results of the 768x3072 matrix with blocks of so many rows."""
+    wanted = (768, 3072, block_rows)
+    return [row for row in data["matrices"] if (row["rows"], row["columns"], row["block_rows"]) == wanted]
