@@ -97,7 +97,7 @@ def measure(model: Path, board: str, folder: Path) -> dict[str, float]:
     command = [
         sys.executable,
         "-m",
-        "flow.cli",
+        "flow",
         "lower",
         str(model),
         "--board",
