@@ -200,12 +200,11 @@ class Cell:
         self.fold = folds()[fold]
         self._pool: digits_pruning.Pool | None = None
 
-    def run(self, schemes: Iterable[str]) -> None:
-        """Train and test what is not there yet: the dense model, then those of the schemes."""
+    def run(self, scheme: str) -> None:
+        """Train and test what is not there yet: the dense model, then those of one scheme."""
         self._obtain("dense", None)
-        for scheme, sparsity in MODELS:
-            if scheme in schemes:
-                self._obtain(f"{scheme}-{sparsity}", options_of(scheme, sparsity))
+        for sparsity in SPARSITIES:
+            self._obtain(f"{scheme}-{sparsity}", options_of(scheme, sparsity))
 
     def _obtain(self, name: str, options: PruneOptions | None) -> None:
         result = self.places.answer(self.number, self.seed, name)
@@ -234,11 +233,11 @@ class Cell:
         return digits_pruning.train_pruned(dense, self._pool, options, PRUNED[options.sparsity], seed)
 
 
-def run_cell(places: Places, fold: int, seed: int, schemes: tuple[str, ...]) -> str:
-    """One cell's models of some schemes, in a process of its own."""
+def run_cell(places: Places, fold: int, seed: int, scheme: str) -> str:
+    """One cell's models of a scheme, in a process of its own."""
     torch.set_num_threads(1)
-    Cell(places, fold, seed).run(schemes)
-    return f"fold {fold}, seed {seed}, {', '.join(schemes)}"
+    Cell(places, fold, seed).run(scheme)
+    return f"fold {fold}, seed {seed}, {scheme}"
 
 
 # -- the report ------------------------------------------------------------------------------------------------
@@ -249,10 +248,9 @@ def read_answer(places: Places, fold: int, seed: int, name: str) -> Answer:
     return Answer(**json.loads(places.answer(fold, seed, name).read_text()))
 
 
-def seeds_of(name: str, seeds: Iterable[int]) -> tuple[int, ...]:
-    """The seeds of a model, those that every model has first."""
-    every = tuple(seed for seed in seeds if seed not in HP_ONLY)
-    return every + tuple(s for s in seeds if s in HP_ONLY) if name.startswith(("dense", "hp")) else every
+def seeds_of(scheme: str, seeds: Iterable[int]) -> tuple[int, ...]:
+    """The seeds of a scheme's models."""
+    return tuple(seed for seed in seeds if scheme == "hp" or seed not in HP_ONLY)
 
 
 def right(answers_of: Iterable[tuple[int, Answer]], kind: str) -> Array:
@@ -365,11 +363,10 @@ def verdicts(data: Mapping[str, Any]) -> dict[str, bool]:
 
 def train_all(places: Places, seeds: tuple[int, ...], workers: int) -> None:
     """Every model that is not there yet, HP first; progress to stderr."""
-    waves = (SCHEMES[:1], SCHEMES[1:])
     cells = [
-        (fold, seed, wave)
-        for wave in waves
-        for seed in seeds_of(wave[0], seeds)
+        (fold, seed, scheme)
+        for scheme in SCHEMES
+        for seed in seeds_of(scheme, seeds)
         for fold in range(len(folds()))
     ]
     started = time.monotonic()
