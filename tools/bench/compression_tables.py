@@ -100,6 +100,7 @@ def minilm(data: dict[str, Any]) -> str:
         "density",
         "cosine",
         "least",
+        "cycles",
         "CPU-seconds of prune",
         "of quantize",
         "criterion",
@@ -115,6 +116,7 @@ def minilm(data: dict[str, Any]) -> str:
                 f"{case['pruning']['density']:.4f}" if "pruning" in case else "1",
                 f"{case['cosine']:.4f} ± {case['reach']:.4f}",
                 f"{case['least_cosine']:.3f}",
+                f"{case['quantizing']['cycles']:,}",
                 f"{case['prune_seconds']:.0f}" if "prune_seconds" in case else "",
                 f"{case['quantize_seconds']:.0f}",
                 verdict,
@@ -155,9 +157,25 @@ def bits(data: dict[str, Any]) -> str:
     )
 
 
+def widths(data: dict[str, Any]) -> str:
+    """Cases with an error budget: what was bought."""
+    head = ("budget", "cosine", "cycles", "over default widths", "edges widened")
+    rows = []
+    for case in data["cases"]:
+        chosen = case["quantizing"].get("widths")
+        if chosen:
+            more = chosen["cycles"] / chosen["narrow_cycles"] - 1
+            bought = ", ".join(f"{b['edge']} {b['bits'][0]} to {b['bits'][1]}" for b in chosen["bought"])
+            rows.append(
+                (chosen["budget"], f"{case['cosine']:.4f}", f"{chosen['cycles']:,}", f"{more:+.1%}", bought)
+            )
+    return markdown(head, rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "digits": ("compression_digits", digits),
     "structures": ("compression_digits", structures),
     "minilm": ("compression_minilm", minilm),
+    "widths": ("compression_minilm", widths),
     "bits": ("bits_per_weight", bits),
 }
