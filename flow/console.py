@@ -121,7 +121,9 @@ def show_quantized(result: Quantized, output: Path) -> None:
     """What `flow quantize` did: every edge's error, widths that were bought, and the outputs'."""
     for text in result.warnings:
         print_note(f"warning: {text}")
-    shown = [(e.name, e.kind, *("-" if v is None else f"{v:.1f}" for v in (e.own, e.total))) for e in result.edges]
+    shown = [
+        (e.name, e.kind, *("-" if v is None else f"{v:.1f}" for v in (e.own, e.total))) for e in result.edges
+    ]
     table("", ("edge", "type", "SQNR dB by itself", "in the whole"), shown)
     if result.worst_edge is not None:
         OUT.print(f"worst edge: {result.worst_edge.name}, {result.worst_edge.own:.1f} dB by itself")

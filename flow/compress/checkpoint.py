@@ -77,7 +77,7 @@ class Checkpoint:
             raise
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise FlowError(
-                f"{path}: found a damaged checkpoint ({error or type(error).__name__}); expected one that `flow prune` "
+                f"{path}: found a damaged checkpoint ({str(error) or type(error).__name__}); expected one that `flow prune` "
                 f"wrote; remove {self.folder} to start over"
             ) from error
 

@@ -172,7 +172,8 @@ class Trainer:
         outputs = self.pruned.run(self.pruned.batch(self.samples[:1]))
         parameters = list(self.weights.items())
         total = torch.stack([value.sum() for value in outputs.values()]).sum()
-        grads = torch.autograd.grad(total, [p for _, p in parameters], allow_unused=True)
+        found = torch.autograd.grad(total, [p for _, p in parameters], allow_unused=True)
+        grads: Sequence[Tensor | None] = found
         return [name for (name, _), grad in zip(parameters, grads, strict=True) if grad is not None]
 
     def _apply(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,12 @@ from flow.compress.plan import PruneOptions
 from flow.compress.quantize import quantize
 from flow.frontend.pt2 import read_pt2
 from flow.golden import execute
-from flow.ir import Array, Graph
+from flow.ir import Array, Graph, Node
 from flow.ops.source import Constant
 from flow.passes import recognise
 from flow.passes.to_integers import to_integers
 from tests.transformers import zoo
-from tests.transformers.specs import covering, describe
+from tests.transformers.specs import Spec, covering, describe
 
 Build = Callable[..., Graph]
 Draw = Callable[..., list[dict[str, Array]]]
@@ -59,7 +60,7 @@ def compare(graph: Graph, samples: list[dict[str, Array]]) -> int:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=describe)
-def test_the_zoo_is_batched_pruned_and_lowered(spec: zoo.Spec, tmp_path: Path) -> None:
+def test_the_zoo_is_batched_pruned_and_lowered(spec: Spec, tmp_path: Path) -> None:
     torch.export.save(zoo.export(spec, zoo.build(spec)), tmp_path / "model.pt2")
     graph = recognise(read_pt2(tmp_path / "model.pt2"))
     drawn = zoo.samples(spec, 12, seed=1)
@@ -90,6 +91,10 @@ def test_masks_pools_and_tables(transformer: Build, samples: Draw, fields: dict[
     assert compare(graph, samples(graph, 6)) == (5 if "mask" in fields else 0)
 
 
+def _note(rows: dict[str, Array], node: Node, results: tuple[Array, ...]) -> None:
+    rows[node.name] = results[0]
+
+
 def test_taps_are_the_residual_stream(transformer: Build) -> None:
     assert [v.node for v in Batched(transformer(layers=1)).taps] == ["layers_0_attn_add", "final"]
     post = Batched(transformer(layers=1, pre_norm=False))
@@ -104,7 +109,7 @@ def test_norms_count_real_tokens_only(transformer: Build, samples: Draw) -> None
     sums = 0.0
     for sample in drawn:
         rows: dict[str, Array] = {}
-        execute(graph, sample, lambda node, out, rows=rows: rows.update({node.name: out[0]}))
+        execute(graph, sample, partial(_note, rows))
         sums += np.square(
             rows["layers_0_attn_norm"][: int(sample["attention_mask"].sum())], dtype=np.float64
         ).sum(0)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def data(tmp_path: Path) -> Path:
 def write_data(path: Path, count: int, labels: Array | None = None) -> Path:
     rng = np.random.default_rng(0)
     mask = (np.arange(12) < rng.integers(1, 13, (count, 1))).astype(np.int64)
-    arrays: dict[str, Array] = {
+    arrays: dict[str, Any] = {
         "x": rng.normal(size=(count, 12, 32)).astype(np.float32),
         "attention_mask": mask,
     }

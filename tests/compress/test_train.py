@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from flow.compress.batched import Batched
 from flow.compress.lasso import GroupLasso
@@ -159,7 +160,9 @@ def test_the_lasso_pushes_small_groups_to_zero(transformer: Build, samples: Draw
         weight[:, 5] = 0
     weight.grad = None
     lasso().backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(weight.grad).all()
+    slope: Tensor | None = weight.grad
+    assert slope is not None
+    assert torch.isfinite(slope).all()
 
 
 def test_a_loss_that_is_not_finite_is_an_error(transformer: Build, samples: Draw) -> None:
