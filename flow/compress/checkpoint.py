@@ -77,8 +77,8 @@ class Checkpoint:
             raise
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise FlowError(
-                f"{path}: found a damaged checkpoint ({str(error) or type(error).__name__}); expected one that `flow prune` "
-                f"wrote; remove {self.folder} to start over"
+                f"{path}: found a damaged checkpoint ({str(error) or type(error).__name__}); expected one that "
+                f"`flow prune` wrote; remove {self.folder} to start over"
             ) from error
 
     def save(self, name: str, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
