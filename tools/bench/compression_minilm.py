@@ -47,6 +47,7 @@ SOURCES = [
     "tools/bench/sentences.*",
 ]
 SCHEMES = ("hp", "block", "nm", "pattern", "unstructured")
+WIDEST = ("--index-bits", "12", "--table-bits", "16", "--input-bits", "16", "--exp-bits", "16")
 DISTILLED = ("--distill-steps", "600")
 
 
@@ -70,8 +71,9 @@ def cases() -> tuple[Case, ...]:
     ]
     return (
         Case("dense", least=0.993),
-        Case("dense-0.998", quantize=("--error-budget", "0.998"), least=0.998),
-        Case("dense-0.999", quantize=("--error-budget", "0.999"), least=0.999),
+        Case("dense-0.998", quantize=("--error-budget", "0.998")),
+        Case("dense-0.9985", quantize=("--error-budget", "0.9985"), least=0.998),
+        Case("dense-widest", quantize=WIDEST, least=0.999),
         Case("dense-256", tokens=256, least=0.992),
         Case("hp-0.8-distilled", prune=("--scheme", "hp", "--sparsity", "0.8", *DISTILLED), least=0.84),
         *one_shot,
@@ -196,7 +198,7 @@ def run_case(case: Case, folder: Path, state: Path) -> dict[str, Any]:
     path = state / f"{case.name}.json"
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text())
-        return kept
+        return {**kept, "least": case.least}
     config: tuple[str | Path, ...] = ("--config", state / f"config-{case.tokens}.json")
     source: Path = folder / "model.safetensors"
     found: dict[str, Any] = {**asdict(case)}
@@ -243,6 +245,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--package", type=Path, help=f"folder of {PACKAGE}, where it is not installed")
     parser.add_argument("--only", help="comma-separated names of cases; nothing is written then")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing, report the cases that are finished"
+    )
     chosen = parser.parse_args(argv)
     try:
         folder = model_folder(chosen.package)
@@ -253,6 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     state.mkdir(parents=True, exist_ok=True)
     counts = prepare(folder, state)
     wanted = [c for c in cases() if not chosen.only or c.name in chosen.only.split(",")]
+    if chosen.report:
+        wanted = [case for case in wanted if (state / f"{case.name}.json").exists()]
     found = []
     for case in wanted:
         found.append(run_case(case, folder, state))
