@@ -54,6 +54,10 @@ def draw() -> Iterator[Path]:
         yield path
 
 
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
 def digits(axes: Axes, data: dict[str, Any]) -> None:
     """Loss of accuracy against density; schemes stand side by side around each density."""
     schemes = list(dict.fromkeys(row["scheme"] for row in data["models"]))
@@ -76,7 +80,7 @@ def digits(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_ylabel("accuracy against dense, points")
     dense = data["dense"]["accuracy"]
     axes.set_title(f"Digits ViT, integers, five-fold (dense: {dense:.2f} %); 95 % intervals", fontsize=10)
-    axes.legend()
+    _legend(axes)
 
 
 def minilm(axes: Axes, data: dict[str, Any]) -> None:
@@ -104,7 +108,7 @@ def minilm(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_title(
         "MiniLM, integers, held-out sentences: one shot and reconstruction; 95 % intervals", fontsize=10
     )
-    axes.legend()
+    _legend(axes)
 
 
 HIGHEST = 13.5
@@ -131,7 +135,7 @@ def bits(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_title(
         f"Index of a 768 x 3072 matrix, B = {rows[0]['banks']}, R = {rows[0]['block_rows']}", fontsize=10
     )
-    axes.legend(fontsize=8, ncols=2)
+    _legend(axes)
 
 
 def largest(data: dict[str, Any], block_rows: int = 16) -> list[dict[str, Any]]:
