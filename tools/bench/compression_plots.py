@@ -93,6 +93,8 @@ def minilm(axes: Axes, data: dict[str, Any]) -> None:
             for n, c in cases.items()
             if n.count("-") == 1 and n.split("-")[0] == scheme
         ]
+        if not found:
+            continue
         x = [0.0, *(100 * sparsity for sparsity, _ in found)]
         y = [dense, *(case["cosine"] for _, case in found)]
         error = [cases["dense"]["reach"], *(case["reach"] for _, case in found)]
