@@ -21,9 +21,13 @@ DATA = frozenset("data page weights weight_beats table exp constants0 constants1
 
 
 def _places(program: Program) -> list[tuple[int, dict[str, int]]]:
-    """The records without the offsets of their data: what decides where tensors lie."""
+    """The records without the offsets of their data: what decides where tensors lie.
+
+    A record read back from an image names its opcode among its words, and words of 0; one that is laid out does not.
+    """
+    left_out = {*DATA, "opcode"}
     return [
-        (r.opcode, {name: word for name, word in r.words.items() if name not in DATA and word})
+        (r.opcode, {name: word for name, word in r.words.items() if name not in left_out and word})
         for r in program.records
     ]
 
