@@ -6,10 +6,14 @@ install, has them beside the package. No other module knows this.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from flow.errors import FlowError
@@ -39,6 +43,38 @@ def asset_dir(kind: AssetKind, package: Path = _PACKAGE) -> Path:
 def cache_dir() -> Path:
     """`FLOW_CACHE_DIR`, or the user's cache folder of flow: compiled simulations and locks, all of it expendable."""
     return Path(os.environ.get("FLOW_CACHE_DIR") or user_cache_dir("flow")).absolute()
+
+
+def name_in_cache(place: Path) -> str:
+    """The name, 32 hex digits, of what the cache keeps about a place; one for all ways that lead to it by links."""
+    resolved = place.absolute().parent.resolve() / place.name
+    return hashlib.sha256(os.fsencode(resolved)).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def alone_at(place: Path, seconds: float, busy: str) -> Iterator[None]:
+    """Hold a place's lock, for which it waits so long; where another run still holds it, `busy` is the message.
+
+    Its file lies in the user's cache and stays there: were it unlinked, two runs could each hold a lock of that name.
+
+    Raises:
+        FlowError: another run holds it, or the cache is not writable.
+    """
+    locks = cache_dir() / "locks"
+    lock = FileLock(locks / f"{name_in_cache(place)}.lock")
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise FlowError(busy) from error
+    except OSError as error:
+        raise FlowError(
+            f"{locks}: found {error.strerror or error}; expected a writable cache; set FLOW_CACHE_DIR to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_place(path: Path, option: str) -> None:

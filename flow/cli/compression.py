@@ -217,28 +217,11 @@ def prune(
 @config_option
 @json_option
 def quantize(
-    model: Path,
-    data: Path,
-    output: Path,
-    samples: int,
-    method: str,
-    percentile: float,
-    smooth: float,
-    no_smooth: bool,
-    weight_bits: str,
-    rounding: str | None,
-    index_bits: int,
-    table_bits: str,
-    input_bits: str,
-    exp_bits: str | None,
-    error_budget: str | None,
-    board: str | None,
-    finetune_steps: int,
-    finetune_rate: float,
-    seed: int,
-    config: Path | None,
-    as_json: bool,
-) -> None:
+    model: Path, data: Path, output: Path, samples: int, method: str, percentile: float, smooth: float,
+    no_smooth: bool, weight_bits: str, rounding: str | None, index_bits: int, table_bits: str, input_bits: str,
+    exp_bits: str | None, error_budget: str | None, board: str | None, finetune_steps: int, finetune_rate: float,
+    seed: int, config: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Quantize a float MODEL by the number contract and write a QDQ .pt2 that `flow lower` reads.
 
     Exit status 1 if an error budget cannot be met; the best model found is written all the same.

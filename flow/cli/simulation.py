@@ -82,6 +82,7 @@ def sim(
     from flow.sim.outputs import write_outputs
     from flow.sim.simulate import Known, simulate
 
+    _check_together(watch, as_json, [model, config, templates])
     for place, option in ((outputs, "--outputs"), (waves, "--waves")):
         if place is not None:
             check_place(place, option)
@@ -107,18 +108,22 @@ def sim(
         return report.mismatches
 
     if watch:
-        if as_json:
-            raise FlowError(
-                "flow sim: found --watch with --json, which prints one object; expected one of the two"
-            )
         sys.exit(_watch(build, model, config, templates, check))
-    if model is not None or templates is not None or config is not None:
+    if check(Build.open(build)):
+        sys.exit(1)
+
+
+def _check_together(watch: bool, as_json: bool, sources: list[Path | None]) -> None:
+    """Refuse options that do not go with `watch`, or with its absence: then `sources` are for nothing."""
+    if watch and as_json:
+        raise FlowError(
+            "flow sim: found --watch with --json, which prints one object; expected one of the two"
+        )
+    if not watch and any(sources):
         raise FlowError(
             "flow sim: found --model, --templates or --config without --watch; expected a build that holds what it "
             "was lowered from; add --watch, or lower again"
         )
-    if check(Build.open(build)):
-        sys.exit(1)
 
 
 def _watch(

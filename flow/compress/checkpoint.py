@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from flow.errors import FlowError
 from flow.frontend.torch_export import write_atomically
-from flow.resources import cache_dir
+from flow.resources import alone_at
 
 SECONDS = 30.0
 """Between two checkpoints of one loop."""
@@ -139,29 +138,11 @@ def _brief(value: Any) -> str:
     return text[:12] if len(text) == 64 else text
 
 
-@contextlib.contextmanager
-def only_run(output: Path) -> Iterator[None]:
-    """Hold the lock of an output file. Its file lies in the user's cache and stays there.
-
-    Raises:
-        FlowError: another run holds it, or the cache is not writable.
-    """
-    place = str(output.parent.resolve() / output.name)
-    locks = cache_dir() / "locks"
-    lock = FileLock(locks / f"prune-{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.lock")
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise FlowError(
-            f"{output}: found another `flow prune` at work on it; expected one at a time; wait for its end, or choose "
-            "another output with -o"
-        ) from error
-    except OSError as error:
-        raise FlowError(
-            f"{locks}: found {error.strerror or error}; expected a writable cache; set FLOW_CACHE_DIR to another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def only_run(output: Path) -> AbstractContextManager[None]:
+    """Hold an output file's lock; refuses at once where another run holds it."""
+    return alone_at(
+        output,
+        0,
+        f"{output}: found another `flow prune` at work on it; expected one at a time; wait for its end, or choose "
+        "another output with -o",
+    )

@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -33,7 +33,7 @@ from flow.ir import Array, Graph, graph_from_json, graph_to_json
 from flow.ops.boundary import DeviceOutput
 from flow.ops.post import load_plugins
 from flow.passes.fuse_steps import device_inputs
-from flow.resources import cache_dir
+from flow.resources import alone_at
 
 MANIFEST = "manifest.json"
 LOCK_SECONDS = 600.0
@@ -151,31 +151,13 @@ def _check_above(destination: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _locked(destination: Path) -> Iterator[None]:
-    """Hold the destination's lock.
-
-    Its file lies in the user's cache and stays there: were it unlinked, two runs could each hold a lock of that name.
-    """
-    place = str(destination.parent.resolve() / destination.name)
-    locks = cache_dir() / "locks"
-    lock = FileLock(locks / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.lock")
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout as error:
-        raise FlowError(
-            f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; "
-            "choose another with -o"
-        ) from error
-    except OSError as error:
-        raise FlowError(
-            f"{locks}: found {error.strerror or error}; expected a writable cache; set FLOW_CACHE_DIR to another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _locked(destination: Path) -> AbstractContextManager[None]:
+    return alone_at(
+        destination,
+        LOCK_SECONDS,
+        f"{destination}: found another run writing it for {LOCK_SECONDS:.0f} s; expected it to end; "
+        "choose another with -o",
+    )
 
 
 @contextlib.contextmanager

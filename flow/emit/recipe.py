@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flow.emit.build import MANIFEST, Build
 from flow.emit.lower import LowerOptions
 from flow.errors import FlowError
-from flow.resources import cache_dir
+from flow.resources import cache_dir, name_in_cache
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ def options_of(build: Build) -> LowerOptions:
 
 
 def _note(build: Path) -> Path:
-    place = os.fsencode(str(build.absolute().parent.resolve() / build.name))
-    return cache_dir() / "recipes" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
+    return cache_dir() / "recipes" / f"{name_in_cache(build)}.json"
 
 
 def _digest(build: Path) -> str:

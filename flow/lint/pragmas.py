@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from flow.lint.directives import DIRECTIVES, NAME, NUMBER, Kind
+from flow.lint.directives import DIRECTIVES, NAME, NUMBER, Directive, Kind
 from flow.lint.rules import Fault, rule
 from flow.lint.source import LOOPS, Node, Pragma, Source
 
@@ -18,6 +18,14 @@ _ARRAY_PRAGMAS = frozenset({"ARRAY_PARTITION", "ARRAY_RESHAPE", "BIND_STORAGE"})
 
 def _fault(pragma: Pragma, found: str, expected: str, remedy: str) -> Fault:
     return Fault(pragma.file, pragma.line, found, expected, remedy)
+
+
+def _known(source: Source) -> Iterator[tuple[Pragma, Directive]]:
+    """Pragmas that the guide has, with what it says of them; the others are `pragma-known`'s."""
+    for pragma in source.pragmas:
+        directive = DIRECTIVES.get(pragma.name)
+        if directive is not None:
+            yield pragma, directive
 
 
 @rule("pragma-known", "every HLS pragma is one of the guide's", "UG1399, HLS Pragmas")
@@ -39,10 +47,7 @@ def pragma_known(source: Source) -> Iterator[Fault]:
 )
 def pragma_operand(source: Source) -> Iterator[Fault]:
     """Options and words of each pragma against `directives.py`."""
-    for pragma in source.pragmas:
-        directive = DIRECTIVES.get(pragma.name)
-        if directive is None:
-            continue
+    for pragma, directive in _known(source):
         known = ", ".join([*directive.options, *sorted(directive.flags)]) or "none"
         for word in (*pragma.options.keys() - directive.options.keys(), *set(pragma.flags) - directive.flags):
             yield _fault(pragma, f"the option {word} of {pragma.name}", f"one of: {known}", "take it out")
@@ -89,10 +94,7 @@ def scope_of(pragma: Pragma, source: Source) -> tuple[str, Node | None]:
 )
 def pragma_place(source: Source) -> Iterator[Fault]:
     """Loop pragmas in a loop's own block, function pragmas in a function's."""
-    for pragma in source.pragmas:
-        directive = DIRECTIVES.get(pragma.name)
-        if directive is None:
-            continue
+    for pragma, directive in _known(source):
         scope, _ = scope_of(pragma, source)
         if scope not in directive.scopes:
             wanted = " or ".join(sorted(directive.scopes))
@@ -111,10 +113,7 @@ def pragma_place(source: Source) -> Iterator[Fault]:
 )
 def pragma_variable(source: Source) -> Iterator[Fault]:
     """`variable=` and `port=` name something visible; arrays have the dimension; functions of ALLOCATION are called."""
-    for pragma in source.pragmas:
-        directive = DIRECTIVES.get(pragma.name)
-        if directive is None:
-            continue
+    for pragma, directive in _known(source):
         _, block = scope_of(pragma, source)
         for option, value in pragma.options.items():
             if directive.options.get(option) != NAME or (option == "port" and value == "return"):

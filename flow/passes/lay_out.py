@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flow.engine import Engine, ImageBuilder, Opcode, Port, Program, Record, Space, require
 from flow.errors import FitError
 from flow.formats import EncodedMatrix, constants, encode, pack
-from flow.ir import Graph, Value
+from flow.ir import Graph, Op, Value
 from flow.numerics import exp_table
 from flow.ops.add import ResidualAdd
 from flow.ops.attention import Attention
@@ -217,14 +217,6 @@ class _Writer:
         encoded = self._encode(step, linear, columns, rows)
         stream = pack(encoded, self._constants(linear, scale, rows), self.engine.beat_bytes)
         place = self._place(source, OPERAND)
-        final = stages[-1]
-        out_bits = (
-            16
-            if isinstance(final, ResidualAdd)
-            else final.bits
-            if isinstance(final, (Requantise, Table, PostStage))
-            else 0
-        )
         words = {
             "source_space": place.space,
             "source_base": place.base,
@@ -236,38 +228,44 @@ class _Writer:
             "page": self.image.place(encoded.page.pack(self.engine.beat_bytes)),
             "weights": self.image.place(stream),
             "weight_beats": len(stream) // self.engine.beat_bytes,
-            "out_bits": out_bits,
+            "out_bits": _bits(stages[-1]),
             "out_signed": int(self.graph.type_of(target).signed),
             "out_depth": rows.depth,
+            **self._scale_words(step, scale),
+            **self._final_words(step, stages[-1]),
         }
-        if isinstance(scale, Requantise):
-            words["out_zero"] = scale.zero
-        if isinstance(final, Table):
-            require(
-                f"{step.where}: table index", final.index_bits, self.engine.table_bits, "table_bits", " bits"
-            )
-            words |= {
-                "table": self.image.place(final.values.astype("<i2").tobytes()),
-                "table_bits": final.index_bits,
-            }
-        if isinstance(final, PostStage):
-            words |= {
-                "out_zero": final.zero,
-                "stage": 1 + self.engine.outside.index(final.name),
-                "stage_data": self.image.place(final.packed()),
-            }
-        if isinstance(scale, ResidualAdd):
-            words |= {
-                "has_residual": 1,
-                "residual_base": self._place(step.reads[1], STORE).base,
-                "residual_multiplier": scale.residual_multiplier,
-                "residual_shift": scale.residual_shift,
-            }
         for _, target_place in self._places(step):
             where = {"space": int(target_place.space), "base": target_place.base}
             if target_place.space is Space.VALUES:
                 where |= {"heads": int(rows.physical.max()) // rows.pitch + 1, "pitch": rows.pitch}
             self._emit(step, words | where, encoded, only=target_place)
+
+    def _scale_words(self, step: Step, scale: Requantise | ResidualAdd) -> dict[str, int]:
+        if isinstance(scale, Requantise):
+            return {"out_zero": scale.zero}
+        return {
+            "has_residual": 1,
+            "residual_base": self._place(step.reads[1], STORE).base,
+            "residual_multiplier": scale.residual_multiplier,
+            "residual_shift": scale.residual_shift,
+        }
+
+    def _final_words(self, step: Step, final: Op) -> dict[str, int]:
+        if isinstance(final, Table):
+            require(
+                f"{step.where}: table index", final.index_bits, self.engine.table_bits, "table_bits", " bits"
+            )
+            return {
+                "table": self.image.place(final.values.astype("<i2").tobytes()),
+                "table_bits": final.index_bits,
+            }
+        if isinstance(final, PostStage):
+            return {
+                "out_zero": final.zero,
+                "stage": 1 + self.engine.outside.index(final.name),
+                "stage_data": self.image.place(final.packed()),
+            }
+        return {}
 
     def _encode(self, step: Step, linear: Linear, columns: ChannelOrder, rows: ChannelOrder) -> EncodedMatrix:
         physical = physical_weight(self.engine, linear.weight, columns, rows)
@@ -373,6 +371,13 @@ class _Writer:
             "depth": self.orders[source].depth,
         }
         self._emit(step, words)
+
+
+def _bits(final: Op) -> int:
+    """Width of what a linear step's last stage makes."""
+    if isinstance(final, ResidualAdd):
+        return 16
+    return final.bits if isinstance(final, (Requantise, Table, PostStage)) else 0
 
 
 def physical_weight(
