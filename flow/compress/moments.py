@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,22 +19,32 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Moments:
-    """Sums over the T tokens of an input x [T, C]: `total` = sum x [C], `gram` = x^T x [C, C], in float64."""
+    """Sums over the T tokens of an input x [T, C], in float64: `total` = sum x [C], `centred` [C, C].
+
+    `centred` = sum (x - mean)(x - mean)^T. Taken as a difference of float32 products it would be their rounding where
+    an input hardly varies, and weights fitted to that are noise.
+    """
 
     count: int
     total: Tensor
-    gram: Tensor
+    centred: Tensor
 
     @staticmethod
-    def of(parts: Iterable[Tensor]) -> Moments:
+    def of(parts: Sequence[Tensor]) -> Moments:
         """The moments of a tensor given in parts [T_i, C]; products are float32, sums over parts float64."""
-        count, total, gram = 0, torch.zeros(0), torch.zeros(0)
+        count = sum(len(x) for x in parts)
+        total = torch.stack([x.sum(0, dtype=torch.float64) for x in parts]).sum(0)
+        mean = (total / count).to(parts[0].dtype)
+        centred = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=mean.device)
         for x in parts:
-            first = not count
-            count += x.shape[0]
-            total = x.sum(0, dtype=torch.float64) + (0 if first else total)
-            gram = (x.T @ x).double() + (0 if first else gram)
-        return Moments(count, total, gram)
+            rest = x - mean
+            centred += rest.T @ rest
+        return Moments(count, total, centred)
+
+    def __add__(self, other: Moments) -> Moments:
+        count, apart = self.count + other.count, self.mean - other.mean
+        between = torch.outer(apart, apart) * (self.count * other.count / count)
+        return Moments(count, self.total + other.total, self.centred + other.centred + between)
 
     @property
     def mean(self) -> Tensor:
@@ -42,9 +52,9 @@ class Moments:
         return self.total / self.count
 
     @property
-    def centred(self) -> Tensor:
-        """sum (x - mean)(x - mean)^T, [C, C]."""
-        return self.gram - torch.outer(self.total, self.total) / self.count
+    def gram(self) -> Tensor:
+        """sum x x^T, [C, C]."""
+        return self.centred + torch.outer(self.total, self.total) / self.count
 
 
 def input_norms(
@@ -91,9 +101,7 @@ def input_grams(batched: Batched, batches: Sequence[Batch]) -> Mapping[str, Mome
         if node.inputs[0] not in fresh:
             fresh.add(node.inputs[0])
             found, old = Moments.of([operands[0]]), sums.get(node.inputs[0])
-            if old is not None:
-                found = Moments(old.count + found.count, old.total + found.total, old.gram + found.gram)
-            sums[node.inputs[0]] = found
+            sums[node.inputs[0]] = found if old is None else old + found
 
     with torch.no_grad():
         for batch in batches:

@@ -33,6 +33,9 @@ Target = Literal["pruned", "dense", "stream"]
 CHUNK_ELEMENTS = 1 << 24
 """Of all gathered normal matrices of one chunk of rows together."""
 
+FLOOR = 1e-8
+"""Of the ridge, as a share of the mean square of the input: where that is all mean, the dense weights stay."""
+
 
 @dataclass(frozen=True)
 class LeastSquares:
@@ -85,7 +88,7 @@ class _Walk:
             self._compute(self.dense, old, exact)
             if weight in self.masks and weight not in shared:
                 if known is None or known[0] != new.node.inputs[0]:
-                    known = (new.node.inputs[0], Moments.of(v[new.node.inputs[0]] for v in found))
+                    known = (new.node.inputs[0], Moments.of([v[new.node.inputs[0]] for v in found]))
                 self._solve(new, known[1], exact, found)
                 done += 1
                 self.progress(done, total)
@@ -112,15 +115,14 @@ class _Walk:
         dense = self.dense.module.tensor(self.dense.module.slots[step.node.inputs[1].node])
         cross = torch.zeros_like(dense, dtype=torch.float64)
         total = torch.zeros(dense.shape[0], dtype=torch.float64, device=dense.device)
+        mean = moments.mean.to(dense.dtype) if bias is not None else 0.0
         for old, new in zip(exact, found, strict=True):
             y, x = self._target(step, old, new), new[step.node.inputs[0]]
-            cross += y.T @ x
+            cross += y.T @ (x - mean)
             total += y.sum(0, dtype=torch.float64)
-        gram = moments.gram
-        if bias is not None:
-            gram = moments.centred
-            cross -= torch.outer(total, moments.mean)
-        solved = solve_rows(gram, cross, dense, mask, self.options.ridge)
+        gram = moments.gram if bias is None else moments.centred
+        floor = FLOOR * float(moments.gram.diagonal().mean())
+        solved = solve_rows(gram, cross, dense, mask, self.options.ridge, floor)
         weight.copy_(solved)
         if bias is not None:
             bias.copy_(total / moments.count - solved.double() @ moments.mean)
@@ -150,10 +152,13 @@ class _Walk:
         return None if other is None or other.node in self.pruned.module.slots else other
 
 
-def solve_rows(gram: Tensor, cross: Tensor, start: Tensor, mask: Tensor, ridge: float) -> Tensor:
+def solve_rows(
+    gram: Tensor, cross: Tensor, start: Tensor, mask: Tensor, ridge: float, floor: float = 0.0
+) -> Tensor:
     """Row-wise ridge regression on given supports.
 
-    For each row n with support J: `(gram[J, J] + r I) w = cross[n, J] + r start[n, J]`, r = ridge * mean(diag(gram)).
+    For each row n with support J: `(gram[J, J] + r I) w = cross[n, J] + r start[n, J]`, r = ridge * mean(diag(gram)) +
+    floor.
     Rows are sorted by the size of their support and solved in chunks; shorter supports of a chunk are padded with unit
     equations.
 
@@ -164,7 +169,7 @@ def solve_rows(gram: Tensor, cross: Tensor, start: Tensor, mask: Tensor, ridge: 
         [N, C] of `start`'s type, zero outside the mask.
     """
     rows, columns = mask.shape
-    strength = ridge * float(gram.diagonal().mean()) + torch.finfo(torch.float32).tiny
+    strength = ridge * float(gram.diagonal().mean()) + floor + torch.finfo(torch.float32).tiny
     matrix = gram + strength * torch.eye(columns, dtype=gram.dtype, device=gram.device)
     right = cross + strength * start.to(cross.dtype)
     result = torch.zeros(rows, columns, dtype=torch.float64, device=gram.device)
