@@ -8,15 +8,27 @@ step), and a row's weights in one bank (the fine step).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from flow.compress.plan import Plan
+from flow.errors import FlowError
 
 EPSILON = 1e-3
 """Of the reweighting, in units of the root of the mean square over groups."""
+
+
+def check_strength(strength: float) -> None:
+    """Refuse what is no weight of a penalty.
+
+    Raises:
+        FlowError: it is negative or not finite.
+    """
+    if not 0 <= strength < math.inf:
+        raise FlowError(f"lasso: found {strength:g}; expected a finite weight, 0 or more; choose another")
 
 
 class GroupLasso:

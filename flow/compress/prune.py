@@ -15,7 +15,7 @@ from flow import __version__
 from flow.compress.banks import banks_for
 from flow.compress.batched import Batched
 from flow.compress.checkpoint import Checkpoint, digest, only_run
-from flow.compress.lasso import GroupLasso
+from flow.compress.lasso import GroupLasso, check_strength
 from flow.compress.matrices import find_matrices, with_constants
 from flow.compress.oneshot import OneShot, batches_of, one_shot, restaged
 from flow.compress.plan import Plan, PruneOptions
@@ -133,6 +133,7 @@ def prune_file(
 
 
 def _check_options(options: PruneOptions, run: PruneRun) -> None:
+    check_strength(run.lasso)
     needs = {
         "--score wanda": options.score == "wanda",
         "--allocation sensitivity": options.allocation == "sensitivity",

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from flow.compress.batched import Batched
-from flow.compress.lasso import GroupLasso
+from flow.compress.lasso import GroupLasso, check_strength
 from flow.compress.matrices import find_matrices, with_constants
 from flow.compress.moments import input_norms
 from flow.compress.oneshot import CALIBRATION_TOKENS, batches_of
@@ -74,6 +74,7 @@ class Pruner:
                 f"Pruner: found {stages} stages in {steps} steps; expected at least one stage and at most one a step; "
                 "take other numbers"
             )
+        check_strength(lasso)
         self.module, self.options = module, options
         self.steps, self.stages = steps, stages if steps else 1
         self._graph = graph_of(module, examples)
@@ -120,11 +121,23 @@ class Pruner:
         return {"count": self.count, "masks": dict(self.masks), "lasso": lasso}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`; load the module's first."""
+        """Go on from a `state_dict`. The order matters: make the pruner, load the module's state, then this.
+
+        Raises:
+            FlowError: the module has weights where the masks have none: it is not the one that was saved with them, or
+                was loaded before the pruner was made, which has reordered its channels.
+        """
+        masks = {name: mask.to(self._parameters[name].device) for name, mask in state["masks"].items()}
+        foreign = [name for name, mask in masks.items() if bool((self._parameters[name][~mask] != 0).any())]
+        if foreign:
+            raise FlowError(
+                f"Pruner: found weights in {foreign[0]} where its masks have none; expected the module as it was saved "
+                "with them, after `step`; make the pruner, load the module's state, then the pruner's"
+            )
         self.count = int(state["count"])
         if self._stage():
             self._enter(self._stage())
-        self.masks = {name: mask.to(self._parameters[name].device) for name, mask in state["masks"].items()}
+        self.masks = masks
         if self._lasso is not None:
             self._lasso.restore(state["lasso"])
 

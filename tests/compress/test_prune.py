@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -268,6 +269,9 @@ def test_options_that_do_not_go_together(model: Path, data: Path, tmp_path: Path
     )
     assert refused(OPTIONS, PruneRun(data, lasso=1.0)) == (
         "flow prune: found --lasso without training; expected --distill-steps or --train-steps beside it; add one"
+    )
+    assert refused(OPTIONS, PruneRun(data, training=DISTIL, lasso=math.nan)) == (
+        "lasso: found nan; expected a finite weight, 0 or more; choose another"
     )
     assert refused(OPTIONS, PruneRun(data, training=TrainOptions(steps=2, stages=3))) == (
         "flow prune: found 3 stages in 2 steps; expected at most one stage a step; take fewer stages or more steps"

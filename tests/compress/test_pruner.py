@@ -133,6 +133,24 @@ def test_saved_and_resumed() -> None:
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+def test_a_module_loaded_before_its_pruner_is_refused() -> None:
+    """The new pruner has reordered its channels once more: the masks would prune other weights."""
+    x = torch.randn(8, 5, 6)
+    saved = Tagger(1)
+    state = Pruner(saved, (x,), PruneOptions(sparsity=0.5, banks=4)).state_dict()
+    again = Tagger(1)
+    pruner = Pruner(again, (x,), PruneOptions(sparsity=0.5, banks=4))
+    again.load_state_dict(saved.state_dict())
+    pruner.load_state_dict(state)
+    again.load_state_dict(Tagger(1).state_dict())
+    with pytest.raises(FlowError) as caught:
+        pruner.load_state_dict(state)
+    assert str(caught.value) == (
+        f"Pruner: found weights in {next(iter(state['masks']))} where its masks have none; expected the module as it "
+        "was saved with them, after `step`; make the pruner, load the module's state, then the pruner's"
+    )
+
+
 class Scaled(Tagger):
     """The weight that the layer applies is no parameter."""
 
