@@ -55,7 +55,7 @@ from flow.errors import FlowError
 @click.option("--lasso", type=click.FloatRange(0), default=0.0, help="Weight of the group lasso in training.")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate.  [default: 0.001]")
 @click.option(
-    "--batch", type=click.IntRange(1), default=32, show_default=True, help="Samples of a training step."
+    "--batch", type=click.IntRange(1), default=16, show_default=True, help="Samples of a training step."
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of searches and sample order."

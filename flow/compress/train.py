@@ -52,7 +52,7 @@ class TrainOptions:
 
     kind: Kind = "distill"
     steps: int = 0
-    batch: int = 32
+    batch: int = 16
     rate: float = 1e-3
     warm: float = 0.05
     stages: int = 1
@@ -61,6 +61,12 @@ class TrainOptions:
     clip: float = 1.0
     decay: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise FlowError(
+                f"--lr: found {self.rate:g}; expected a finite learning rate above 0; choose another"
+            )
 
     def rate_at(self, step: int) -> float:
         """The learning rate of step 0 .. steps - 1."""
@@ -188,7 +194,7 @@ class Trainer:
         """All steps that are left; `after` is called behind each of them.
 
         Raises:
-            FlowError: the loss is not finite.
+            FlowError: the loss is not finite, before a step or after the last.
         """
         if self.step < self.options.steps:
             self._cache = self._remember()
@@ -198,6 +204,8 @@ class Trainer:
                 progress(self.step, self.options.steps, self.loss)
             if after is not None:
                 after()
+        with torch.no_grad():
+            self._check(float(self._loss(self.options.rows_at(self.step - 1, len(self.samples)))))
 
     def advance(self) -> None:
         """One step."""
@@ -208,11 +216,7 @@ class Trainer:
         rows = options.rows_at(self.step, len(self.samples))
         loss = self._loss(rows)
         self.loss = float(loss.detach())
-        if not math.isfinite(self.loss):
-            raise FlowError(
-                f"training, step {self.step + 1} of {options.steps}: found a loss of {self.loss}; expected a finite "
-                f"one; lower --lr (now {options.rate:g}) and start again"
-            )
+        self._check(self.loss)
         if self.penalty is not None:
             loss = loss + self.penalty()
         self.optimiser.zero_grad()
@@ -223,6 +227,14 @@ class Trainer:
         self.optimiser.step()
         self._apply()
         self.step += 1
+
+    def _check(self, loss: float) -> None:
+        options = self.options
+        if not math.isfinite(loss):
+            raise FlowError(
+                f"training, step {min(self.step + 1, options.steps)} of {options.steps}: found a loss of {loss}; "
+                f"expected a finite one; lower --lr (now {options.rate:g}) and start again"
+            )
 
     def _enter(self, stage: int) -> None:
         """Masks and penalties of a stage, from the present weights."""

@@ -176,3 +176,23 @@ def test_a_loss_that_is_not_finite_is_an_error(transformer: Build, samples: Draw
         "start again"
     )
     assert 1 <= run.step < 5
+
+
+def test_a_last_step_that_ruins_the_weights_is_an_error(transformer: Build, samples: Draw) -> None:
+    graph = transformer(layers=1, pool="mean")
+    drawn = samples(graph, 8)
+    run = trainer(prepared(graph, drawn), drawn, TrainOptions(steps=1, batch=4, rate=1e30))
+    with pytest.raises(
+        FlowError, match=r"^training, step 1 of 1: found a loss of (nan|inf); expected a finite"
+    ):
+        run.run()
+    assert math.isfinite(run.loss)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0, -1.0])
+def test_rates_that_are_none(rate: float) -> None:
+    with pytest.raises(FlowError) as caught:
+        TrainOptions(rate=rate)
+    assert str(caught.value) == (
+        f"--lr: found {rate:g}; expected a finite learning rate above 0; choose another"
+    )
