@@ -48,7 +48,7 @@ SOURCES = [
 ]
 SCHEMES = ("hp", "block", "nm", "pattern", "unstructured")
 WIDEST = ("--index-bits", "12", "--table-bits", "16", "--input-bits", "16", "--exp-bits", "16")
-DISTILLED = ("--distill-steps", "600")
+DISTILLED = ("--distill-steps", "1100")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,9 @@ def cases() -> tuple[Case, ...]:
         Case("dense-widest", quantize=WIDEST, least=0.999),
         Case("dense-256", tokens=256, least=0.992),
         Case("hp-0.8-distilled", prune=("--scheme", "hp", "--sparsity", "0.8", *DISTILLED), least=0.84),
+        Case(
+            "hp-0.8-sensitivity", prune=("--scheme", "hp", "--sparsity", "0.8", "--allocation", "sensitivity")
+        ),
         *one_shot,
     )
 
