@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from flow.emit.contexts import TOP, camel
-from flow.emit.rendering import render
+from flow.emit.rendering import Segment, line_map, render
 from flow.emit.sources import Sources
 from flow.engine import (
     INFO,
@@ -144,7 +145,7 @@ class ShellContext:
         """Handshakes of the engine's outputs."""
         channels = (
             (MEMORY, "AR", ("ADDR", "LEN")),
-            (STREAM_OUT, "T", ("DATA", "LAST", "KEEP")),
+            (STREAM_OUT, "T", ("DATA", "LAST", "KEEP", "STRB")),
             (CONTROL, "R", ("DATA",)),
             (CONTROL, "B", ()),
         )
@@ -209,6 +210,24 @@ def description(engine: Engine) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
 
 
+def _written(engine: Engine) -> dict[str, Any]:
+    """Context of every template here."""
+    shell = ShellContext(engine)
+    return {
+        "sim/flow_engine.sv.j2": shell,
+        "sim/flow_bench.sv.j2": shell,
+        "driver/flow_engine.h.j2": DriverContext(engine),
+    }
+
+
+def cosim_lines(engine: Engine, sources: Sources) -> dict[str, tuple[Segment, ...]]:
+    """Where the lines of every file that a template writes came from, by path relative to the build."""
+    return {
+        sources.templates[name].emits: line_map(name, context, sources)
+        for name, context in _written(engine).items()
+    }
+
+
 def cosim_files(engine: Engine, *, sources: Sources | None = None) -> dict[str, bytes]:
     """Everything of `sim/` and `driver/` that depends on the engine alone, by path relative to the build.
 
@@ -216,14 +235,9 @@ def cosim_files(engine: Engine, *, sources: Sources | None = None) -> dict[str, 
         FlowError: a template fails.
     """
     sources = sources or Sources.of()
-    written = {
-        "sim/flow_engine.sv.j2": ShellContext(engine),
-        "sim/flow_bench.sv.j2": ShellContext(engine),
-        "driver/flow_engine.h.j2": DriverContext(engine),
-    }
     files = {
         sources.templates[name].emits: render(name, context, sources).encode()
-        for name, context in written.items()
+        for name, context in _written(engine).items()
     }
     files |= {source.emits: source.content for source in sources.copied.values()}
     return dict(sorted((files | {"driver/engine.json": description(engine)}).items()))

@@ -11,6 +11,7 @@ from typing import Any
 
 from flow.boards import DSP_KINDS, Board, DspKind
 from flow.emit.contexts import TOP, ConfigContext, DispatchContext, KernelContext, TestbenchContext
+from flow.emit.cosim import cosim_lines
 from flow.emit.rendering import line_map, render
 from flow.emit.sources import Sources, outside_header
 from flow.emit.vitis import KernelArgument, MemoryPort, StreamPort, VitisContext
@@ -19,7 +20,7 @@ from flow.engine.ports import CONTROL, MEMORY, STREAM_IN, STREAM_OUT, control_ad
 from flow.errors import FlowError
 
 LINES = "lines.json"
-"""The file of a build that says which template line each line of its `hls/` came from."""
+"""The file of a build that says which template line each line of its sources came from."""
 
 
 def kernel_templates(engine: Engine, packing: DspKind = DSP_KINDS["DSP48E2"]) -> dict[str, tuple[str, Any]]:
@@ -54,7 +55,7 @@ def kernel_files(
 
 def hls_files(engine: Engine, board: Board, *, sources: Sources | None = None) -> dict[str, bytes]:
     """The `hls/` folder of a build for `board`, by path relative to the build: the kernel and the Vitis scripts; and
-    `lines.json`, which names the template line of every line that a template wrote.
+    `lines.json`, which names the template line of every line that a template wrote, there and beside it.
 
     Boards without an HLS flow get no scripts.
 
@@ -71,7 +72,7 @@ def hls_files(engine: Engine, board: Board, *, sources: Sources | None = None) -
     lines = {
         f"hls/{path}": line_map(template, context, sources)
         for path, (template, context) in kernel_templates(engine, packing).items()
-    }
+    } | cosim_lines(engine, sources)
     # One file a line: a run of lines is three short values.
     rows = ",\n".join(f" {json.dumps(path)}: {json.dumps(runs)}" for path, runs in sorted(lines.items()))
     return {f"hls/{path}": content for path, content in sorted(files.items())} | {

@@ -22,6 +22,7 @@ from flow.engine import Program
 from flow.errors import ToolError
 from flow.ir import Array
 from flow.sim.csim import CSim
+from flow.sim.diagnostics import Origins
 from flow.sim.verilator import SOURCES, CaseResult, Model, compile_model, run_bench
 
 TOP = "flow_bench"
@@ -76,7 +77,7 @@ def build_model(build: Path, waves: bool = False) -> Path:
         for path in paths
         if path.suffix in SOURCE_ENDINGS
     }
-    return compile_model(model_of(files, waves))
+    return compile_model(model_of(files, waves), Origins.at(build))
 
 
 def run_scenarios(
@@ -158,7 +159,7 @@ class CoSim:
             for name in build.manifest["files"]
             if name.startswith(("hls/", "sim/", "driver/"))
         }
-        self._program = compile_model(model_of(files, self._bench.waves is not None))
+        self._program = compile_model(model_of(files, self._bench.waves is not None), Origins.of(build))
 
     @cached_property
     def _csim(self) -> CSim:

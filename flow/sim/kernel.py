@@ -190,8 +190,7 @@ def _call(compiler: Compiler, arguments: Sequence[str | Path], scratch: Path, or
     """
     done = run_tool([compiler.path, *arguments], COMPILE_SECONDS, scratch)
     if done.returncode:
-        said = done.stderr.replace(f"{scratch}/", "")[:_SHOWN].rstrip()
-        raise ToolError(explain(said, origins))
+        raise ToolError(explain(done.stderr.replace(f"{scratch}/", ""), origins))
 
 
 @dataclass(frozen=True)

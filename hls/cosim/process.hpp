@@ -3,9 +3,11 @@
 
 #include <hls_stream.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -15,6 +17,7 @@ namespace cosim {
 class Process : public hls::clock_beside {
   public:
     Process() {
+        watch();
         // The lowest page stays out of reach: a stack that grows too large ends the program, and nothing else.
         const long page = sysconf(_SC_PAGESIZE);
         stack_ = mmap(nullptr, StackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -44,7 +47,12 @@ class Process : public hls::clock_beside {
     }
 
     // On to the next `wait`, or to the end.
-    void resume() { swapcontext(&outside_, &inside_); }
+    void resume() {
+        working() = this;
+        silence() = 0;
+        swapcontext(&outside_, &inside_);
+        working() = nullptr;
+    }
 
     // Leave every scope of a process that waits, so that nothing it holds is lost, and forget it.
     void cancel() {
@@ -55,6 +63,13 @@ class Process : public hls::clock_beside {
         }
         running_ = false;
         port_ = nullptr;
+    }
+
+    // What is called where the process has worked for `seconds` of processor time without a wait; it does not return.
+    // No clock passes meanwhile, so that nothing beside the process can notice.
+    void on_silence(int seconds, std::function<void()> report) {
+        patience_ = seconds;
+        report_ = std::move(report);
     }
 
     bool running() const { return running_; }
@@ -85,7 +100,32 @@ class Process : public hls::clock_beside {
         swapcontext(&process->inside_, &process->outside_);
     }
 
+    // Whoever is inside `resume`, and how many ticks it has been there.
+    static Process *volatile &working() {
+        static Process *volatile process = nullptr;
+        return process;
+    }
+    static volatile std::sig_atomic_t &silence() {
+        static volatile std::sig_atomic_t ticks = 0;
+        return ticks;
+    }
+
+    // A tick a second of the program's own time.
+    static void watch() {
+        struct sigaction action = {};
+        action.sa_handler = [](int) {
+            Process *process = working();
+            if (process && process->report_ && ++silence() > process->patience_) process->report_();
+        };
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGVTALRM, &action, nullptr);
+        const itimerval second = {{1, 0}, {1, 0}};
+        setitimer(ITIMER_VIRTUAL, &second, nullptr);
+    }
+
     void *stack_;
+    int patience_ = 0;
+    std::function<void()> report_;
     ucontext_t inside_;
     ucontext_t outside_;
     std::function<void()> body_;

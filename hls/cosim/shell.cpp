@@ -5,6 +5,8 @@
 // has not written does not pass here.
 #include <svdpi.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -95,6 +97,9 @@ class Shell {
     Shell() : in_("stream_in"), out_("stream_out"), reader_(process_) {
         in_.bind(process_, 1);
         out_.bind(process_, 1);
+        const char *seconds = std::getenv("FLOW_KERNEL_SECONDS");
+        patience_ = seconds ? std::atoi(seconds) : 60;
+        process_.on_silence(patience_, [this] { end_at_work(); });
         reset();
     }
 
@@ -117,6 +122,8 @@ class Shell {
     void start(uint64_t memory, uint32_t command, uint32_t frames) {
         fresh_ = false;
         busy_ = true;
+        taken_ = dropped_ = fed_ = 0;
+        last_ = "no port";
         reader_.reset(memory);
         process_.start([this, command, frames] {
             run_command(hls::memory_port<Beat>(reader_), in_, out_, command, frames, info_, *machine_);
@@ -133,11 +140,43 @@ class Shell {
                (reader_.asking() ? AddressValid : 0) | (reader_.hungry() ? ReadReady : 0) | (done ? Done : 0);
     }
 
+    void take_input(const StreamBeat &beat) {
+        ++taken_;
+        last_ = "stream_in";
+        in_.write(beat);
+    }
+
+    void drop_output() {
+        ++dropped_;
+        last_ = "stream_out";
+        out_.read();
+    }
+
+    void take_beat(const void *beat) {
+        ++fed_;
+        last_ = "m_axi_gmem";
+        reader_.feed(beat);
+    }
+
     FrameStream in_;
     FrameStream out_;
     uint32_t info_[InfoWords] = {};
 
   private:
+    // A kernel that computes for ever: nothing that allocates may be called here.
+    [[noreturn]] void end_at_work() const {
+        char text[320];
+        const int size = std::snprintf(
+            text, sizeof text,
+            "flow: kernel: found it at work for %d s of processor time after its last beat, of %s (%u of stream_in, %u of "
+            "stream_out and %u of m_axi_gmem since its start); expected another one or its end; look for a loop that "
+            "does not end\n",
+            patience_, last_, taken_, dropped_, fed_
+        );
+        if (write(STDERR_FILENO, text, std::size_t(size)) < 0) _exit(2);
+        _exit(1);
+    }
+
     // Whether the port that the kernel waits for is as it was.
     bool stuck() const {
         return (process_.waits_for(&in_) && in_.empty()) || (process_.waits_for(&out_) && out_.full()) ||
@@ -153,11 +192,20 @@ class Shell {
     std::unique_ptr<Machine> machine_;
     bool fresh_ = false;
     bool busy_ = false;
+    int patience_ = 0;
+    uint32_t taken_ = 0;
+    uint32_t dropped_ = 0;
+    uint32_t fed_ = 0;
+    const char *last_ = "no port";
     Process process_;
 
   public:
     Reader reader_;
 };
+
+void set_bits(svBitVecVal *target, uint64_t value, int bits) {
+    for (int i = 0; 32 * i < bits; ++i) target[i] = svBitVecVal(value >> (32 * i));
+}
 
 Shell &shell(void *handle) { return *static_cast<Shell *>(handle); }
 
@@ -176,20 +224,22 @@ void flow_kernel_start(void *kernel, uint64_t memory, uint32_t command, uint32_t
 void flow_kernel_take_input(void *kernel, const svBitVecVal *data) {
     StreamBeat beat = {};
     std::memcpy(&beat.data, data, sizeof beat.data);
-    cosim::shell(kernel).in_.write(beat);
+    cosim::shell(kernel).take_input(beat);
 }
 
-void flow_kernel_drop_output(void *kernel) { cosim::shell(kernel).out_.read(); }
+void flow_kernel_drop_output(void *kernel) { cosim::shell(kernel).drop_output(); }
 
-void flow_kernel_take_beat(void *kernel, const svBitVecVal *data) { cosim::shell(kernel).reader_.feed(data); }
+void flow_kernel_take_beat(void *kernel, const svBitVecVal *data) { cosim::shell(kernel).take_beat(data); }
 
 void flow_kernel_drop_address(void *kernel) { cosim::shell(kernel).reader_.asked(); }
 
 int flow_kernel_run(void *kernel) { return cosim::shell(kernel).run(); }
 
-void flow_kernel_output(void *kernel, svBitVecVal *data, svBit *last) {
+void flow_kernel_output(void *kernel, svBitVecVal *data, svBitVecVal *keep, svBitVecVal *strb, svBit *last) {
     const StreamBeat &beat = cosim::shell(kernel).out_.front();
     std::memcpy(data, &beat.data, sizeof beat.data);
+    cosim::set_bits(keep, beat.keep, StreamBytes);
+    cosim::set_bits(strb, beat.strb, StreamBytes);
     *last = svBit(beat.last != 0);
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from flow.emit.build import Build
+from flow.errors import ToolError
 from flow.golden.stimulus import stimulus
 from flow.sim.cosim import Bench, Stalls, run_scenarios
 from flow.sim.simulate import simulate
@@ -65,6 +68,12 @@ MISTAKES = {
         "beats.write(memory[span.offset + i + 65536 * (i == 1)]);",
         "reads outside the image; expected none",
     ),
+    "holes in a beat": (
+        "hls/engine/transfer.hpp",
+        "out.strb = -1;",
+        "out.strb = 1;",
+        "stream_out: found TKEEP or TSTRB that leave out bytes of a beat; expected whole beats",
+    ),
 }
 
 
@@ -77,6 +86,28 @@ def test_mistakes_at_ports_are_named(build_copy: Path, tmp_path: Path, name: str
     (build_copy / file).write_text(text.replace(right, wrong))
     (result,) = run_scenarios(build_copy, "scenarios", tmp_path / "place", case="frames_at_full_speed")
     assert said in result.failure
+
+
+def test_a_loop_that_does_not_end_is_noticed(
+    build_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still meanwhile, so that no watchdog of the bench can wake."""
+    monkeypatch.setenv("FLOW_KERNEL_SECONDS", "2")
+    build = Build.open(build_copy)
+    sizes = json.loads(build.read("sim/frames.json"))
+    source = build_copy / "hls/flow_engine.cpp"
+    text, right = source.read_text(), "if (outcome.status == Status::Ok) ++outcome.frames_done;"
+    assert text.count(right) == 1
+    source.write_text(text.replace(right, "for (volatile bool on = true; on;) {}"))
+    with pytest.raises(ToolError) as caught:
+        run_scenarios(build_copy, "scenarios", tmp_path / "place", case="one_run_after_the_other")
+    taken, sent = (sizes[f"{kind}_bytes"][0] // build.engine.stream_bytes for kind in ("input", "output"))
+    found = re.sub("and [0-9]{3,} of", "and MANY of", str(caught.value))
+    assert found == (
+        "cosim: kernel: found it at work for 2 s of processor time after its last beat, of stream_out "
+        f"({taken} of stream_in, {sent - 1} of stream_out and MANY of m_axi_gmem since its start); "
+        "expected another one or its end; look for a loop that does not end"
+    )
 
 
 def test_a_folder_of_tests_runs_by_itself(build_copy: Path) -> None:

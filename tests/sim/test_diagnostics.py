@@ -88,3 +88,74 @@ def test_long_lists_are_cut() -> None:
         *(line for i in (1, 2, 3) for line in (f"  - engine/x.hpp:{i}:1 of flow: wrong", f"        {i} | x")),
         "  and 2 more",
     ]
+
+
+MODEL = (
+    "verilator: found {} in the model; expected SystemVerilog and C++ that compile; mend what it came from"
+)
+
+
+def test_errors_of_the_model_are_mapped_back(flow: Flow, models: Path, tmp_path: Path) -> None:
+    """Verilator's own and those of g++: in a template of the shell, in the memory, in the kernel's process."""
+    mine, build = tmp_path / "mine", tmp_path / "build"
+    names = ("sim/flow_engine.sv.j2", "cosim/axi_memory.sv", "cosim/shell.cpp")
+    assert flow("templates", "eject", *names, mine).status == 0
+    lower = (
+        "lower",
+        models / "digits_vit_hp80.pt2",
+        "--board",
+        "ulx3s-85f",
+        "--templates",
+        mine,
+        "-o",
+        build,
+    )
+    mistakes = (
+        ("    assign write = write_address_q && ", "    assign write = write_adress_q && "),
+        ("            noise_q <= xorshift(noise_q);", "            noise_q <= xorshift(noise_q;"),
+        ("    process_.cancel();", "    process_.cancl();"),
+    )
+    found = []
+    for name, (right, wrong) in zip(names, mistakes, strict=True):
+        path = mine / name
+        plain = path.read_text()
+        assert plain.count(right) == 1
+        path.write_text(plain.replace(right, wrong))
+        assert flow(*lower).status == 0
+        line = plain[: plain.index(right)].count("\n") + 1
+        done = flow("sim", build, "--backend", "cosim", "--samples", "1")
+        assert (done.status, done.out) == (2, "")
+        summary, place, *excerpt = done.err.splitlines()
+        assert summary == "error: " + MODEL.format("an error")
+        assert place.startswith(f"  - {name}:{line}")
+        assert " of your --templates" in place
+        assert any(wrong.strip() in text for text in excerpt)
+        found.append(place)
+        path.write_text(plain)
+    written = (build / "sim/flow_engine.sv").read_text().splitlines()
+    at = next(i for i, text in enumerate(written, 1) if text.startswith(mistakes[0][0]))
+    assert f"(written to sim/flow_engine.sv:{at}:" in found[0]
+
+
+def test_what_verilator_says() -> None:
+    """Warnings end it like errors, remarks stand between a message and its excerpt, some messages have no place."""
+    said = """%Warning-WIDTHTRUNC: sim/flow_engine.sv:6:3: Operator ASSIGN expects 3 bits
+                             : ... note: In instance 'flow_bench'
+                             ... For warning description see https://verilator.org
+    6 |     x = y;
+      |       ^
+%Error: sim/axi_memory.sv:7:1: syntax error
+%Error: Exiting due to 1 error(s), 1 warning(s)"""
+    origins = Origins(
+        {"sim/flow_engine.sv": [[1, "sim/flow_engine.sv.j2", 2]]}, frozenset({"cosim/axi_memory.sv"})
+    )
+    assert explain(said, origins, "verilator").splitlines() == [
+        MODEL.format("2 errors"),
+        "  - sim/flow_engine.sv.j2:7 of flow (written to sim/flow_engine.sv:6:3): Operator ASSIGN expects 3 bits",
+        "        6 |     x = y;",
+        "          |       ^",
+        "  - cosim/axi_memory.sv:7:1 of your --templates: syntax error",
+    ]
+    assert explain("%Error: Cannot find file", Origins(), "verilator") == (
+        "verilator: found errors in the model; expected it to compile; it said:\n%Error: Cannot find file"
+    )

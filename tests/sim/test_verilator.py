@@ -73,9 +73,11 @@ def test_errors_of_verilator_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
     broken = Model({"top.sv": b"module top(;\nendmodule\n"}, ("top.sv",), "top")
     with pytest.raises(ToolError) as caught:
         compile_model(broken)
-    assert str(caught.value).startswith(
-        "verilator: found errors in the model; expected it to compile; it said:\n%Error: top.sv:1:12: syntax error"
+    summary, place = str(caught.value).splitlines()[:2]
+    assert summary == (
+        "verilator: found an error in the model; expected SystemVerilog and C++ that compile; mend what it came from"
     )
+    assert place.startswith("  - top.sv:1:12: syntax error")
     assert {path.suffix for path in (tmp_path / "cosim").iterdir()} == {".lock"}
 
 
