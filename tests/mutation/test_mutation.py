@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from mutation.cosim import CoSim
 from mutation.equivalents import BadEquivalentsError, read
-from mutation.killers import REFUSED, CSim, Verdict
+from mutation.killers import REFUSED, SANITIZED, CSim, Killer, Verdict
 from mutation.line import Line
 from mutation.memory import Memory
 from mutation.mutants import MINIMUM, Mutant, apply, draw, mutants, sources
@@ -120,7 +121,8 @@ DEADLY = [
     # A beat too many waits for ever: the deadlock report ends it.
     ("engine/feed.hpp", "beat", "beat = data.read();", "(data.read(), data.read());", {"watchdog"}),
     ("engine/sequencer.hpp", "beat", "= in.read();", "(in.read(), in.read());", {"watchdog", "status"}),
-    ("engine/transfer.hpp", "beat", "out.last = last;", "out.last = false;", {"TLAST"}),
+    ("engine/transfer.hpp", "beat", "out.last = last;", "out.last = false;", {"protocol"}),
+    ("engine/transfer.hpp", "sign", "out.strb = -1;", "out.strb = 1;", {"protocol"}),
     ("engine/arithmetic.hpp", "rounding", "half(shift)", "return (value) >> (shift & 63);", {"output"}),
     ("engine/sweep.hpp", "reset", "cycle = 0;", ";", {"output", "crash", "timeout", "status", "watchdog", "assertion"}),
 ]  # fmt: skip
@@ -154,6 +156,68 @@ def test_mutants_die_as_they_should(bench: Bench, tmp_path: Path) -> None:
     again = Trial([CSim()], [bench], texts, Memory(tmp_path / "memory.json"))
     result = again.run(chosen, 99, {}, lambda *_: None)  # nothing is compiled: all are remembered
     assert (len(result.killed), len(result.survivors), result.score) == (len(DEADLY), 0, 1.0)
+
+
+# -- where csim does not look ----------------------------------------------------------------------------------------
+
+
+def mutant(file: str, before: str, after: str) -> Mutant:
+    """The first mutant of a line."""
+    _, every = population()
+    return next(m for m in every if m.file == file and before in m.before and m.after.endswith(after))
+
+
+def verdict_of(killer: Killer, bench: Bench, chosen: Mutant, tmp_path: Path) -> str:
+    texts, _ = population()
+    return Trial([killer], [bench], texts, Memory(tmp_path / "memory.json")).judge(chosen)[1].how
+
+
+def test_sanitizers_notice_what_lies_behind_a_pointer(bench: Bench, tmp_path: Path) -> None:
+    """A lane too many of the last segment: beyond the sums, where nobody looks."""
+    chosen = mutant("engine/multiply.hpp", "t < SingleTokens;", "t < SingleTokens + 1; ++t) {")
+    plain = replace(bench, packing="MULT18X18D", cases=bench.cases[:2])
+    assert verdict_of(CSim("sanitized", SANITIZED), plain, chosen, tmp_path) == "sanitizer"
+
+
+def test_a_stage_of_a_plug_in_has_mutants(plugged_bench: Bench, tmp_path: Path) -> None:
+    _, every = population()
+    assert {m.kind for m in every if m.file == "engine/stages/outside.hpp"} >= {"bound", "beat", "shift"}
+    for chosen, how in (
+        (mutant("dispatch.hpp.j2", "saturate_stage(result", "record.out_signed == 0, value);"), "output"),
+        (mutant("engine/linear.hpp", "record.table_bits == 0 && !", "&& record.has_residual;"), "status"),
+    ):
+        assert verdict_of(CSim(), plugged_bench, chosen, tmp_path) == how
+
+
+BESIDE_A_CLOCK = [
+    # Data for a header: no length.
+    ("engine/sequencer.hpp", "= in.read();", "(in.read(), in.read());", "status"),
+    ("engine/transfer.hpp", "= stream.read();", "(stream.read(), stream.read());", "watchdog"),
+    ("engine/transfer.hpp", "stream.write(out);", "    ;", "output"),
+    ("engine/transfer.hpp", "stream.write(out);", "stream.write(out); stream.write(out);", "TLAST"),
+    ("engine/transfer.hpp", "out.last = last;", "out.last = false;", "TLAST"),
+    ("engine/transfer.hpp", "out.strb = -1;", "out.strb = 1;", "handshake"),
+]
+
+
+@pytest.mark.slow
+def test_ports_are_watched(bench: Bench, tmp_path: Path) -> None:
+    """A beat too many trips the watchdog, one too few or without TLAST is missed, holes break a promise."""
+    trial = Trial([CoSim()], [bench], population()[0], Memory(tmp_path / "memory.json"))
+    found = {tuple(row): trial.judge(mutant(*row))[1].how for *row, _ in BESIDE_A_CLOCK}
+    assert found == {tuple(row): how for *row, how in BESIDE_A_CLOCK}
+
+
+@pytest.mark.slow
+def test_a_seeded_few_die_beside_a_clock(bench: Bench, tmp_path: Path) -> None:
+    texts, every = population()
+    reasons = read(every)
+    files = {"engine/transfer.hpp", "engine/sequencer.hpp", "engine/feed.hpp", "flow_engine.cpp.j2"}
+    chosen = draw([m for m in every if m.file in files], 40, seed=2)
+    trial = Trial([CoSim()], [bench], texts, Memory(tmp_path / "memory.json"))
+    result = trial.run(chosen, 6, reasons, lambda *_: None)
+    assert result.tried == 6
+    assert len(result.killed) >= 5, [str(survivor) for survivor in result.survivors]
 
 
 def test_a_kill_is_forgotten_with_its_run(bench: Bench, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ class Case:
     failed_step: int | None = None
     mask: bytes = b""
     """Bits of `output` that the golden model gives: the kernel sends what it likes in channels of padding."""
+    frames: tuple[int, ...] = ()
+    """Bytes of each frame of `stream`, where each is to be sent by itself: one beat too many then waits for ever."""
 
     @cached_property
     def digest(self) -> str:

@@ -15,6 +15,8 @@ from flow.formats import constants, encode, pack
 from mutation.case import Case
 
 HUGE = 2**32 - 1
+STAGE_DATA = struct.pack("<16i", 40, 120, 20000, 22, *range(12))
+"""Parameters of hard swish, for inputs of all 8 bits."""
 Words = dict[str, int | bytes]
 Step = tuple[Opcode, Words]
 OK_EDGES = {
@@ -119,7 +121,10 @@ class Edges:
 
     def case(self, opcode: Opcode, text: str, status: Status) -> Case:
         """One program: inputs everywhere, the record, and what it may have written sent back."""
-        changes = {name: self.value(value) for name, value in (pair.split("=") for pair in text.split())}
+        pairs = dict(pair.split("=") for pair in text.split())
+        changes: Words = {
+            name: STAGE_DATA if value == "DATA" else self.value(value) for name, value in pairs.items()
+        }
         words = {**self.good(opcode), **changes}
         steps, frame = self.inputs()
         failing = len(steps)
@@ -135,6 +140,16 @@ class Edges:
         failed = failing if status is not Status.OK else None
         name = f"{opcode.name} {text}"
         return Case(name, self.image(steps), self.header() + frame, status, b"" if failed else None, failed)
+
+    def stages(self) -> Iterator[Case]:
+        """Linear steps with the stage of a plug-in, and with what may not stand beside it."""
+        words = "stage=1 base=OD-T2 stage_data=DATA"
+        for more, status in (
+            ("", Status.OK), ("out_signed=0 out_zero=40", Status.OK), ("out_bits=16 base=OD-2*T2", Status.OK),
+            ("out_bits=2", Status.OK), ("stage=2", Status.BAD_STEP), ("table_bits=8", Status.BAD_STEP),
+            ("has_residual=1 out_bits=16 base=0", Status.BAD_STEP), ("stage_data=HUGE", Status.BAD_STEP),
+        ):  # fmt: skip
+            yield self.case(Opcode.LINEAR, f"{words} {more}".strip(), status)
 
     def header(self, length: int | None = None) -> bytes:
         """The beat before a frame."""

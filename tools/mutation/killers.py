@@ -1,6 +1,7 @@
 """What may notice a mutant. A killer compiles the mutated kernel and runs the stimulus; the first difference kills.
 
-`csim` is one; a simulation beside a clock, or of the RTL, is another class with the same two methods in `KILLERS`.
+C simulation is one, with and without sanitizers; simulation beside a clock (`cosim.py`) and of the RTL are others, with
+the same two methods.
 """
 
 from __future__ import annotations
@@ -24,24 +25,30 @@ from mutation.stimulus import Bench
 
 COMPILE_SECONDS, RUN_SECONDS = 300, 900
 CPU_SECONDS, MEMORY_BYTES = 3, 1 << 30
-DEADLOCK, PROTOCOL = 4, 3
-QUICK = (
-    "-std=c++14", "-O0", "-w", "-ftrivial-auto-var-init=pattern", "-fsanitize=bounds",
-    "-fsanitize-undefined-trap-on-error",
-)  # fmt: skip
+DEADLOCK, PROTOCOL, SANITIZER = 4, 3, 99
+_PLAIN = ("-std=c++14", "-O0", "-w", "-ftrivial-auto-var-init=pattern", "-fsanitize-undefined-trap-on-error")
+QUICK = (*_PLAIN, "-fsanitize=bounds")
 """Compiled in a second; what was never written and what lies beyond an array show."""
+SANITIZED = (*_PLAIN, "-fsanitize=address,undefined")
+"""Whatever C++ does not define shows, also behind a pointer."""
 LIBRARY = ("cassert", "cstdint", "cstdio", "cstdlib", "cstring", "deque", "string", "type_traits", "vector")
 # Each case in a process of its own, with limits of its own, forked from one that is loaded once.
 RUNNER = f"""#undef main
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+extern "C" const char *__asan_default_options() {{ return "exitcode={SANITIZER}:detect_leaks=0"; }}
+constexpr rlim_t CpuSeconds = {4 * CPU_SECONDS}, MemoryBytes = RLIM_INFINITY;  // its map of the memory is huge
+#else
+constexpr rlim_t CpuSeconds = {CPU_SECONDS}, MemoryBytes = {MEMORY_BYTES};
+#endif
 int main(int argc, char **argv) {{
     for (int i = 1; i < argc; ++i) {{
         const std::string folder = argv[i];
         const pid_t child = fork();
         if (child == 0) {{
-            const rlimit seconds = {{{CPU_SECONDS}, {CPU_SECONDS}}}, bytes = {{{MEMORY_BYTES}, {MEMORY_BYTES}}};
+            const rlimit seconds = {{CpuSeconds, CpuSeconds}}, bytes = {{MemoryBytes, MemoryBytes}};
             const rlimit none = {{0, 0}};
             setrlimit(RLIMIT_CPU, &seconds);
             setrlimit(RLIMIT_AS, &bytes);
@@ -77,6 +84,16 @@ REFUSED = "does not compile"
 """Not a mutant: the compiler would tell the engineer."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """How a case ended: `how` is empty where it came to an end, `done` 0 for status OK and 1 for another."""
+
+    how: str
+    done: int
+    output: bytes
+    info: bytes
+
+
 class Killer(Protocol):
     """Runs the stimulus of a bench on a kernel."""
 
@@ -108,10 +125,10 @@ class CSim:
         with tempfile.TemporaryDirectory(prefix="flow-mutation-") as scratch:
             program = self._compile(files, Path(scratch))
             assert program is not None, f"{bench.name}: the unchanged kernel does not compile"
-            for case, (done, output, info) in self._run(program, bench.cases, Path(scratch)):
-                how = _difference(case, done, output, info).how
+            for case, run in self._run(program, bench.cases, Path(scratch)):
+                how = difference(case, run).how
                 assert not how, f"{bench.name}: {case.name}: the unchanged kernel is killed by {how}"
-                self.outputs[bench.name, case.name] = (output, info)
+                self.outputs[bench.name, case.name] = (run.output, run.info)
 
     def judge(self, files: Mapping[str, bytes], bench: Bench) -> Verdict:
         """See `Killer`. Cases that killed often come first."""
@@ -120,9 +137,9 @@ class CSim:
             program = self._compile(files, Path(scratch))
             if program is None:
                 return Verdict(REFUSED)
-            for case, (done, output, info) in self._run(program, order, Path(scratch)):
-                verdict = _difference(case, done, output, info)
-                if not verdict.how and (output, info) != self.outputs[bench.name, case.name]:
+            for case, run in self._run(program, order, Path(scratch)):
+                verdict = difference(case, run)
+                if not verdict.how and (run.output, run.info) != self.outputs[bench.name, case.name]:
                     verdict = Verdict("other output", case.name)
                 if verdict.how:
                     self.kills[bench.name, case.name] += 1
@@ -163,10 +180,8 @@ class CSim:
             )
         return Path(self._folder.name) / "library.hpp"
 
-    def _run(
-        self, program: Path, cases: Sequence[Case], scratch: Path
-    ) -> Iterator[tuple[Case, tuple[int, bytes, bytes]]]:
-        """Exit status, output and information block of each case; the first by itself, since it mostly kills."""
+    def _run(self, program: Path, cases: Sequence[Case], scratch: Path) -> Iterator[tuple[Case, Run]]:
+        """How each case ended; the first by itself, since it mostly kills."""
         for part in (cases[:1], cases[1:16], cases[16:]):
             folders = []
             for number, case in enumerate(part):
@@ -180,7 +195,11 @@ class CSim:
             for case, folder in zip(part, folders, strict=True):
                 status, output, info = ((folder / n) for n in ("status", "output", "output.info"))
                 done = int(status.read_text()) if status.exists() else -int(signal.SIGXCPU)
-                yield case, (done, *(f.read_bytes() if f.exists() else b"" for f in (output, info)))  # type: ignore[misc]
+                yield case, Run(_ENDINGS.get(done, ""), done, *map(_content, (output, info)))
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def _process(command: Sequence[str], seconds: float, scratch: Path) -> int:
@@ -201,24 +220,20 @@ def _process(command: Sequence[str], seconds: float, scratch: Path) -> int:
 
 
 _ENDINGS = {
-    DEADLOCK: "watchdog", PROTOCOL: "TLAST", -int(signal.SIGXCPU): "timeout", -int(signal.SIGKILL): "timeout",
-    -int(signal.SIGABRT): "assertion",
+    DEADLOCK: "watchdog", PROTOCOL: "protocol", SANITIZER: "sanitizer", -int(signal.SIGXCPU): "timeout",
+    -int(signal.SIGKILL): "timeout", -int(signal.SIGABRT): "assertion", -int(signal.SIGILL): "sanitizer",
 }  # fmt: skip
 
 
-def _difference(case: Case, done: int, output: bytes, info: bytes) -> Verdict:
+def difference(case: Case, run: Run) -> Verdict:
     """What a run has in common with no good one."""
-    words = {name: int.from_bytes(info[4 * i : 4 * i + 4], "little") for i, name in enumerate(INFO)}
+    words = {name: int.from_bytes(run.info[4 * i : 4 * i + 4], "little") for i, name in enumerate(INFO)}
     faults = (
-        (done in _ENDINGS, _ENDINGS.get(done, "")),
-        (done not in (0, 1) or not info, "crash"),
-        (words["status"] != int(case.status) or (done == 0) != (case.status is Status.OK), "status"),
+        (bool(run.how), run.how),
+        (run.done not in (0, 1) or not run.info, "crash"),
+        (words["status"] != int(case.status) or (run.done == 0) != (case.status is Status.OK), "status"),
         (case.failed_step is not None and words["failed_step"] != case.failed_step, "failed step"),
-        (not case.accepts(output), "output"),
+        (not case.accepts(run.output), "output"),
     )
     how = next((how for wrong, how in faults if wrong), "")
     return Verdict(how, case.name if how else "")
-
-
-KILLERS: Mapping[str, type[CSim]] = {"csim": CSim}
-"""Every killer by the name of its backend."""

@@ -18,8 +18,6 @@ from mutation.operators import OPERATORS
 
 TEMPLATES = ("dispatch.hpp.j2", "flow_engine.cpp.j2")
 """Templates with code of the kernel; the others hold constants and the test bench."""
-OUTSIDE = "outside.hpp"
-"""Compiled in with the stage of a plug-in only, which none of the engines has."""
 _FUNCTION = re.compile(
     r"^(?:inline |constexpr |void |[A-Z]\w+ )[^(=]*?\b(\w+)\(|^    (?:void|bool|uint\w+|Beat|explicit) ?(\w+)\([^;]*$"
 )
@@ -62,7 +60,6 @@ def sources() -> dict[str, str]:
     found = {
         path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted((root / "engine").rglob("*.hpp"))
-        if path.name != OUTSIDE
     }
     return found | {name: (asset_dir("templates") / name).read_text(encoding="utf-8") for name in TEMPLATES}
 

@@ -1,12 +1,15 @@
-"""What the mutants run: three small engines of different shape, and on each programs that use every opcode.
+"""What the mutants run: small engines of different shape, and on each programs that use every opcode.
 
 Graphs, whose outputs the golden model gives, and the programs of `edges.py`, whose status is known.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,11 +24,13 @@ from flow.ops.boundary import DeviceOutput
 from flow.ops.device import DeviceOp
 from flow.ops.examples import MASK, attention_graph, residual_graph
 from flow.ops.linear import Linear
+from flow.ops.post import PostStage, register_outside
 from flow.ops.requantise import Requantise
 from flow.ops.source import Input
 from mutation.case import Case
 from mutation.edges import Edges
 
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 4
 STEP = 2.0**-8
 
@@ -65,12 +70,25 @@ SHAPES = (
         "DSP48E2",
     ),
 )  # fmt: skip
+EXAMPLE = ROOT / "docs" / "examples" / "hardswish"
 
 
 def benches() -> Iterator[Bench]:
-    """Every engine with its cases, in the order in which mutants meet them."""
+    """Every engine with its cases, in the order in which mutants meet them; the last has the stage of a plug-in."""
     for name, engine, packing in SHAPES:
         yield Bench(name, engine, packing, tuple(cases(engine)))
+    yield plugged()
+
+
+def plugged() -> Bench:
+    """The first engine with the stage of the guide's plug-in, which is registered."""
+    sys.path.append(str(EXAMPLE))
+    stage: type[PostStage] = importlib.import_module("flow_hardswish").HardSwish
+    register_outside(stage)
+    name, engine, packing = SHAPES[0]
+    engine = replace(engine, features=tuple(sorted({*engine.features, stage.name})))
+    models = (_model(f"{stage.name} {index}", graph, engine) for index, graph in enumerate(stage.examples()))
+    return Bench(f"{name}, plug-in", engine, packing, (*models, *Edges(engine).stages()))
 
 
 def cases(engine: Engine) -> Iterator[Case]:
@@ -88,11 +106,13 @@ def cases(engine: Engine) -> Iterator[Case]:
 def _graphs() -> Iterator[Graph]:
     """Every operator's examples, then weights of every structure."""
     for _, op in sorted(REGISTRY.items()):
-        if issubclass(op, DeviceOp):
+        if issubclass(op, DeviceOp) and not issubclass(op, PostStage):
             yield from op.examples()
     yield attention_graph(tokens=13, heads=3, width=2, causal=True, exp_bits=16, masked=True)
     yield attention_graph(tokens=11, heads=4, width=2, masked=True)
     yield attention_graph(tokens=9, heads=1, width=20, causal=True)
+    # So narrow that heads side by side leave banks of the array idle: their scores come one after the other.
+    yield attention_graph(tokens=7, heads=3, width=1, masked=True)
     yield residual_graph(tokens=13, channels=12, masked=True)
     rng = np.random.default_rng(0)
     dense = rng.integers(-127, 128, (24, 24)).astype(np.int8)
@@ -151,15 +171,18 @@ def _samples(graph: Graph) -> list[dict[str, Array]]:
 
 def _model(name: str, graph: Graph, engine: Engine) -> Case:
     program = lay_out(graph, engine).program
-    given, expected, mask = b"", b"", b""
+    given: list[bytes] = []
+    expected, mask = b"", b""
     for sample in _samples(graph):
         length = int(sample[MASK].sum()) if MASK in sample else program.tokens
-        given += program.frame(sample, length)
+        given.append(program.frame(sample, length))
         expected += _answer(graph, program, sample, length)
         for port in program.outputs:
             tokens = 1 if port.single_token else length
             mask += port.pack(engine, np.full((tokens, len(port.physical)), -1), length)
-    return Case(name, program.image, given, Status.OK, expected, mask=mask)
+    return Case(
+        name, program.image, b"".join(given), Status.OK, expected, mask=mask, frames=tuple(map(len, given))
+    )
 
 
 def _answer(graph: Graph, program: Program, sample: dict[str, Array], length: int) -> bytes:

@@ -43,6 +43,12 @@ class Result:
         """Share of them that was noticed."""
         return len(self.killed) / max(1, self.tried)
 
+    def kills(self) -> dict[str, str]:
+        """How each one that died was noticed."""
+        return {
+            f"{m.file}:{m.line}: {m.after.strip()}": f"{v.how} ({v.case})" for m, _, v in sorted(self.killed)
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Numbers in all and by class, how they were noticed, and every survivor."""
         kinds = sorted({m.kind for m, *_ in self.killed} | {m.kind for m in self.survivors})
