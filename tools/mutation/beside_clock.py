@@ -58,6 +58,7 @@ async def case(bench: Bench, image: bytes, parts: list[bytes]) -> Answer:
             how = await collect(bench, output)
             if how:
                 break
+        how = how or await forgotten(bench, image)
         if bench.counts()["refused"]:
             how = "memory"
     except EngineError as error:
@@ -67,6 +68,18 @@ async def case(bench: Bench, image: bytes, parts: list[bytes]) -> Answer:
     except SimTimeoutError:
         how = "timeout"
     return {"how": how, "info": info, "output": bytes(output)}
+
+
+async def forgotten(bench: Bench, image: bytes) -> str:
+    """What is wrong after a LOAD that fails: it must leave no program behind, neither the last one nor a part."""
+    try:
+        await limited(bench.load(b"\0" * 4 + image[4:]))
+    except EngineError as error:
+        await bench.carry_out(bench.protocol.start("RUN", 1))
+        info = await limited(bench.guard(bench.carry_out(bench.protocol.finish())))
+        clean = bench.protocol.status(info) == "NOT_LOADED" and info["steps_loaded"] == 0
+        return "" if clean and error.info["steps_loaded"] == 0 else "still loaded"
+    return "loaded"
 
 
 async def limited(work: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from flow.engine import Engine, ImageBuilder, Opcode, Port, Record, Space, Status
 from flow.formats import constants, encode, pack
+from flow.formats.synthetic import Hierarchy, random_hp
 from mutation.case import Case
 
 HUGE = 2**32 - 1
@@ -103,6 +104,7 @@ class Edges:
         yield from self.damaged_later()
         yield self.full_page()
         yield self.widest_code()
+        yield from self.tables()
         # Offsets that the rest of the record makes meaningless.
         yield self.case(Opcode.NORM, "constants1=HUGE", Status.OK)
         yield self.case(Opcode.LINEAR, "table=HUGE", Status.OK)
@@ -314,6 +316,44 @@ class Edges:
             (Opcode.OUTPUT, {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": 1})
         )
         return Case("widest code", self.image(steps), self.header() + frame, Status.OK, None)
+
+    def tables(self) -> Iterator[Case]:
+        """A matrix with a code table: as it is, at the end of a full page, and without its last entry."""
+        size, beat, depth = self.engine.banks, self.engine.beat_bytes, 3
+        # As many rows as a tensor has channels: tables pay where many rows share them.
+        out_depth = self.engine.depth
+        rows = out_depth * size
+        structure = Hierarchy(depth, depth, 2)
+        weight = random_hp(self.rng, rows, depth * size, banks=size, block_rows=rows, hierarchy=structure)
+        encoded = encode(weight.astype(np.int64), banks=size, rows_per_group=self.engine.rows)
+        (shape,) = encoded.page.shapes
+        assert shape.table is not None
+        stream = pack(encoded, constants(np.zeros(rows, int), np.full(rows, 2**14), np.full(rows, 21)), beat)
+        words: Words = {
+            **self.identity(), "weights": stream, "weight_beats": len(stream) // beat, "depth": depth,
+            "row_groups": len(encoded.row_groups), "out_depth": out_depth,
+        }  # fmt: skip
+        table = [sum(m << 4 * k for k, m in enumerate(entry)) for entry in shape.table]
+        count = len(table)
+        for name, entries, first, named, status in (
+            ("as it is", table, 0, count, Status.OK),
+            ("at the end", [0] * (256 - count) + table, 256 - count, count, Status.OK),
+            ("cut short", table, 0, count - 1, Status.BAD_STEP),
+        ):
+            descriptor = (shape.take, shape.code_bits, shape.stride, first, named)
+            page = struct.pack("<HHIBBHHH", 1, len(entries), 0, *descriptor)
+            page += struct.pack(f"<{len(entries)}Q", *entries)
+            steps: list[Step] = [
+                (Opcode.INPUT, {"planes": 1, "depth": depth, "space": Space.OPERAND0, "base": 0}),
+                (Opcode.LINEAR, {**words, "page": page.ljust(-(-len(page) // beat) * beat, b"\0")}),
+                (
+                    Opcode.OUTPUT,
+                    {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": out_depth},
+                ),
+            ]
+            failed = 1 if status is not Status.OK else None
+            frame = self.header() + self.tensor(1, depth)
+            yield Case(f"table {name}", self.image(steps), frame, status, b"" if failed else None, failed)
 
     def _damage(self, name: str, words: Words) -> Case:
         steps, frame = self.inputs()

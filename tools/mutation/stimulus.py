@@ -124,6 +124,9 @@ def _graphs() -> Iterator[Graph]:
     rows[4:12] = 0
     yield _linear("zero rows", rows)
     yield _linear("nothing", np.zeros_like(dense))
+    # Sums of packed products that fill their bits: unsigned inputs, all weights at one end in each row.
+    heavy = np.where(np.arange(24)[:, None] % 2, 127, -127) * np.ones((1, 24), int)
+    yield _linear("heaviest", heavy, dtype="uint8", reach=15_000, bits=16)
     for banks in (4, 8):
         hierarchy = Hierarchy.nearest(32 // banks, 0.5)
         yield _linear(
@@ -131,17 +134,20 @@ def _graphs() -> Iterator[Graph]:
         )
 
 
-def _linear(name: str, weight: Array, weight_bits: int = 8) -> Graph:
-    """x int8 -> a given matrix -> int8, for nine tokens or as many as the mask says."""
+def _linear(
+    name: str, weight: Array, weight_bits: int = 8, *, dtype: str = "int8", reach: float = 60, bits: int = 8
+) -> Graph:
+    """x -> a given matrix -> `bits` bits, signed, for nine tokens or as many as the mask says."""
     graph = Graph(name)
     rng = np.random.default_rng([*name.encode()])
-    x = graph.add("x", Input("x", TensorType((9, weight.shape[1]), "int8", STEP)))
+    x = graph.add("x", Input("x", TensorType((9, weight.shape[1]), dtype, STEP)))
     mask = graph.add(MASK, Input(MASK, TensorType((1, 9), "int64")))
-    bias = rng.integers(-500, 500, len(weight))
+    middle = 128 if dtype == "uint8" else 0
+    bias = rng.integers(-500, 500, len(weight)) - middle * weight.astype(np.int64).sum(axis=1)
     acc = graph.add("acc", Linear(weight.astype(np.int8), bias, weight_bits), [x])
     spread = 74 * np.sqrt((weight.astype(np.float64) ** 2).sum(axis=1) + 50)
-    multiplier, shift = numerics.derive_scales(60 / spread)
-    y = graph.add("y", Requantise(multiplier, shift, 8, True, 0, STEP), [acc])
+    multiplier, shift = numerics.derive_scales(reach / spread)
+    y = graph.add("y", Requantise(multiplier, shift, bits, True, 0, STEP), [acc])
     graph.set_output("out", graph.add("out", DeviceOutput("out"), [y, mask]))
     return graph
 
