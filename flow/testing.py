@@ -108,6 +108,18 @@ class BuildItem(pytest.Item):
         return self.build, None, self.name
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests of a build's sim/ are its own: those of two builds have one name, and they simulate for minutes. They
+    run where they are asked for, in the folder or by its name."""
+    if not (collection_path / "manifest.json").is_file() or not (collection_path / "sim").is_dir():
+        return None
+    named = [
+        (config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args
+    ]
+    inside = any(path.is_relative_to(collection_path.resolve()) for path in named)
+    return None if inside else True
+
+
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,3 +96,19 @@ def test_operators_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(operators, "check_operator", lambda _: (10, []))
     assert check(Table) == 10
+
+
+def test_the_benches_of_builds_run_only_where_they_are_asked_for(digits_build: Path, tmp_path: Path) -> None:
+    """Two builds beside a test file: their sim/ folders hold tests of one name, which take long."""
+    for name in ("one", "two"):
+        shutil.copytree(digits_build, tmp_path / name)
+    (tmp_path / "test_mine.py").write_text("def test_mine():\n    pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    builds = ("--flow-build", "one", "--flow-build", "two", "--flow-backend", "golden", "--flow-samples", "1")
+    done = run(tmp_path, *builds)
+    assert (done.returncode, done.stdout.splitlines()[-1].partition(" in ")[0]) == (0, "3 passed"), (
+        done.stdout
+    )
+    for folder, arguments in ((tmp_path / "one" / "sim", ()), (tmp_path, ("two/sim/test_cosim.py",))):
+        asked = run(folder, "--collect-only", *arguments)
+        assert "9 tests collected" in asked.stdout, asked.stdout

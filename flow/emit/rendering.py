@@ -27,6 +27,7 @@ from jinja2 import (
 )
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from flow.emit.sources import Sources
 from flow.errors import FlowError
@@ -77,9 +78,12 @@ class _MarkLines(Extension):
 
 @lru_cache(maxsize=8)
 def _environment(texts: tuple[tuple[str, str, str], ...], marked: bool) -> Environment:
-    """An environment of templates as (name, text, place): undefined names are errors, block tags leave no lines."""
+    """An environment of templates as (name, text, place): undefined names are errors, block tags leave no lines.
+
+    Sandboxed: a template computes text from its context, and reaches nothing else of the program or the machine.
+    """
     known = {name: (text, place, lambda: True) for name, text, place in texts}
-    return Environment(
+    return ImmutableSandboxedEnvironment(
         loader=FunctionLoader(known.get),
         undefined=_Undefined,
         extensions=[_MarkLines] if marked else [],

@@ -165,17 +165,35 @@ def _read_folder(folder: Path) -> dict[str, Source]:
             f"{folder}: found {found}; expected a folder of templates and headers; "
             "make one with `flow templates eject`"
         )
+    # A link that leads nowhere would leave flow's own in force without a word.
+    odd = [
+        f"{name}: found {_kind(path)}; expected a file"
+        for name, path in _visible(folder)
+        if not path.is_file() and (not path.is_dir() or path.name.endswith(TEMPLATE_ENDING))
+    ]
+    raise_all(FlowError, f"{folder}: found what cannot be read; mend or remove it", odd)
     return {
         name: Source(name, path.read_bytes(), path, overlaid=True) for name, path in overlay_files(folder)
     }
 
 
+def _kind(path: Path) -> str:
+    if path.is_symlink():
+        return f"a link to {path.readlink()}, which is no file"
+    return "a folder" if path.is_dir() else "a device, pipe or socket"
+
+
 def overlay_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name and path of every file of an overlay, in sorted order."""
+    yield from ((name, path) for name, path in _visible(folder) if path.is_file())
+
+
+def _visible(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Whatever is not hidden, a backup or a page of documentation."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
-        if not hidden and not path.name.endswith(("~", ".md")) and path.is_file():
+        if not hidden and not path.name.endswith(("~", ".md")):
             yield name.as_posix(), path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,39 @@ def test_no_folder(tmp_path: Path) -> None:
     assert refusal(lambda: Sources.of(tmp_path / "no")) == f"{tmp_path}/no: found nothing; {rest}"
     file = write(tmp_path, "file", "")
     assert refusal(lambda: Sources.of(file)) == f"{file}: found a file; {rest}"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """Flow's own would silently stand in for a link that leads nowhere; hidden ones (an editor's lock) are nobody's."""
+    (tmp_path / "dispatch.hpp.j2").mkdir()
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "pool.hpp").symlink_to("nowhere")
+    (tmp_path / ".#flow_engine.cpp.j2").symlink_to("user@host.1234")
+    os.mkfifo(tmp_path / "engine" / "norm.hpp")
+    with pytest.raises(FlowError) as caught:
+        Sources.of(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: found what cannot be read; mend or remove it\n"
+        "  - dispatch.hpp.j2: found a folder; expected a file\n"
+        "  - engine/norm.hpp: found a device, pipe or socket; expected a file\n"
+        "  - engine/pool.hpp: found a link to nowhere, which is no file; expected a file"
+    )
+
+
+def test_templates_reach_nothing_but_their_context(tmp_path: Path) -> None:
+    """Neither Python behind an object nor another file, and they end."""
+    reach = 'ctx.engine.__class__.__init__.__globals__["__builtins__"]["open"]("found", "w")'
+    for text, said in (
+        (f"{{{{ {reach} }}}}", "found no '__init__' in "),
+        ('{% include "../../etc/passwd" %}', "found no template '../../etc/passwd'"),
+        ("{% for i in range(10 ** 9) %}x{% endfor %}", "found OverflowError: Range too big"),
+        ('{% include "dispatch.hpp.j2" %}', "found RecursionError"),
+    ):
+        path = write(tmp_path, "dispatch.hpp.j2", text)
+        with pytest.raises(FlowError) as caught:
+            files_of(tmp_path)
+        assert str(caught.value).startswith(f"{path}:1: {said}"), str(caught.value)
+    assert not Path("found").exists()
 
 
 def test_every_template_says_what_it_gets() -> None:
