@@ -22,7 +22,8 @@ from flow.errors import FlowError
     default="csim",
     show_default=True,
     metavar="NAME",
-    help="golden (numpy), csim (the emitted C++, compiled by g++) or cosim (that C++ behind its ports, in Verilator).",
+    help="golden (numpy), csim (the emitted C++, compiled by g++), cosim (that C++ behind its ports, in Verilator) or "
+    "rtl (the emitted Verilog, cycle by cycle).",
 )
 @click.option(
     "--inputs",
@@ -48,7 +49,7 @@ from flow.errors import FlowError
     type=EXISTING,
     help="Compile with the headers of this Vitis HLS installation instead of ours.",
 )
-@click.option("--waves", type=EXISTING, help="With cosim: write the waveform to this file (FST).")
+@click.option("--waves", type=EXISTING, help="With cosim or rtl: write the waveform to this file (FST).")
 @click.option(
     "--watch", is_flag=True, help="Lower and check again whenever the model, a template or a header changes."
 )
@@ -78,9 +79,8 @@ def sim(
     from flow.golden.samples import load_samples
     from flow.golden.stimulus import stimulus
     from flow.resources import check_place
-    from flow.sim.cosim import Bench
     from flow.sim.outputs import write_outputs
-    from flow.sim.simulate import Known, simulate
+    from flow.sim.simulate import Known, bench_of, simulate
 
     for place, option in ((outputs, "--outputs"), (waves, "--waves")):
         if place is not None:
@@ -95,7 +95,7 @@ def sim(
         )
         with console.counter() as tell:
             report = simulate(
-                opened, backend, drawn, trace=trace, vitis_include=vitis_include, bench=Bench(seed, waves=waves),
+                opened, backend, drawn, trace=trace, vitis_include=vitis_include, bench=bench_of(backend, seed, waves),
                 progress=tell, known=known,
             )  # fmt: skip
         if outputs is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from flow.boards import DSP_KINDS, DspKind
 from flow.emit.contexts import TOP, camel
 from flow.emit.cosim import Pin
+from flow.emit.rendering import render
+from flow.emit.sources import Sources
 from flow.engine import (
     INFO,
     INFO_WORDS,
@@ -121,3 +122,22 @@ _CHECKED: Mapping[Opcode, tuple[str, ...]] = {
         Opcode.OUTPUT: "source_space source_base planes depth",
     }.items()
 }
+
+
+def rtl_files(
+    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], sources: Sources | None = None
+) -> dict[str, bytes]:
+    """Every Verilog file of the engine by path relative to the build, deterministic and in sorted order.
+
+    Raises:
+        FlowError: a template fails.
+    """
+    sources = sources or Sources.of()
+    context = RtlContext(engine, packing)
+    files = {s.emits: s.content for s in sources.copied.values() if s.emits.startswith("rtl/")}
+    files |= {
+        source.emits: render(name, context, sources).encode()
+        for name, source in sources.templates.items()
+        if source.emits.startswith("rtl/")
+    }
+    return dict(sorted(files.items()))
