@@ -9,14 +9,8 @@ module read_arbiter #(
     output reg  [31:0]           line_o
 );
 
-    genvar r;
-    generate
-        for (r = 0; r < Readers; r = r + 1) begin : readers
-            if (r == 0) assign grant_o[0] = re_i[0];
-            else assign grant_o[r] = re_i[r] && re_i[r-1:0] == {r{1'b0}};
-        end
-    endgenerate
-
+    // The lowest bit that is set.
+    assign grant_o = re_i & (-re_i);
     assign re_o = re_i != {Readers{1'b0}};
 
     integer i;

@@ -19,13 +19,9 @@ module write_arbiter #(
     output reg  [Banks*WordBits-1:0]         data_o
 );
 
-    genvar w;
-    generate
-        for (w = 0; w < Writers; w = w + 1) begin : writers
-            if (w == 0) assign ready_o[0] = 1'b1;
-            else assign ready_o[w] = valid_i[w-1:0] == {w{1'b0}};
-        end
-    endgenerate
+    // The lowest bit that is set, and all below it.
+    wire [Writers-1:0] first = valid_i & (-valid_i);
+    assign ready_o = first | (first - 1'b1);
 
     integer i;
     always @* begin
