@@ -29,7 +29,16 @@ from flow.engine import (
     Status,
     interfaces,
 )
-from flow.engine.ports import control_address_bits
+from flow.engine.ports import (
+    CLOCK,
+    CONTROL,
+    INTERRUPT,
+    MEMORY,
+    RESET,
+    STREAM_IN,
+    STREAM_OUT,
+    control_address_bits,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,13 @@ class RtlContext:
     engine: Engine
     packing: DspKind = DSP_KINDS["DSP48E2"]
     top: str = TOP
+    clock: str = CLOCK
+    reset: str = RESET
+    interrupt: str = INTERRUPT
+    control: str = CONTROL
+    memory: str = MEMORY
+    stream_in: str = STREAM_IN
+    stream_out: str = STREAM_OUT
     info_words: int = INFO_WORDS
     stage_words: int = STAGE_WORDS
     magic: int = PROGRAM_MAGIC
@@ -59,10 +75,78 @@ class RtlContext:
         """Name and number of every memory."""
         return tuple((camel(space.name), int(space)) for space in Space)
 
+    @staticmethod
+    def camel(name: str) -> str:
+        """`bad_step` to `BadStep`."""
+        return camel(name)
+
+    @staticmethod
+    def status(name: str) -> int:
+        """Number of a status."""
+        return int(Status[name])
+
+    @staticmethod
+    def opcode(name: str) -> int:
+        """Number of an opcode."""
+        return int(Opcode[name])
+
     @property
-    def statuses(self) -> tuple[tuple[str, int], ...]:
-        """Name and number of what a command reports."""
-        return tuple((camel(status.name), int(status)) for status in Status)
+    def opcode_mask(self) -> int:
+        """Bit i set: the engine runs opcode i."""
+        stages = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
+        return sum(
+            1 << opcode
+            for opcode in Opcode
+            if stages.get(opcode, "norm") in self.engine.features or opcode not in stages
+        )
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is compiled in."""
+        return stage in self.engine.features
+
+    @property
+    def parameters(self) -> tuple[tuple[str, int], ...]:
+        """Name and value of the engine's parameters as the modules call them."""
+        e, fields = (
+            self.engine,
+            (
+                "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence operand_depth store_depth values_depth "
+                "depth row_cycles steps table_bits"
+            ),
+        )
+        return (
+            *((camel(name), getattr(e, name)) for name in fields.split()),
+            ("DspProducts", self.packing.products),
+            ("DspSpacing", self.packing.spacing or 18),
+            ("HasAdd", int(self.has("add"))),
+            ("HasAttention", int(self.has("attention"))),
+            ("HasTable", int(self.has("table"))),
+            ("OutsideStages", len(e.outside)),
+        )
+
+    @property
+    def beat_size(self) -> int:
+        """ARSIZE of a whole beat."""
+        return self.engine.beat_bytes.bit_length() - 1
+
+    @property
+    def info_values(self) -> tuple[str, ...]:
+        """Words of the information block as Verilog, the last one first, as a concatenation takes them."""
+        e = self.engine
+        static = {
+            "hash_low": f"32'h{e.hash & 0xFFFFFFFF:08x}",
+            "hash_high": f"32'h{e.hash >> 32:08x}",
+            "version": f"32'd{self.version}",
+            "steps_capacity": f"32'd{e.steps}",
+            "features": f"32'h{e.feature_bits:08x}",
+            "cycles_low": "info_cycles[31:0]",
+            "cycles_high": "info_cycles[63:32]",
+            "steps_loaded": "steps_loaded",
+        }
+        lanes = "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence"
+        static |= {name: f"32'd{getattr(e, name)}" for name in lanes.split()}
+        words = [static.get(name, f"info_{name}") for name in INFO]
+        return tuple(reversed(words + ["32'd0"] * (INFO_WORDS - len(words))))
 
     @property
     def commands(self) -> tuple[tuple[str, int], ...]:
@@ -73,11 +157,6 @@ class RtlContext:
     def registers(self) -> dict[str, int]:
         """Byte offset of every register."""
         return {name: offset for name, offset, _, _ in REGISTERS}
-
-    @cached_property
-    def info(self) -> dict[str, int]:
-        """Word of every value of the information block."""
-        return {name: index for index, name in enumerate(INFO)}
 
     @property
     def address_bits(self) -> int:
