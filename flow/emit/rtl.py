@@ -93,12 +93,8 @@ class RtlContext:
     @property
     def opcode_mask(self) -> int:
         """Bit i set: the engine runs opcode i."""
-        stages = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
-        return sum(
-            1 << opcode
-            for opcode in Opcode
-            if stages.get(opcode, "norm") in self.engine.features or opcode not in stages
-        )
+        staged = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
+        return sum(1 << opcode for opcode in Opcode if opcode not in staged or self.has(staged[opcode]))
 
     def has(self, stage: str) -> bool:
         """Whether a stage is compiled in."""
@@ -107,12 +103,10 @@ class RtlContext:
     @property
     def parameters(self) -> tuple[tuple[str, int], ...]:
         """Name and value of the engine's parameters as the modules call them."""
-        e, fields = (
-            self.engine,
-            (
-                "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence operand_depth store_depth values_depth "
-                "depth row_cycles steps table_bits"
-            ),
+        e = self.engine
+        fields = (
+            "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence operand_depth store_depth "
+            "values_depth depth row_cycles steps table_bits"
         )
         return (
             *((camel(name), getattr(e, name)) for name in fields.split()),
