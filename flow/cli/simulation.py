@@ -51,6 +51,9 @@ from flow.errors import FlowError
 )
 @click.option("--waves", type=EXISTING, help="With cosim or rtl: write the waveform to this file (FST).")
 @click.option(
+    "--timeline", type=EXISTING, help="With rtl: draw which step took which cycles to this file (SVG)."
+)
+@click.option(
     "--watch", is_flag=True, help="Lower and check again whenever the model, a template or a header changes."
 )
 @click.option("--model", type=EXISTING, help="With --watch: the model, where flow does not remember it.")
@@ -61,8 +64,8 @@ from flow.errors import FlowError
 @json_option
 def sim(
     build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool,
-    vitis_include: Path | None, waves: Path | None, watch: bool, model: Path | None, templates: Path | None,
-    config: Path | None, as_json: bool,
+    vitis_include: Path | None, waves: Path | None, timeline: Path | None, watch: bool,
+    model: Path | None, templates: Path | None, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUILD and demand that every output bit equals the golden model's. Exit status 1 if one differs.
 
@@ -71,6 +74,7 @@ def sim(
     flow sim build --backend csim --inputs test.npz --json
     flow sim build --trace                                    # where does precision go?
     flow sim build --backend cosim --waves build.fst          # stalls, registers, resets
+    flow sim build --backend rtl --timeline build.svg         # cycles of every step
     flow sim build --watch --templates mine                   # while editing templates
 
     Under --watch, Ctrl-C ends with the status of the last check; in the midst of one, with 130.
@@ -81,10 +85,15 @@ def sim(
     from flow.resources import check_place
     from flow.sim.outputs import write_outputs
     from flow.sim.simulate import Known, bench_of, simulate
+    from flow.sim.timeline import timeline_svg
 
-    for place, option in ((outputs, "--outputs"), (waves, "--waves")):
+    for place, option in ((outputs, "--outputs"), (waves, "--waves"), (timeline, "--timeline")):
         if place is not None:
             check_place(place, option)
+    if timeline is not None and backend != "rtl":
+        raise FlowError(
+            f"--timeline: found --backend {backend}; expected rtl, which alone counts cycles; add --backend rtl"
+        )
     known: Known | None = {} if watch else None
 
     def check(opened: Build) -> int:
@@ -100,6 +109,8 @@ def sim(
             )  # fmt: skip
         if outputs is not None:
             write_outputs(outputs, report.outputs)
+        if timeline is not None:
+            timeline.write_text(timeline_svg(opened.path.name, report.cycles), encoding="utf-8")
         if as_json:
             console.print_json(report.to_json())
         else:
