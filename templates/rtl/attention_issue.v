@@ -156,8 +156,7 @@ module attention_issue #(
     assign finish_o = c_finish && c_last_q;
 
     // Lengths and channels to what is counted.
-    wire [LengthBits:0] score_keys_up = {1'b0, score_keys_i} + (Rows - 1);
-    wire [LengthBits:0] score_groups = score_keys_up >> RowsLog2;
+    wire [31:0] score_groups = ({{(32-LengthBits){1'b0}}, score_keys_i} + (Rows - 1)) >> RowsLog2;
     wire [ShiftBits-1:0] key_shift = BanksLog2[ShiftBits-1:0] - abreast_log2_i;
     wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + (32'd1 << key_shift) - 32'd1;
     wire [31:0] context_rows = context_keys_up >> key_shift;
