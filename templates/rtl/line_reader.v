@@ -1,5 +1,6 @@
-// Reads an int16 tensor of the store tile by tile and hands it out L neighbouring channels of T tokens a cycle.
+// Reads an int16 tensor of the store and hands it out L neighbouring channels of T tokens a cycle.
 //
+// Lines come tile by tile, or with `Across` line by line: a line's first B channels of all tiles, then the next.
 // A line pair (both byte planes of B channels) takes two reads and leaves in N = B / L pieces, the first one in the
 // cycle in which its high plane comes from the store, so that a single pair of line registers does: the next pair's
 // low plane is asked for when at most three pieces are left, and arrives while the last one leaves. Sustained: N
@@ -7,14 +8,15 @@
 //
 // `start_i`: depth_i, base_i and tiles_i are taken. A read is wanted by want_o (the pair's second by mid_o as well)
 // with line_o; it is made where grant_i answers in the same cycle, and its line is in data_i two cycles later.
-// The first read of a tile, tile_o, waits for tile_ok_i. A piece leaves where ready_i is set (fire_o), and is in x_o one
+// The first read of a tile (a line with Across), number tile_o, waits for tile_ok_i. A piece leaves where ready_i is set (fire_o), and is in x_o one
 // cycle later; with sure_i a user promises ready_i for this cycle and the next two. first_o, last_o: of the tile.
-// begin_o: the first read of a tile is made in this cycle. idle_o: every read has been made; fire_o may still follow.
+// begin_o: such a first read is made in this cycle. idle_o: every read has been made; fire_o may still follow.
 // x_o: channel l token t at ((l*T + t)*16 +: 16).
 module line_reader #(
     parameter Tokens = 2,
     parameter Banks = 8,
-    parameter Lanes = 2
+    parameter Lanes = 2,
+    parameter Across = 0
 ) (
     input  wire                       clk_i,
     input  wire                       rst_ni,
@@ -47,9 +49,10 @@ module line_reader #(
     localparam LastPiece = Pieces - 1;
 
     // Requests.
-    reg [31:0] line_q;
-    reg [15:0] tile_q, tiles_q;
-    reg [31:0] row_q, depth_q;
+    reg [31:0] line_q, depth_q;
+    // Two loops: lines of a tile inside, tiles outside; the other way round with Across.
+    reg [15:0] outer_q, outer_count_q;
+    reg [15:0] inner_q, inner_count_q;
     reg        idle_q, mid_q;
     // A pair whose high plane has not come yet.
     reg        pending_q;
@@ -62,7 +65,7 @@ module line_reader #(
     // Pieces.
     reg                        held_q;
     reg [PieceIndexBits-1:0]   piece_q;
-    reg [31:0]                 piece_row_q;
+    reg [15:0]                 piece_inner_q;
     reg [Lanes*Tokens*16-1:0]  x_q;
 
     wire arrives_low = coming_q[1] && !coming_high_q[1];
@@ -70,14 +73,30 @@ module line_reader #(
     wire whole = held_q || arrives_high;
     wire fire = whole && ready_i;
     wire last_piece = piece_q == LastPiece[PieceIndexBits-1:0];
-    wire last_row = piece_row_q == depth_q - 32'd1;
+    wire last_inner = piece_inner_q == inner_count_q - 16'd1;
     // At most three pieces are left, this cycle's included.
     wire ending = Pieces <= 3 || {1'b0, piece_q} + 3 >= Pieces[PieceIndexBits:0];
 
-    wire row_end = row_q == depth_q - 32'd1;
+    wire inner_end = inner_q == inner_count_q - 16'd1;
     wire free = !(pending_q && !arrives_high) && (!whole || (ending && sure_i));
-    wire want = !idle_q && (mid_q || (free && (row_q != 32'd0 || tile_ok_i)));
+    wire want = !idle_q && (mid_q || (free && (inner_q != 16'd0 || tile_ok_i)));
     wire granted = want && grant_i;
+
+    // From a high plane to the next low plane.
+    wire [31:0] next_line;
+    generate
+        if (Across != 0) begin : across
+            reg [31:0] first_q;
+            wire [31:0] below = first_q + 32'd1;
+            always @(posedge clk_i) begin
+                if (start_i) first_q <= base_i;
+                else if (granted && mid_q && inner_end) first_q <= below;
+            end
+            assign next_line = inner_end ? below : line_q + depth_q;
+        end else begin : along
+            assign next_line = line_q + 32'd1 - (inner_end ? 32'd0 : depth_q);
+        end
+    endgenerate
 
     reg [PieceBits-1:0] low, high;
     generate
@@ -99,9 +118,10 @@ module line_reader #(
     integer i;
     always @(posedge clk_i) begin
         if (start_i) depth_q <= depth_i;
-        if (start_i) tiles_q <= tiles_i;
+        if (start_i) inner_count_q <= Across != 0 ? tiles_i : depth_i[15:0];
+        if (start_i) outer_count_q <= Across != 0 ? depth_i[15:0] : tiles_i;
         if (start_i) line_q <= base_i;
-        else if (granted) line_q <= line_q + (!mid_q ? depth_q : row_end ? 32'd1 : 32'd1 - depth_q);
+        else if (granted) line_q <= mid_q ? next_line : line_q + depth_q;
         if (arrives_low) low_q <= data_i;
         if (arrives_high) high_q <= data_i;
         coming_high_q <= {coming_high_q[0], mid_q};
@@ -116,43 +136,43 @@ module line_reader #(
             coming_q <= 2'b00;
             held_q <= 1'b0;
             piece_q <= {PieceIndexBits{1'b0}};
-            piece_row_q <= 32'd0;
-            row_q <= 32'd0;
-            tile_q <= 16'd0;
+            piece_inner_q <= 16'd0;
+            inner_q <= 16'd0;
+            outer_q <= 16'd0;
         end else begin
             coming_q <= {coming_q[0], granted};
             if (granted && !mid_q) pending_q <= 1'b1;
             else if (arrives_high) pending_q <= 1'b0;
             if (start_i) begin
                 idle_q <= 1'b0;
-                tile_q <= 16'd0;
+                outer_q <= 16'd0;
             end else if (granted) begin
                 mid_q <= !mid_q;
                 if (mid_q) begin
-                    row_q <= row_end ? 32'd0 : row_q + 32'd1;
-                    if (row_end) begin
-                        tile_q <= tile_q + 16'd1;
-                        idle_q <= tile_q + 16'd1 == tiles_q;
+                    inner_q <= inner_end ? 16'd0 : inner_q + 16'd1;
+                    if (inner_end) begin
+                        outer_q <= outer_q + 16'd1;
+                        idle_q <= outer_q + 16'd1 == outer_count_q;
                     end
                 end
             end
             held_q <= whole && !(fire && last_piece);
             if (fire) begin
                 piece_q <= last_piece ? {PieceIndexBits{1'b0}} : piece_q + 1'b1;
-                if (last_piece) piece_row_q <= last_row ? 32'd0 : piece_row_q + 32'd1;
+                if (last_piece) piece_inner_q <= last_inner ? 16'd0 : piece_inner_q + 16'd1;
             end
         end
     end
 
-    assign tile_o = tile_q;
+    assign tile_o = outer_q;
     assign want_o = want;
     assign mid_o = mid_q;
     assign line_o = line_q;
     assign fire_o = fire;
-    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_row_q == 32'd0;
-    assign last_o = last_piece && last_row;
+    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_inner_q == 16'd0;
+    assign last_o = last_piece && last_inner;
     assign x_o = x_q;
-    assign begin_o = granted && !mid_q && row_q == 32'd0;
+    assign begin_o = granted && !mid_q && inner_q == 16'd0;
     assign idle_o = idle_q;
 
 endmodule
