@@ -2,8 +2,8 @@
 // token's value; the result is token 0 of one tile, the other tokens are 0.
 //
 // Line by line (B channels), each over all tiles: L channels of T tokens a cycle are added up, then the B sums leave one
-// a cycle through one scaling pipeline, while the next line is added up. A line takes max(B/L * tiles, 4 * tiles
-// (2 where B/L <= 2), B + 11) cycles where reads and writes are granted at once. Two multipliers, of 32 x 17 and
+// a cycle through one scaling pipeline, while the next line is added up. A line takes max(B/L * tiles, 3 * tiles,
+// B + 10) cycles where reads and writes are granted at once. Two multipliers, of 32 x 17 and
 // 32 x 16 bits.
 //
 // `start_i` takes the words, which are stable until issued_o, and comes only while done_o. Nothing is read before all
@@ -134,8 +134,8 @@ module pool_unit #(
     wire [15:0]                reading_line;
     wire                       fire, last_piece, reader_idle;
     wire [Lanes*Tokens*16-1:0] x;
-    reg  [15:0]                summed_q, drained_q;
-    wire [15:0]                ahead = reading_line - drained_q;
+    reg  [15:0]                summed_q, left_q, drained_q;
+    wire [15:0]                ahead = reading_line - left_q;
     /* verilator lint_off PINCONNECTEMPTY */
     line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes), .Across(1)) reader (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .depth_i(depth_i), .base_i(source_base_i), .tiles_i(tiles),
@@ -187,7 +187,7 @@ module pool_unit #(
     end
     always @(posedge clk_i) sum_q <= sum;
 
-    reg [Lanes*SumBits-1:0] sums [0:2*Pieces-1];
+    reg [Lanes*SumBits-1:0] sums [0:(2<<PieceIndexBits)-1];
     wire [PieceIndexBits:0] sum_at = {sum_piece_q, summed_q[0]};
     wire [Lanes*SumBits-1:0] sum_old = sums[sum_at];
     reg  [Lanes*SumBits-1:0] sum_new;
@@ -260,6 +260,10 @@ module pool_unit #(
         .y_o(y)
     );
 
+    /* verilator lint_off UNUSEDSIGNAL */ // The lowest value falls out.
+    wire [Banks*8+7:0] result_low = {y[7:0], low_q};
+    wire [Banks*8+7:0] result_high = {y[15:8], high_q};
+    /* verilator lint_on UNUSEDSIGNAL */
     reg [31:0] low_line_q, high_line_q;
     always @(posedge clk_i) begin
         value_q <= leave_value;
@@ -277,11 +281,6 @@ module pool_unit #(
             high_line_q <= high_line_q + 32'd1;
         end
     end
-    /* verilator lint_off UNUSEDSIGNAL */ // The lowest value falls out.
-    wire [Banks*8+7:0] result_low = {y[7:0], low_q};
-    wire [Banks*8+7:0] result_high = {y[15:8], high_q};
-    /* verilator lint_on UNUSEDSIGNAL */
-
     always @(posedge clk_i) begin
         if (!rst_ni) begin
             leaving_q <= 1'b0;
@@ -291,6 +290,7 @@ module pool_unit #(
             count_q <= {BankBits{1'b0}};
             write_low_q <= 1'b0;
             write_high_q <= 1'b0;
+            left_q <= 16'd0;
             drained_q <= 16'd0;
         end else begin
             if (starts) leaving_q <= 1'b1;
@@ -305,6 +305,8 @@ module pool_unit #(
             else if (write_ready_i) write_low_q <= 1'b0;
             if (line_end) write_high_q <= bits_q > 5'd8;
             else if (write_ready_i && !write_low_q) write_high_q <= 1'b0;
+            if (run) left_q <= 16'd0;
+            else if (leaving_q && leave_end) left_q <= left_q + 16'd1;
             if (run) drained_q <= 16'd0;
             else if (written) drained_q <= drained_q + 16'd1;
         end
@@ -321,9 +323,8 @@ module pool_unit #(
     genvar b;
     generate
         for (b = 0; b < Banks; b = b + 1) begin : bank
-            // Token 0 holds the value.
-            wire [Tokens*8+7:0] word = {{(Tokens*8){1'b0}}, write_low_q ? low_q[b*8 +: 8] : high_q[b*8 +: 8]};
-            assign write_data_o[b*Tokens*8 +: Tokens*8] = word[Tokens*8-1:0];
+            assign write_data_o[b*Tokens*8 +: Tokens*8] =
+                {{((Tokens-1)*8){1'b0}}, write_low_q ? low_q[b*8 +: 8] : high_q[b*8 +: 8]};
         end
     endgenerate
 
