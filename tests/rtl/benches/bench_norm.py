@@ -41,7 +41,9 @@ def _rows(rng: np.random.Generator, tokens: int, channels: int) -> Int:
     return np.clip(x, -32768, 32767).astype(np.int64)
 
 
-def _output(rng: np.random.Generator, z: Int, shift: int, bits: int, real: Int, size: int) -> tuple[Int, bytes]:
+def _output(
+    rng: np.random.Generator, z: Int, shift: int, bits: int, real: Int, size: int
+) -> tuple[Int, bytes]:
     """The result on all physical channels, and the constants in the image."""
     gain, bias = np.zeros(size, np.int64), np.zeros(size, np.int64)
     gain[real] = rng.integers(-32768, 32768, real.size)
@@ -169,7 +171,9 @@ async def equals_numerics(dut: Any) -> None:
     ends = np.zeros(2, int)
     for index in range(CASE["steps"]):
         depth = (1, DEPTH, int(rng.integers(1, DEPTH + 1)))[index % 3]
-        length = (int(rng.integers(1, T + 1)), MOST_TILES * T, int(rng.integers(1, MOST_TILES * T)))[index % 3]
+        length = (int(rng.integers(1, T + 1)), MOST_TILES * T, int(rng.integers(1, MOST_TILES * T)))[
+            index % 3
+        ]
         step = _draw(rng, unit.memory, index, depth, length)
         unit.load(step)
         if index % 2:

@@ -165,4 +165,3 @@ class Beats:
 def tiles_of(length: int, tokens: int) -> int:
     """ceil(length / T)."""
     return -(-length // tokens)
-
