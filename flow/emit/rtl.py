@@ -90,6 +90,19 @@ class RtlContext:
         """Number of an opcode."""
         return int(Opcode[name])
 
+    @staticmethod
+    def space(name: str) -> int:
+        """Number of a memory."""
+        return int(Space[name])
+
+    @property
+    def tag_bits(self) -> int:
+        """Width of the tag that travels with a slot: parity, pair and space (4 bits), a line, the bank groups, 6 bits,
+        the keys of a tile, and whether it ends a pass; at least 40 (`post_pipeline.v`)."""
+        e = self.engine
+        line = max(1, (max(e.operand_depth, e.store_depth, e.values_depth) - 1).bit_length())
+        return max(4 + line + e.banks // e.rows + 6 + e.tokens.bit_length() + 1, 40)
+
     @property
     def opcode_mask(self) -> int:
         """Bit i set: the engine runs opcode i."""
