@@ -155,8 +155,8 @@ module pool_unit #(
     wire                       piece_end = piece_q == LastPiece[PieceIndexBits-1:0];
     wire                       last_tile = tile_q == tiles_q - 16'd1;
 
-    integer l;
-    integer t;
+    integer cl;
+    integer ct;
     always @(posedge clk_i) begin
         x_end_q <= last_piece;
         token_end_q <= x_end_q;
@@ -165,17 +165,19 @@ module pool_unit #(
         sum_end_q <= token_end_q;
         sum_piece_q <= token_piece_q;
         sum_first_q <= token_first_q;
-        for (l = 0; l < Lanes; l = l + 1) begin
-            for (t = 0; t < Tokens; t = t + 1) begin
-                if (!last_tile || t[TokenBits-1:0] < rest_q) begin
-                    token_q[(l*Tokens+t)*16 +: 16] <= x[(l*Tokens+t)*16 +: 16];
+        for (cl = 0; cl < Lanes; cl = cl + 1) begin
+            for (ct = 0; ct < Tokens; ct = ct + 1) begin
+                if (!last_tile || ct[TokenBits-1:0] < rest_q) begin
+                    token_q[(cl*Tokens+ct)*16 +: 16] <= x[(cl*Tokens+ct)*16 +: 16];
                 end else begin
-                    token_q[(l*Tokens+t)*16 +: 16] <= 16'd0;
+                    token_q[(cl*Tokens+ct)*16 +: 16] <= 16'd0;
                 end
             end
         end
     end
     reg [Lanes*SumBits-1:0] sum;
+    integer                 l;
+    integer                 t;
     always @* begin
         sum = {(Lanes*SumBits){1'b0}};
         for (l = 0; l < Lanes; l = l + 1) begin
@@ -191,10 +193,11 @@ module pool_unit #(
     wire [PieceIndexBits:0] sum_at = {sum_piece_q, summed_q[0]};
     wire [Lanes*SumBits-1:0] sum_old = sums[sum_at];
     reg  [Lanes*SumBits-1:0] sum_new;
+    integer                  n;
     always @* begin
-        for (l = 0; l < Lanes; l = l + 1) begin
-            sum_new[l*SumBits +: SumBits] =
-                (sum_first_q ? {SumBits{1'b0}} : sum_old[l*SumBits +: SumBits]) + sum_q[l*SumBits +: SumBits];
+        for (n = 0; n < Lanes; n = n + 1) begin
+            sum_new[n*SumBits +: SumBits] =
+                (sum_first_q ? {SumBits{1'b0}} : sum_old[n*SumBits +: SumBits]) + sum_q[n*SumBits +: SumBits];
         end
     end
     always @(posedge clk_i) begin

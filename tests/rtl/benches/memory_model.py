@@ -29,7 +29,7 @@ class MemoryModel:
     """Spaces 0 to 2 of `lines` lines of B words of T bytes, and the ports through which a unit sees them.
 
     `tick` begins a cycle: inputs are driven, `set` ones among them, and outputs have settled when it returns. With
-    probability `stall` a port does not answer in a cycle. `on_read(line)` and `on_write(space, line)` see every access.
+    probability `stall` a port does not answer in a cycle. `on_read(line)` sees every read of the store.
     """
 
     def __init__(self, dut: Any, seed: int, tokens: int, banks: int, lines: int, stall: float) -> None:
@@ -42,8 +42,7 @@ class MemoryModel:
         self.agents: list[Agent] = []
         self._next: dict[str, int] = {}
         self._pulses: list[str] = []
-        self.on_read: Callable[[int], None] = lambda line: None
-        self.on_write: Callable[[int, int], None] = lambda space, line: None
+        self.on_read: Callable[[int], None] = lambda _: None
         self._coming: list[Lines | None] = [None, None]
         self._reading = hasattr(dut, "store_re_o")
         self._writing = hasattr(dut, "write_valid_o")
@@ -118,7 +117,6 @@ class MemoryModel:
         assert banks, "a write of no bank"
         self.space[space, line, banks] = data.reshape(self.banks, self.tokens)[banks]
         self.writes += 1
-        self.on_write(space, line)
 
     def put(self, space: int, base: int, values: npt.NDArray[np.int64], planes: int) -> None:
         """[tiles*T, depth*B] integers as a tensor at `base`."""
@@ -129,7 +127,8 @@ class MemoryModel:
         tiles, depth = values.shape[0] // self.tokens, values.shape[1] // self.banks
         split = np.stack([(values >> (8 * p)) & 0xFF for p in range(planes)]).astype(np.uint8)
         words = split.reshape(planes, tiles, self.tokens, depth, self.banks).transpose(1, 0, 3, 4, 2)
-        return words.reshape(tiles * planes * depth, self.banks, self.tokens)
+        lines: Lines = words.reshape(tiles * planes * depth, self.banks, self.tokens)
+        return lines
 
     def _lines(self, values: npt.NDArray[np.int64], planes: int) -> int:
         return values.size // (self.tokens * self.banks) * planes
