@@ -30,15 +30,22 @@ def closure(top: str) -> list[str]:
 
 
 def simulate(
-    top: str, parameters: Mapping[str, int], bench: str, place: Path, case: Mapping[str, Any] | None = None
+    top: str,
+    parameters: Mapping[str, int],
+    bench: str,
+    place: Path,
+    case: Mapping[str, Any] | None = None,
+    *,
+    ports_only: bool = False,
 ) -> None:
     """Compile a module and run every cocotb test of benches/BENCH.py on it, which finds `case` in case.json.
 
+    `ports_only` keeps cocotb away from what lies below `top`: symbols of a large module take minutes to compile.
     Verilator's warnings are errors. Fails where a test fails or none ran.
     """
     names = [f"{name}.v" for name in closure(top)]
     files = {name: (RTL / name).read_bytes() for name in names}
-    program = compile_model(Model(files, tuple(names), top, FLAGS, parameters=parameters))
+    program = compile_model(Model(files, tuple(names), top, FLAGS, parameters=parameters, ports_only=ports_only))
     (place / "case.json").write_text(json.dumps(dict(case or {})))
     results = run_bench(program, [BENCHES], bench, place, environment={})
     assert results, "found no cocotb test; expected some"
