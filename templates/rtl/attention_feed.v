@@ -41,10 +41,11 @@ module attention_feed #(
     input  wire [Banks*Tokens*8-1:0]     numerator_low_i,
     input  wire [Banks*Tokens*8-1:0]     numerator_high_i,
     output reg  [Banks*Tokens*8-1:0]     operand_o,
-    output reg  [Rows*Banks*8-1:0]       weight_o
+    output wire [Rows*Banks*8-1:0]       weight_o
 );
 
     localparam Parts = Tokens / Rows;
+    localparam GroupBits = Rows * Rows * 8;
 
     reg                  scores1_q, scores2_q, scores3_q, context1_q, context2_q, context3_q;
     reg                  pair1_q, pair2_q, high1_q, high2_q, high3_q;
@@ -63,23 +64,27 @@ module attention_feed #(
     assign numerator_pair_o = pair2_q;
     assign numerator_row_o = row2_q;
 
-    // Weights lie row by row, memory words bank by bank.
-    wire [Rows*Banks*8-1:0] keys, counted, values;
-    reg  [Rows*Banks*8-1:0] keys2_q, keys3_q;
-    genvar b, p;
+    // Bank by bank, as memory words lie; the keys of P banks at a time count or do not.
+    wire [Banks*Rows*8-1:0] keys, counted;
+    reg  [Banks*Rows*8-1:0] keys2_q, keys3_q, weight_q;
+    genvar b, p, g;
     generate
-        for (b = 0; b < Banks; b = b + 1) begin : bank
-            wire [Parts*Rows*8-1:0] word = store_data_i[b*Tokens*8 +: Tokens*8];
-            wire [Rows*8-1:0]       part;
-            if (Parts == 1) begin : whole
-                assign part = word;
-            end else begin : some
-                assign part = word[part1_q*Rows*8 +: Rows*8];
+        if (Parts == 1) begin : whole
+            assign keys = store_data_i;
+            wire unused = &{1'b0, part1_q};
+        end else begin : some
+            for (b = 0; b < Banks; b = b + 1) begin : bank
+                wire [Tokens*8-1:0] word = store_data_i[b*Tokens*8 +: Tokens*8];
+                assign keys[b*Rows*8 +: Rows*8] = word[part1_q*Rows*8 +: Rows*8];
             end
-            for (p = 0; p < Rows; p = p + 1) begin : row
-                assign keys[(p*Banks + b)*8 +: 8] = part[p*8 +: 8];
-                assign counted[(p*Banks + b)*8 +: 8] = keys2_q[(p*Banks + b)*8 +: 8] & {8{banks2_q[b/Rows]}};
-                assign values[(p*Banks + b)*8 +: 8] = values_data_i[(b*Rows + p)*8 +: 8];
+        end
+        for (g = 0; g < Banks / Rows; g = g + 1) begin : bank_group
+            assign counted[g*GroupBits +: GroupBits] = keys2_q[g*GroupBits +: GroupBits] & {GroupBits{banks2_q[g]}};
+        end
+        // The array wants them row by row.
+        for (p = 0; p < Rows; p = p + 1) begin : row
+            for (b = 0; b < Banks; b = b + 1) begin : weight
+                assign weight_o[(p*Banks + b)*8 +: 8] = weight_q[(b*Rows + p)*8 +: 8];
             end
         end
     endgenerate
@@ -102,8 +107,8 @@ module attention_feed #(
         if (scores2_q) keys3_q <= counted;
         if (scores3_q) operand_o <= query_data_i;
         else if (context3_q) operand_o <= high3_q ? numerator_high_i : numerator_low_i;
-        if (scores3_q) weight_o <= keys3_q;
-        else if (context3_q) weight_o <= values;
+        if (scores3_q) weight_q <= keys3_q;
+        else if (context3_q) weight_q <= values_data_i;
         if (!rst_ni) begin
             scores1_q <= 1'b0;
             scores2_q <= 1'b0;
@@ -120,11 +125,5 @@ module attention_feed #(
             context3_q <= context2_q;
         end
     end
-
-    generate
-        if (Parts == 1) begin : one_part
-            wire unused = &{1'b0, part1_q};
-        end
-    endgenerate
 
 endmodule

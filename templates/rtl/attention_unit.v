@@ -280,7 +280,7 @@ module attention_unit #(
     // ---- operands and weights
     wire                      numerator_re, numerator_pair;
     wire [RowBits-1:0]        numerator_row;
-    wire [Banks*Tokens*8-1:0] numerator_low, numerator_high;
+    wire [Banks*Tokens*8-1:0] line_low, line_high;
     wire [ValueBits-1:0]      values_line;
     assign values_line_o = {{(32-ValueBits){1'b0}}, values_line};
 
@@ -294,7 +294,7 @@ module attention_unit #(
         .store_data_i(store_data_i), .values_re_o(values_re_o), .values_line_o(values_line),
         .values_data_i(values_data_i), .query_re_o(query_re), .query_pair_o(query_pair), .query_line_o(query_line),
         .query_data_i(query_data), .numerator_re_o(numerator_re), .numerator_pair_o(numerator_pair),
-        .numerator_row_o(numerator_row), .numerator_low_i(numerator_low), .numerator_high_i(numerator_high),
+        .numerator_row_o(numerator_row), .numerator_low_i(line_low), .numerator_high_i(line_high),
         .operand_o(attention_operand_o), .weight_o(attention_weight_o)
     );
 
@@ -361,7 +361,8 @@ module attention_unit #(
     reg  [Lanes-1:0]             seen_q;
     reg                          valid1_q, valid2_q, valid3_q, valid4_q;
     reg  [PassBits-1:0]          pass1_q, pass2_q, pass3_q, pass4_q;
-    wire [Abreast*Lanes*16-1:0]  score, numerator;
+    wire [Abreast*Lanes*16-1:0]  score;
+    wire [Abreast*Lanes*8-1:0]   numerator_low, numerator_high;
     wire                         write_first, write_last, write_pair;
     wire [GroupBits-1:0]         write_group;
     assign {write_first, write_last, write_pair, write_group} = pass4_q;
@@ -376,7 +377,8 @@ module attention_unit #(
 
     softmax_exponent #(.Tokens(Tokens), .Rows(Rows), .Heads(Abreast)) exponent (
         .clk_i(clk_i), .table_we_i(table_we), .table_address_i(table_address), .table_data_i(table_data),
-        .valid_i(valid1_q), .score_i(score), .maximum_i(maximum_q), .seen_i(seen_q), .numerator_o(numerator)
+        .valid1_i(valid1_q), .valid2_i(valid2_q), .valid3_i(valid3_q), .score_i(score), .maximum_i(maximum_q),
+        .seen_i(seen_q), .low_o(numerator_low), .high_o(numerator_high)
     );
 
     numerator_memory #(
@@ -384,8 +386,9 @@ module attention_unit #(
         .ShiftBits(ShiftBits)
     ) numerators (
         .clk_i(clk_i), .abreast_log2_i(abreast_log2), .we_i(valid4_q), .write_pair_i(write_pair),
-        .group_i(write_group), .numerator_i(numerator), .re_i(numerator_re), .read_pair_i(numerator_pair),
-        .row_i(numerator_row[LineIndexBits-1:0]), .low_o(numerator_low), .high_o(numerator_high)
+        .group_i(write_group), .numerator_low_i(numerator_low), .numerator_high_i(numerator_high),
+        .re_i(numerator_re), .read_pair_i(numerator_pair), .row_i(numerator_row[LineIndexBits-1:0]),
+        .low_o(line_low), .high_o(line_high)
     );
 
     wire [2*Abreast*Tokens*17-1:0] scale_r;
@@ -395,7 +398,7 @@ module attention_unit #(
         .ShiftBits(ShiftBits)
     ) sums (
         .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .valid_i(valid4_q), .first_i(write_first),
-        .last_i(write_last), .numerator_i(numerator), .ready_o(context_ready), .scale_r_o(scale_r),
+        .last_i(write_last), .low_i(numerator_low), .high_i(numerator_high), .ready_o(context_ready), .scale_r_o(scale_r),
         .scale_n_o(scale_n)
     );
 

@@ -15,7 +15,9 @@ module numerator_memory #(
     input  wire                            we_i,
     input  wire                            write_pair_i,
     input  wire [GroupBits-1:0]            group_i,
-    input  wire [Heads*Rows*Tokens*16-1:0] numerator_i,
+    // Lane (h*P + p)*T + t.
+    input  wire [Heads*Rows*Tokens*8-1:0]  numerator_low_i,
+    input  wire [Heads*Rows*Tokens*8-1:0]  numerator_high_i,
     input  wire                            re_i,
     input  wire                            read_pair_i,
     input  wire [RowBits-1:0]              row_i,
@@ -26,7 +28,7 @@ module numerator_memory #(
     localparam BankGroups = Banks / Rows;
     localparam GroupsLog2 = $clog2(BankGroups);
     localparam HeadsLog2 = $clog2(Heads);
-    localparam Lanes = Rows * Tokens;
+    localparam Width = Rows * Tokens * 8;
     // Wide enough for a line of either side.
     localparam LineBits = GroupBits > RowBits ? GroupBits : RowBits;
 
@@ -37,40 +39,35 @@ module numerator_memory #(
     wire [ShiftBits-1:0] head_groups_log2 = GroupsLog2[ShiftBits-1:0] - abreast_log2_i;
     wire [LineBits-1:0] line = group >> head_groups_log2;
 
-    genvar g, s, k;
+    genvar g, s;
     generate
         for (g = 0; g < BankGroups; g = g + 1) begin : bank_group
             localparam [GroupBits-1:0] Index = g;
             wire we = we_i && (Index & place) == (group_i & place);
             // Candidates by log2 of the heads abreast.
-            wire [(HeadsLog2+1)*Lanes*16-1:0] choice;
+            wire [(HeadsLog2+1)*Width-1:0] low, high;
             for (s = 0; s <= HeadsLog2; s = s + 1) begin : abreast
                 localparam Head = (g << s) >> GroupsLog2;
-                assign choice[s*Lanes*16 +: Lanes*16] = numerator_i[Head*Lanes*16 +: Lanes*16];
+                assign low[s*Width +: Width] = numerator_low_i[Head*Width +: Width];
+                assign high[s*Width +: Width] = numerator_high_i[Head*Width +: Width];
             end
-            wire [Lanes*16-1:0] mine = choice[abreast_log2_i*Lanes*16 +: Lanes*16];
-            wire [Lanes*8-1:0]  low, high;
-            for (k = 0; k < Lanes; k = k + 1) begin : lane
-                assign low[k*8 +: 8] = mine[k*16 +: 8];
-                assign high[k*8 +: 8] = mine[k*16 + 8 +: 8];
-            end
-            ram_1r1w #(.Width(Lanes * 8), .Depth(2 << RowBits), .AddressBits(RowBits + 1)) low_plane (
+            ram_1r1w #(.Width(Width), .Depth(2 << RowBits), .AddressBits(RowBits + 1)) low_plane (
                 .clk_i(clk_i),
                 .we_i(we),
                 .waddr_i({write_pair_i, line[RowBits-1:0]}),
-                .wdata_i(low),
+                .wdata_i(low[abreast_log2_i*Width +: Width]),
                 .re_i(re_i),
                 .raddr_i({read_pair_i, row_i}),
-                .rdata_o(low_o[g*Lanes*8 +: Lanes*8])
+                .rdata_o(low_o[g*Width +: Width])
             );
-            ram_1r1w #(.Width(Lanes * 8), .Depth(2 << RowBits), .AddressBits(RowBits + 1)) high_plane (
+            ram_1r1w #(.Width(Width), .Depth(2 << RowBits), .AddressBits(RowBits + 1)) high_plane (
                 .clk_i(clk_i),
                 .we_i(we),
                 .waddr_i({write_pair_i, line[RowBits-1:0]}),
-                .wdata_i(high),
+                .wdata_i(high[abreast_log2_i*Width +: Width]),
                 .re_i(re_i),
                 .raddr_i({read_pair_i, row_i}),
-                .rdata_o(high_o[g*Lanes*8 +: Lanes*8])
+                .rdata_o(high_o[g*Width +: Width])
             );
         end
     endgenerate

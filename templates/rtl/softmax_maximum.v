@@ -26,81 +26,68 @@ module softmax_maximum #(
 
     localparam Levels = $clog2(Rows);
     localparam LaneBits = Tokens * 16;
-    // Scores are symmetric: the least int16 is none.
-    localparam [15:0] None = 16'h8000;
 
-    // Control beside the tree; field 0 is the masked scores' stage.
-    localparam ControlBits = SweepBits + 4;
-    reg [Levels:0]                     valid_q;
-    reg [(Levels+1)*ControlBits-1:0]   control_q;
-    wire [ControlBits-1:0] control = control_q[Levels*ControlBits +: ControlBits];
-    wire                   last, together, first, pair;
-    wire [SweepBits-1:0]   sweep;
-    assign {last, together, first, pair, sweep} = control;
+    // Beside the tree; field 0 is its first register.
+    localparam ControlBits = SweepBits + 3;
+    reg  [Levels:0]                   valid_q, last_q;
+    reg  [(Levels+1)*ControlBits-1:0] control_q;
+    wire                              together, first, pair;
+    wire [SweepBits-1:0]              sweep;
+    assign {together, first, pair, sweep} = control_q[Levels*ControlBits +: ControlBits];
 
     integer k;
     always @(posedge clk_i) begin
-        control_q[0 +: ControlBits] <= {last_i, together_i, first_i, pair_i, sweep_i};
+        control_q[0 +: ControlBits] <= {together_i, first_i, pair_i, sweep_i};
         for (k = 1; k <= Levels; k = k + 1) begin
             control_q[k*ControlBits +: ControlBits] <= control_q[(k-1)*ControlBits +: ControlBits];
         end
-        if (!rst_ni) valid_q <= {(Levels+1){1'b0}};
-        else valid_q <= (valid_q << 1) | {{Levels{1'b0}}, valid_i};
+        if (!rst_ni) begin
+            valid_q <= {(Levels+1){1'b0}};
+            last_q <= {(Levels+1){1'b0}};
+        end else begin
+            valid_q <= (valid_q << 1) | {{Levels{1'b0}}, valid_i};
+            last_q <= (last_q << 1) | {{Levels{1'b0}}, valid_i && last_i};
+        end
     end
 
+    genvar h, t, p, n;
+    wire [Heads*LaneBits-1:0] largest;
     generate
         if (Levels == 0) begin : at_once
             assign complete_o = valid_i && last_i;
         end else begin : later
-            assign complete_o = valid_q[Levels-1] && control_q[Levels*ControlBits-1];
+            assign complete_o = last_q[Levels-1];
         end
-    endgenerate
 
-    // Nodes 2^l .. 2^(l+1) - 1 are level l, node 1 is the top.
-    genvar h, n;
-    wire [Heads*LaneBits-1:0] largest;
-    generate
         for (h = 0; h < Heads; h = h + 1) begin : head
-            wire [2*Rows*LaneBits-1:0] node;
-            assign node[0 +: LaneBits] = {LaneBits{1'b0}};
-            for (n = 1; n < 2 * Rows; n = n + 1) begin : tree
-                reg [LaneBits-1:0] value_q;
-                assign node[n*LaneBits +: LaneBits] = value_q;
-                if (n >= Rows) begin : leaf
-                    integer t;
-                    always @(posedge clk_i) begin
-                        for (t = 0; t < Tokens; t = t + 1) begin
-                            value_q[t*16 +: 16] <= seen_i[(n-Rows)*Tokens + t]
-                                ? score_i[((h*Rows + n - Rows)*Tokens + t)*16 +: 16] : None;
-                        end
-                    end
-                end else begin : inner
-                    wire [LaneBits-1:0] a = node[2*n*LaneBits +: LaneBits];
-                    wire [LaneBits-1:0] b = node[(2*n+1)*LaneBits +: LaneBits];
-                    integer t;
-                    always @(posedge clk_i) begin
-                        for (t = 0; t < Tokens; t = t + 1) begin
-                            value_q[t*16 +: 16] <= $signed(a[t*16 +: 16]) > $signed(b[t*16 +: 16])
-                                ? a[t*16 +: 16] : b[t*16 +: 16];
-                        end
-                    end
+            for (t = 0; t < Tokens; t = t + 1) begin : query
+                wire [Rows*16-1:0] score;
+                wire [Rows-1:0]    seen;
+                for (p = 0; p < Rows; p = p + 1) begin : key
+                    assign score[p*16 +: 16] = score_i[((h*Rows + p)*Tokens + t)*16 +: 16];
+                    assign seen[p] = seen_i[p*Tokens+t];
                 end
+                maximum_tree #(.Rows(Rows)) tree (
+                    .clk_i(clk_i),
+                    .score_i(score),
+                    .seen_i(seen),
+                    .maximum_o(largest[(h*Tokens + t)*16 +: 16])
+                );
             end
-            assign largest[h*LaneBits +: LaneBits] = node[LaneBits +: LaneBits];
         end
 
         for (h = 0; h < Heads; h = h + 1) begin : running
             localparam [SweepBits-1:0] Head = h;
             wire mine = valid_q[Levels] && (together || sweep == Head);
-            wire [LaneBits-1:0] fresh = together ? largest[h*LaneBits +: LaneBits] : largest[0 +: LaneBits];
+            wire [LaneBits-1:0] found = together ? largest[h*LaneBits +: LaneBits] : largest[0 +: LaneBits];
             for (n = 0; n < 2; n = n + 1) begin : slot
                 reg [LaneBits-1:0] maximum_q;
-                integer t;
+                integer i;
                 always @(posedge clk_i) begin
                     if (mine && pair == (n == 1)) begin
-                        for (t = 0; t < Tokens; t = t + 1) begin
-                            if (first || $signed(fresh[t*16 +: 16]) > $signed(maximum_q[t*16 +: 16])) begin
-                                maximum_q[t*16 +: 16] <= fresh[t*16 +: 16];
+                        for (i = 0; i < Tokens; i = i + 1) begin
+                            if (first || $signed(found[i*16 +: 16]) > $signed(maximum_q[i*16 +: 16])) begin
+                                maximum_q[i*16 +: 16] <= found[i*16 +: 16];
                             end
                         end
                     end
@@ -110,7 +97,7 @@ module softmax_maximum #(
         end
     endgenerate
 
-    // Where the last level's flag is told: complete_o comes a level before.
-    wire unused = &{1'b0, last};
+    // Completion is told a level before the last one.
+    wire unused = &{1'b0, last_q[Levels]};
 
 endmodule

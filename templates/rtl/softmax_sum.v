@@ -18,7 +18,9 @@ module softmax_sum #(
     input  wire                            valid_i,
     input  wire                            first_i,
     input  wire                            last_i,
-    input  wire [Heads*Rows*Tokens*16-1:0] numerator_i,
+    // Lane (h*P + p)*T + t.
+    input  wire [Heads*Rows*Tokens*8-1:0]  low_i,
+    input  wire [Heads*Rows*Tokens*8-1:0]  high_i,
     output wire                            ready_o,
     // Pair slot, head, query.
     output reg  [2*Heads*Tokens*17-1:0]    scale_r_o,
@@ -28,58 +30,48 @@ module softmax_sum #(
     localparam Levels = $clog2(Rows);
     localparam Queries = Heads * Tokens;
     localparam QueryBits = Queries > 1 ? $clog2(Queries) : 1;
-    localparam NodeBits = 16 + Levels;
     localparam SumBits = 16 + $clog2(Sequence + 1);
-    localparam WideBits = SumBits > NodeBits ? SumBits : NodeBits;
     localparam DividerLatency = 19;
     // Cycles from the last division's start that are still to wait for, less those that a slot takes.
     localparam Early = DividerLatency - ArrayLatency - 3;
     localparam Late = Early > 0 ? Early : 0;
     localparam Ahead = Early < 0 ? -Early : 0;
 
-    reg [Levels:0] valid_q, first_q, last_q;
-    wire valid = Levels == 0 ? valid_i : valid_q[Levels];
-    wire first = Levels == 0 ? first_i : first_q[Levels];
-    wire last = Levels == 0 ? last_i : last_q[Levels];
-
-    integer l;
-    always @(posedge clk_i) begin
-        // Field 0 stands for the inputs: the tree begins with them.
-        first_q[0] <= 1'b0;
-        last_q[0] <= 1'b0;
-        valid_q[0] <= 1'b0;
-        for (l = 1; l <= Levels; l = l + 1) begin
-            first_q[l] <= l == 1 ? first_i : first_q[l-1];
-            last_q[l] <= l == 1 ? last_i : last_q[l-1];
-            valid_q[l] <= rst_ni && (l == 1 ? valid_i : valid_q[l-1]);
+    // Beside the trees.
+    wire valid, first, last;
+    generate
+        if (Levels == 0) begin : at_once
+            assign {valid, first, last} = {valid_i, first_i, last_i};
+        end else begin : later
+            reg [Levels-1:0] valid_q, first_q, last_q;
+            always @(posedge clk_i) begin
+                first_q <= (first_q << 1) | {{(Levels-1){1'b0}}, first_i};
+                last_q <= (last_q << 1) | {{(Levels-1){1'b0}}, last_i};
+                if (!rst_ni) valid_q <= {Levels{1'b0}};
+                else valid_q <= (valid_q << 1) | {{(Levels-1){1'b0}}, valid_i};
+            end
+            assign {valid, first, last} = {valid_q[Levels-1], first_q[Levels-1], last_q[Levels-1]};
         end
-    end
+    endgenerate
 
-    // Nodes 2^l .. 2^(l+1) - 1 are level l, node 1 is the top; the leaves are the inputs.
-    reg  [Queries*SumBits-1:0] sum_q;
     wire [Queries*SumBits-1:0] sum;
-    genvar h, t, n;
+    genvar h, t, p;
     generate
         for (h = 0; h < Heads; h = h + 1) begin : head
             for (t = 0; t < Tokens; t = t + 1) begin : query
-                localparam Query = h * Tokens + t;
-                wire [2*Rows*NodeBits-1:0] node;
-                assign node[0 +: NodeBits] = {NodeBits{1'b0}};
-                for (n = 1; n < 2 * Rows; n = n + 1) begin : tree
-                    if (n >= Rows) begin : leaf
-                        wire [NodeBits+15:0] wide = {{NodeBits{1'b0}},
-                            numerator_i[((h*Rows + n - Rows)*Tokens + t)*16 +: 16]};
-                        assign node[n*NodeBits +: NodeBits] = wide[NodeBits-1:0];
-                    end else begin : inner
-                        reg [NodeBits-1:0] value_q;
-                        always @(posedge clk_i)
-                            value_q <= node[2*n*NodeBits +: NodeBits] + node[(2*n+1)*NodeBits +: NodeBits];
-                        assign node[n*NodeBits +: NodeBits] = value_q;
-                    end
+                wire [Rows*8-1:0] low, high;
+                for (p = 0; p < Rows; p = p + 1) begin : key
+                    assign low[p*8 +: 8] = low_i[((h*Rows + p)*Tokens + t)*8 +: 8];
+                    assign high[p*8 +: 8] = high_i[((h*Rows + p)*Tokens + t)*8 +: 8];
                 end
-                wire [WideBits:0] top = {{(WideBits+1-NodeBits){1'b0}}, node[NodeBits +: NodeBits]};
-                assign sum[Query*SumBits +: SumBits] = top[SumBits-1:0]
-                    + (first ? {SumBits{1'b0}} : sum_q[Query*SumBits +: SumBits]);
+                sum_tree #(.Rows(Rows), .SumBits(SumBits)) tree (
+                    .clk_i(clk_i),
+                    .low_i(low),
+                    .high_i(high),
+                    .valid_i(valid),
+                    .first_i(first),
+                    .sum_o(sum[(h*Tokens + t)*SumBits +: SumBits])
+                );
             end
         end
     endgenerate
@@ -97,7 +89,6 @@ module softmax_sum #(
     wire [SumBits-1:0]        divisor = value | {{(SumBits-1){1'b0}}, value == {SumBits{1'b0}}};
 
     always @(posedge clk_i) begin
-        if (valid) sum_q <= sum;
         if (valid && last) queue_q <= sum;
         else queue_q <= queue_q >> SumBits;
         if (!rst_ni) begin
@@ -115,9 +106,9 @@ module softmax_sum #(
     end
 
     generate
-        if (Late == 0) begin : at_once
+        if (Late == 0) begin : in_time
             assign ready_o = waited;
-        end else begin : later
+        end else begin : late
             reg [Late-1:0] ready_q;
             always @(posedge clk_i) begin
                 if (!rst_ni) ready_q <= {Late{1'b0}};

@@ -30,7 +30,7 @@ def test_golden(geometry: tuple[int, int, int, int, int], stall: float, tmp_path
         **{"sequence": 3 * tokens + 8, "depth": 3, "lines": 256, "stall": stall, "steps": 4, "rounds": 3},
         "seed": 1000 * tokens + banks + int(100 * stall),
     }
-    simulate("attention_unit", _parameters(case), "bench_attention", tmp_path, case)
+    simulate("attention_unit", _parameters(case), "bench_attention", tmp_path, case, ports_only=True)
 
 
 @pytest.mark.parametrize(("exp_bits", "causal", "inside", "overall"), [(8, 0, 0.99, 0.93), (16, 0, 0.99, 0.93), (8, 1, 0.8, 0.8)])
@@ -40,4 +40,4 @@ def test_pace(exp_bits: int, causal: int, inside: float, overall: float, tmp_pat
         **{"depth": 12, "lines": 512, "seed": 1, "inside": inside, "overall": overall},
         "words": {"depth": 12, "heads": 12, "pitch": 64, "exp_bits": exp_bits, "causal": causal},
     }
-    simulate("attention_unit", _parameters(case), "bench_attention", tmp_path, case)
+    simulate("attention_unit", _parameters(case), "bench_attention", tmp_path, case, ports_only=True)
