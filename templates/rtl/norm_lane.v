@@ -1,9 +1,9 @@
-// One channel of one token through NORM: z = ((C*x - centre)*r + 2^(n+2)) >> (n+3), then one `norm_gain` an output.
+// One channel of one token through NORM: z = (x*(C*r) - centre*r + 2^(n+2)) >> (n+3), then one `norm_gain` an output.
 //
-// A value every cycle, never stalled; `y*_o` are 12 cycles after `x_i`. A user gives, counted from the cycle of x_i:
-// centre_i in cycle 1, r_i in cycle 2, round_i = n + 2 in cycle 4, gain*_i in cycle 7, bias*_i in cycle 8; the words of
-// the step stay the same. Five multipliers with registers before and behind: C*x of 16 x 18 bits, its distance from the
-// centre times r as two of 18 x 18, and in each norm_gain one of 16 x ZBits.
+// A value every cycle, never stalled; `y*_o` are 11 cycles after `x_i`. A user gives, counted from the cycle of x_i:
+// factor_i = C*r in cycle 0, offset_i = centre*r in cycle 2, round_i = n + 2 in cycle 3, gain*_i in cycle 6, bias*_i in
+// cycle 7; the words of the step stay the same. Four multipliers with registers before and behind: x times the halves of
+// the factor (16 x 18 and 16 x (CountBits + 1) bits), and in each norm_gain one of 16 x ZBits.
 //
 // |C*x - centre| <= 2*sqrt(C)*sd bounds z for the channels that exist. For a channel that is padding, z may lose high
 // bits: its gain is 0.
@@ -11,29 +11,29 @@ module norm_lane #(
     // Bits of the number of channels.
     parameter CountBits = 12
 ) (
-    input  wire                 clk_i,
-    input  wire [CountBits-1:0] channels_i,
-    input  wire [5:0]           shift0_i,
-    input  wire [5:0]           shift1_i,
-    input  wire [4:0]           bits0_i,
-    input  wire [4:0]           bits1_i,
-    input  wire [15:0]          x_i,
-    input  wire [CountBits+15:0] centre_i,
-    input  wire [16:0]          r_i,
-    input  wire [5:0]           round_i,
-    input  wire [15:0]          gain0_i,
-    input  wire [15:0]          gain1_i,
-    input  wire [47:0]          bias0_i,
-    input  wire [47:0]          bias1_i,
-    output wire [15:0]          y0_o,
-    output wire [15:0]          y1_o
+    input  wire                  clk_i,
+    input  wire [5:0]            shift0_i,
+    input  wire [5:0]            shift1_i,
+    input  wire [4:0]            bits0_i,
+    input  wire [4:0]            bits1_i,
+    input  wire [15:0]           x_i,
+    input  wire [CountBits+16:0] factor_i,
+    input  wire [CountBits+31:0] offset_i,
+    input  wire [5:0]            round_i,
+    input  wire [15:0]           gain0_i,
+    input  wire [15:0]           gain1_i,
+    input  wire [47:0]           bias0_i,
+    input  wire [47:0]           bias1_i,
+    output wire [15:0]           y0_o,
+    output wire [15:0]           y1_o
 );
     /* verilator no_inline_module */
 
-    localparam ScaledBits = CountBits + 16;
-    localparam DistanceBits = ScaledBits + 1;
-    localparam HighBits = DistanceBits - 17;
-    localparam ProductBits = DistanceBits + 17;
+    localparam FactorBits = CountBits + 17;
+    // C*r is below 2^(CountBits+16).
+    localparam HighBits = CountBits + 15;
+    localparam OffsetBits = CountBits + 32;
+    localparam ProductBits = OffsetBits + 1;
     localparam ZBits = 15 + (CountBits + 1) / 2;
     // One bit below the point is kept until z is rounded, seven more until the fine shift.
     localparam FineBits = ZBits + 1;
@@ -41,20 +41,19 @@ module norm_lane #(
     // Up to the highest bit that a shift of 32 and a fine shift may reach.
     localparam PaddedBits = 32 + CoarseBits;
 
-    reg signed [ScaledBits-1:0]   scaled_q;
-    reg signed [DistanceBits-1:0] distance_q;
-    reg signed [HighBits+16:0]    high_q;
-    reg        [33:0]             low_q;
+    reg signed [HighBits-1:0]     high_q;
+    reg signed [32:0]             low_q;
+    reg        [OffsetBits-1:0]   scaled_q;
     reg        [ProductBits-1:0]  product_q;
     reg        [2:0]              round_q;
     reg        [CoarseBits-1:0]   coarse_q;
     reg        [FineBits-1:0]     fine_q;
     reg        [ZBits-1:0]        z_q;
 
-    wire signed [ScaledBits-1:0] count = {{(ScaledBits-CountBits){1'b0}}, channels_i};
-    wire signed [ScaledBits-1:0] x = {{CountBits{x_i[15]}}, x_i};
-    wire signed [HighBits+16:0]  high = {{17{distance_q[DistanceBits-1]}}, distance_q[DistanceBits-1:17]};
-    wire signed [HighBits+16:0]  factor = {{(HighBits){1'b0}}, r_i};
+    wire signed [HighBits-1:0] high_factor = {15'd0, factor_i[FactorBits-1:17]};
+    wire signed [HighBits-1:0] high_x = {{(HighBits-16){x_i[15]}}, x_i};
+    wire signed [32:0]         low_factor = {16'd0, factor_i[16:0]};
+    wire signed [32:0]         low_x = {{17{x_i[15]}}, x_i};
 
     // The shift is at most 34.
     wire [PaddedBits-1:0] padded = {{(PaddedBits-ProductBits){product_q[ProductBits-1]}}, product_q};
@@ -70,11 +69,10 @@ module norm_lane #(
     end
 
     always @(posedge clk_i) begin
-        scaled_q <= count * x;
-        distance_q <= {scaled_q[ScaledBits-1], scaled_q} - {centre_i[ScaledBits-1], centre_i};
-        high_q <= high * factor;
-        low_q <= {17'd0, distance_q[16:0]} * {17'd0, r_i};
-        product_q <= {high_q, 17'd0} + {{HighBits{1'b0}}, low_q};
+        high_q <= high_factor * high_x;
+        low_q <= low_factor * low_x;
+        scaled_q <= {high_q, 17'd0} + {{(OffsetBits-33){low_q[32]}}, low_q};
+        product_q <= {scaled_q[OffsetBits-1], scaled_q} - {offset_i[OffsetBits-1], offset_i};
         round_q <= round_i[2:0];
         coarse_q <= coarse;
         // Bits above are lost as said in the head.

@@ -11,8 +11,8 @@
 // done_o; words are taken then, or when the constants are complete: they are stable until issued_o.
 // Tokens beyond the length are worked on as any other; their results may differ from the C++ kernel's.
 //
-// Multipliers, for each of L*T lanes: 16 x 16 (x^2), 16 x 18, two of 18 x 18 and two of 16 x ZBits (ZBits = 15 +
-// ceil(log2(C)/2), see norm_lane.v); once: six of 18 x 18 (norm_deviation.v).
+// Multipliers, for each of L*T lanes: 16 x 16 (x^2), 16 x 18, 16 x (log2(C) + 1), and two of 16 x ZBits (ZBits = 15 +
+// ceil(log2(C)/2), see norm_lane.v); once: nine of at most 18 x 18 (six in norm_deviation.v, three here).
 module norm_unit #(
     parameter Tokens = 2,
     parameter Banks = 8,
@@ -71,15 +71,19 @@ module norm_unit #(
     localparam Lanes = NormLanes < Banks ? NormLanes : Banks;
     localparam PiecesLog2 = $clog2(Banks / Lanes);
     localparam TokensLog2 = $clog2(Tokens);
-    localparam CountBits = $clog2(Depth * Banks + 1);
+    // At least two, so that every field below has a bit.
+    localparam CountBits = Depth * Banks > 1 ? $clog2(Depth * Banks + 1) : 2;
     localparam SumBits = CountBits + 16;
+    localparam FactorBits = CountBits + 17;
+    localparam OffsetBits = CountBits + 32;
+    localparam FieldBits = OffsetBits + FactorBits + 6;
     localparam ValueBits = Lanes * Tokens * 16;
     // Tokens whose statistics may run ahead.
     localparam AheadLog2 = TokensLog2 + 2 > 7 ? TokensLog2 + 2 : 7;
     localparam AheadTiles = 1 << (AheadLog2 - TokensLog2);
     // Places of the queue in norm_collect, and cycles that a value takes to it.
     localparam Places = 32;
-    localparam LaneLatency = 12;
+    localparam LaneLatency = 11;
     localparam TokenBits = $clog2(Tokens + 1);
 
     // The step.
@@ -176,41 +180,69 @@ module norm_unit #(
         .r_o(scale_r), .n_o(scale_n)
     );
 
-    // What the tokens wait in until their tile is normalised.
-    wire               centre_waits, scale_waits;
+    // A token's centre waits for its r; then its factor C*r and its offset centre*r are what its channels need.
+    /* verilator lint_off UNUSEDSIGNAL */ // The centre came long before r.
+    wire centre_waits;
+    /* verilator lint_on UNUSEDSIGNAL */
     wire [SumBits-1:0] centre_next;
-    wire [22:0]        scale_next;
-    wire               move;
     /* verilator lint_off PINCONNECTEMPTY */
     fifo #(.Width(SumBits), .DepthLog2(AheadLog2)) centres (
         .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(centre_valid), .ready_o(), .data_i(centre),
-        .valid_o(centre_waits), .ready_i(move), .data_o(centre_next)
+        .valid_o(centre_waits), .ready_i(scale_valid), .data_o(centre_next)
     );
-    fifo #(.Width(23), .DepthLog2(AheadLog2)) scales (
-        .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(scale_valid), .ready_o(), .data_i({scale_n, scale_r}),
-        .valid_o(scale_waits), .ready_i(move), .data_o(scale_next)
+    /* verilator lint_on PINCONNECTEMPTY */
+
+    reg                          product_valid_q, token_valid_q;
+    reg        [FactorBits-1:0]  factor1_q, factor2_q;
+    reg        [5:0]             round1_q, round2_q;
+    reg signed [OffsetBits-18:0] offset_high_q;
+    reg        [33:0]            offset_low_q;
+    reg        [OffsetBits-1:0]  offset_q;
+    wire signed [OffsetBits-18:0] centre_high =
+        {{(OffsetBits-SumBits){centre_next[SumBits-1]}}, centre_next[SumBits-1:17]};
+    wire signed [OffsetBits-18:0] r_high = {{(OffsetBits-34){1'b0}}, scale_r};
+    always @(posedge clk_i) begin
+        factor1_q <= {17'd0, channels_q} * {{CountBits{1'b0}}, scale_r};
+        factor2_q <= factor1_q;
+        offset_high_q <= centre_high * r_high;
+        offset_low_q <= {17'd0, centre_next[16:0]} * {17'd0, scale_r};
+        offset_q <= {offset_high_q, 17'd0} + {{(OffsetBits-34){1'b0}}, offset_low_q};
+        round1_q <= scale_n + 6'd2;
+        round2_q <= round1_q;
+        product_valid_q <= scale_valid && rst_ni;
+        token_valid_q <= product_valid_q && rst_ni;
+    end
+
+    // What the tokens wait in until their tile is normalised.
+    wire                  token_waits;
+    wire [FieldBits-1:0]  token_next;
+    wire                  move;
+    /* verilator lint_off PINCONNECTEMPTY */
+    fifo #(.Width(FieldBits), .DepthLog2(AheadLog2)) tokens (
+        .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(token_valid_q), .ready_o(),
+        .data_i({offset_q, factor2_q, round2_q}), .valid_o(token_waits), .ready_i(move), .data_o(token_next)
     );
     /* verilator lint_on PINCONNECTEMPTY */
 
     // The next tile's tokens, token 0 lowest when all have moved in; round is n + 2.
-    reg [Tokens*SumBits-1:0] next_centre_q;
-    reg [Tokens*17-1:0]      next_r_q;
-    reg [Tokens*6-1:0]       next_round_q;
-    reg [TokenBits-1:0]      moved_q;
-    reg                      next_taken_q;
-    wire                     next_whole = moved_q == Tokens[TokenBits-1:0];
-    wire                     switch_tile;
+    reg [Tokens*OffsetBits-1:0] next_offset_q;
+    reg [Tokens*FactorBits-1:0] next_factor_q;
+    reg [Tokens*6-1:0]          next_round_q;
+    reg [TokenBits-1:0]         moved_q;
+    reg                         next_taken_q;
+    wire                        next_whole = moved_q == Tokens[TokenBits-1:0];
+    wire                        switch_tile;
 
-    assign move = centre_waits && scale_waits && !next_whole;
+    assign move = token_waits && !next_whole;
     /* verilator lint_off UNUSEDSIGNAL */ // The lowest field falls out.
-    wire [(Tokens+1)*SumBits-1:0] shifted_centre = {centre_next, next_centre_q};
-    wire [(Tokens+1)*17-1:0]      shifted_r = {scale_next[16:0], next_r_q};
-    wire [(Tokens+1)*6-1:0]       shifted_round = {scale_next[22:17] + 6'd2, next_round_q};
+    wire [(Tokens+1)*OffsetBits-1:0] shifted_offset = {token_next[FieldBits-1:FactorBits+6], next_offset_q};
+    wire [(Tokens+1)*FactorBits-1:0] shifted_factor = {token_next[FactorBits+5:6], next_factor_q};
+    wire [(Tokens+1)*6-1:0]          shifted_round = {token_next[5:0], next_round_q};
     /* verilator lint_on UNUSEDSIGNAL */
     always @(posedge clk_i) begin
         if (move) begin
-            next_centre_q <= shifted_centre[(Tokens+1)*SumBits-1:SumBits];
-            next_r_q <= shifted_r[(Tokens+1)*17-1:17];
+            next_offset_q <= shifted_offset[(Tokens+1)*OffsetBits-1:OffsetBits];
+            next_factor_q <= shifted_factor[(Tokens+1)*FactorBits-1:FactorBits];
             next_round_q <= shifted_round[(Tokens+1)*6-1:6];
         end
     end
@@ -232,11 +264,11 @@ module norm_unit #(
 
     // Field i: a value is i + 1 cycles behind apply_fire, i cycles behind x.
     reg [LaneLatency:0] flow_q;
-    reg [5:0]           flow_last_q;
+    reg [4:0]           flow_last_q;
     always @(posedge clk_i) begin
         scan_first_q <= scan_first;
         scan_last_q <= scan_last;
-        flow_last_q <= {flow_last_q[4:0], apply_last};
+        flow_last_q <= {flow_last_q[3:0], apply_last};
         if (!rst_ni) begin
             scan_fire_q <= 1'b0;
             measured_q <= 16'd0;
@@ -261,18 +293,17 @@ module norm_unit #(
     end
 
     // The tile's tokens, each field as many cycles behind x as norm_lane wants it.
-    reg [2*Tokens*SumBits-1:0] centre_q;
-    reg [3*Tokens*17-1:0]      r_q;
-    reg [5*Tokens*6-1:0]       round_q;
+    reg [Tokens*FactorBits-1:0]   factor_q;
+    reg [3*Tokens*OffsetBits-1:0] tile_offset_q;
+    reg [4*Tokens*6-1:0]          round_q;
     always @(posedge clk_i) begin
         if (switch_tile) begin
-            centre_q[0 +: Tokens*SumBits] <= next_centre_q;
-            r_q[0 +: Tokens*17] <= next_r_q;
+            factor_q <= next_factor_q;
+            tile_offset_q[0 +: Tokens*OffsetBits] <= next_offset_q;
             round_q[0 +: Tokens*6] <= next_round_q;
         end
-        centre_q[Tokens*SumBits +: Tokens*SumBits] <= centre_q[0 +: Tokens*SumBits];
-        r_q[Tokens*17 +: 2*Tokens*17] <= r_q[0 +: 2*Tokens*17];
-        round_q[Tokens*6 +: 4*Tokens*6] <= round_q[0 +: 4*Tokens*6];
+        tile_offset_q[Tokens*OffsetBits +: 2*Tokens*OffsetBits] <= tile_offset_q[0 +: 2*Tokens*OffsetBits];
+        round_q[Tokens*6 +: 3*Tokens*6] <= round_q[0 +: 3*Tokens*6];
     end
 
     wire [2*Lanes*16-1:0] gain;
@@ -280,8 +311,8 @@ module norm_unit #(
     norm_constants #(.Banks(Banks), .Lanes(Lanes), .Depth(Depth), .BeatBytes(BeatBytes)) constants (
         .clk_i(clk_i), .rst_ni(rst_ni), .load_start_i(load_start_i), .load_depth_i(load_depth_i),
         .load_outputs_i(load_outputs_i), .load_done_o(load_done_o), .data_valid_i(data_valid_i),
-        .data_ready_o(data_ready_o), .data_i(data_i), .full_o(full), .release_i(last_done), .next_i(flow_q[5]),
-        .last_i(flow_last_q[5]), .gain_o(gain), .bias_o(bias)
+        .data_ready_o(data_ready_o), .data_i(data_i), .full_o(full), .release_i(last_done), .next_i(flow_q[4]),
+        .last_i(flow_last_q[4]), .gain_o(gain), .bias_o(bias)
     );
 
     wire [15:0]          ready_tiles;
@@ -293,10 +324,11 @@ module norm_unit #(
         for (l = 0; l < Lanes; l = l + 1) begin : channel
             for (t = 0; t < Tokens; t = t + 1) begin : token
                 norm_lane #(.CountBits(CountBits)) lane (
-                    .clk_i(clk_i), .channels_i(channels_q), .shift0_i(shift0_q), .shift1_i(shift1_q),
+                    .clk_i(clk_i), .shift0_i(shift0_q), .shift1_i(shift1_q),
                     .bits0_i(bits0_q), .bits1_i(bits1_q), .x_i(apply_x[(l*Tokens+t)*16 +: 16]),
-                    .centre_i(centre_q[(Tokens+t)*SumBits +: SumBits]), .r_i(r_q[(2*Tokens+t)*17 +: 17]),
-                    .round_i(round_q[(4*Tokens+t)*6 +: 6]), .gain0_i(gain[l*16 +: 16]),
+                    .factor_i(factor_q[t*FactorBits +: FactorBits]),
+                    .offset_i(tile_offset_q[(2*Tokens+t)*OffsetBits +: OffsetBits]),
+                    .round_i(round_q[(3*Tokens+t)*6 +: 6]), .gain0_i(gain[l*16 +: 16]),
                     .gain1_i(gain[(Lanes+l)*16 +: 16]), .bias0_i(bias[l*48 +: 48]),
                     .bias1_i(bias[(Lanes+l)*48 +: 48]), .y0_o(y0[(l*Tokens+t)*16 +: 16]),
                     .y1_o(y1[(l*Tokens+t)*16 +: 16])
