@@ -56,7 +56,7 @@ module array_row #(
     // The upper half of a packed sum.
     localparam Upper = Pairs > 0 ? DspSpacing : 1;
 
-    // Node i of level n sums 2^n banks in 16 + n bits; i = (bank * Heads + segment) * Parts + part. It and the node half
+    // Node i of level n sums 2^n banks in 16 + n bits; i = (bank*Heads + segment)*Parts + part. It and the node half
     // a level further make one of level n + 1.
     localparam Nodes = Banks * Parts;
     localparam Nodes1 = Levels >= 1 ? Nodes >> 1 : 1;
