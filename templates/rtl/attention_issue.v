@@ -5,8 +5,10 @@
 // is never interrupted by another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of
 // the array's timing); the key's line is requested the cycle before, and without the grant there is no slot.
 //
-// Pairs have slots 0 and 1 in turn: of queries, scores, numerators and reciprocals. `score_start_i` says that softmax
-// has begun to read a score buffer: it reads a group a cycle, so scores issued from then on do not overtake it.
+// Pairs have slots 0 and 1 in turn, of queries, numerators and reciprocals, and slots 0 to 3 of scores: with as many
+// the scores run ahead far enough that the order of results never waits for softmax in the long run. `score_start_i`
+// says that softmax has begun to read a score buffer: it reads a group a cycle, so scores issued from then on do not
+// overtake it.
 module attention_issue #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -59,9 +61,9 @@ module attention_issue #(
     input  wire                   score_start_i,
     input  wire                   context_ready_i,
     input  wire                   clear_busy_i,
-    // Pulses beside the last slot's choice, a cycle before the slot: of a pair's scores and of its context, of a
-    // tile's context and of the whole step's.
-    output wire                   score_load_slot_o,
+    // Slot of the scores that begin with score_next_o. Pulses beside the last slot's choice, a cycle before the slot:
+    // of a pair's context, of a tile's and of the whole step's.
+    output wire [1:0]             score_load_slot_o,
     output wire                   context_finish_o,
     output wire                   tile_finish_o,
     output wire                   finish_o,
@@ -76,6 +78,7 @@ module attention_issue #(
     output reg                    slot_last_o,
     output reg                    slot_high_o,
     output reg                    slot_pair_o,
+    output reg  [1:0]             slot_score_o,
     // Scores: group of P keys, head slot of the first result lane, the last result of the pair, and where operands
     // and weights are: line of the head, part of the key tile, bank groups whose keys count.
     output reg  [GroupBits-1:0]   slot_key_group_o,
@@ -99,11 +102,13 @@ module attention_issue #(
     localparam LastPart = Parts - 1;
 
     // What may start.
-    reg [1:0] score_used_q, context_pending_q;
+    reg [2:0] score_used_q;
+    reg [1:0] context_pending_q;
     wire      score_load, context_load;
 
     // ---- scores of one pair
-    reg                    s_active_q, s_middle_q, s_slot_q;
+    reg                    s_active_q, s_middle_q;
+    reg [1:0]              s_slot_q;
     reg [SweepBits-1:0]    s_sweep_q;
     reg [CycleBits-1:0]    s_cycle_q;
     reg [PartBits-1:0]     s_part_q;
@@ -140,7 +145,8 @@ module attention_issue #(
     wire s_finish = s_take && s_last;
     wire c_finish = c_take && c_last;
 
-    assign score_load = score_valid_i && query_full_i[~s_slot_q] && !score_used_q[1]
+    wire [1:0] s_next = s_slot_q + 2'd1;
+    assign score_load = score_valid_i && query_full_i[s_next[0]] && !score_used_q[2]
         && (!s_active_q || s_finish);
     assign context_load = ready_i && context_valid_i && context_pending_q != 2'd0
         && !(context_last_round_i && clear_busy_i) && (!c_active_q || c_finish);
@@ -148,7 +154,7 @@ module attention_issue #(
     assign store_re_o = s_choose;
     assign store_line_o = s_address_q;
     assign score_next_o = score_load;
-    assign score_load_slot_o = ~s_slot_q;
+    assign score_load_slot_o = s_next;
     assign context_next_o = context_load;
     assign query_free_o = s_finish;
     assign context_finish_o = c_finish;
@@ -249,15 +255,15 @@ module attention_issue #(
         if (!rst_ni) begin
             s_active_q <= 1'b0;
             s_middle_q <= 1'b0;
-            s_slot_q <= 1'b1;
+            s_slot_q <= 2'd3;
             c_active_q <= 1'b0;
             c_slot_q <= 1'b1;
-            score_used_q <= 2'd0;
+            score_used_q <= 3'd0;
             context_pending_q <= 2'd0;
         end else begin
             if (score_load) begin
                 s_active_q <= 1'b1;
-                s_slot_q <= ~s_slot_q;
+                s_slot_q <= s_next;
             end else if (s_finish) begin
                 s_active_q <= 1'b0;
             end
@@ -268,7 +274,7 @@ module attention_issue #(
             end else if (c_finish) begin
                 c_active_q <= 1'b0;
             end
-            score_used_q <= score_used_q + {1'b0, score_load} - {1'b0, score_start_i};
+            score_used_q <= score_used_q + {2'b00, score_load} - {2'b00, score_start_i};
             context_pending_q <= context_pending_q + {1'b0, context_ready_i} - {1'b0, context_load};
         end
     end
@@ -292,7 +298,8 @@ module attention_issue #(
         slot_first_o <= c_take ? c_row_q == {RowBits{1'b0}} && !c_plane_q : !s_middle_q;
         slot_last_o <= c_take ? c_result_last : s_result_last;
         slot_high_o <= c_take && c_plane_q;
-        slot_pair_o <= c_take ? c_slot_q : s_slot_q;
+        slot_pair_o <= c_take ? c_slot_q : s_slot_q[0];
+        slot_score_o <= s_slot_q;
         slot_key_group_o <= s_group_q;
         slot_sweep_o <= s_sweep_q;
         slot_pair_last_o <= s_last;

@@ -1,6 +1,6 @@
 // Attention: softmax(Q K^T) V on the multiplier array, for pairs of a query tile and a round of heads side by side.
 //
-//     attention_setup      layout of the heads            score_memory        int16 scores of two pairs
+//     attention_setup      layout of the heads            score_memory        int16 scores of four pairs
 //     attention_pairs      which pair comes next (4x)     softmax_pass        control of the exponential pass
 //     attention_queries    query buffer, two pairs        softmax_exponent    look-ups, P*T*A a cycle
 //     attention_issue      slots for the array            numerator_memory    numerators of two pairs
@@ -21,8 +21,8 @@
 // scale_n_o of the slot's pair (both for heads and queries: (pair*Heads + head)*Tokens + token) in t + ArrayLatency + 1.
 // A context result is written in t + ArrayLatency + WriteLatency.
 //
-// Tags: of context as in post_pipeline.v; of scores from bit 2 on the group of P keys, the head of lane 0 where heads
-// follow one another, and whether the pair's scores are complete.
+// Tags: of context as in post_pipeline.v; of scores from bit 1 on the slot, the group of P keys, the head of lane 0 where
+// heads follow one another, and whether the pair's scores are complete.
 //
 // `load_start_i` takes the exponential table, which waits until the step before has finished with its own. `start_i`
 // starts a step once source_tiles_i is 0xFFFF; the record's words are kept, parity_i too. It is to come only when
@@ -196,7 +196,8 @@ module attention_unit #(
     wire [Banks*Tokens*8-1:0] query_data;
     wire [ChannelBits-1:0]    query_lines = pair_channel[0 +: ChannelBits] >> BanksLog2;
     wire [ChannelBits+LineBits-1:0] query_head_line = {{LineBits{1'b0}}, query_lines};
-    wire                      score_load_slot, score_start, context_finish;
+    wire                      score_start, context_finish;
+    wire [1:0]                score_load_slot;
     wire                      source_ready = source_tiles_i == 16'hFFFF;
 
     attention_queries #(
@@ -206,7 +207,7 @@ module attention_unit #(
         .pair_line_i(query_base + pair_tile_line[0 +: LineBits] + query_head_line[LineBits-1:0]),
         .lines_i(head_lines), .store_re_o(query_want), .store_line_o(query_store_line),
         .store_grant_i(store_grant_i && !issue_re), .store_data_i(store_data_i), .full_o(query_full),
-        .free_i(query_free), .free_slot_i(~score_load_slot), .re_i(query_re), .slot_i(query_pair),
+        .free_i(query_free), .free_slot_i(~score_load_slot[0]), .re_i(query_re), .slot_i(query_pair),
         .cycle_i(query_line), .data_o(query_data)
     );
 
@@ -218,6 +219,7 @@ module attention_unit #(
     // ---- slots
     wire                  context_ready, clear_busy, tile_finish, finish;
     wire                  slot_context, slot_pair, slot_pair_last, slot_high;
+    wire [1:0]            slot_score;
     wire [GroupBits-1:0]  slot_key_group;
     wire [SweepBits-1:0]  slot_sweep;
     wire [CycleBits-1:0]  slot_head_line;
@@ -252,20 +254,20 @@ module attention_unit #(
         .store_re_o(issue_re), .store_line_o(issue_line), .store_grant_i(store_grant_i),
         .slot_valid_o(slot_valid_o), .slot_context_o(slot_context), .slot_first_o(slot_first_o),
         .slot_last_o(slot_last_o), .slot_high_o(slot_high), .slot_pair_o(slot_pair),
-        .slot_key_group_o(slot_key_group), .slot_sweep_o(slot_sweep), .slot_pair_last_o(slot_pair_last),
+        .slot_score_o(slot_score), .slot_key_group_o(slot_key_group), .slot_sweep_o(slot_sweep), .slot_pair_last_o(slot_pair_last),
         .slot_head_line_o(slot_head_line), .slot_part_o(slot_part), .slot_key_banks_o(slot_key_banks),
         .slot_row_o(slot_row), .slot_value_line_o(slot_value_line), .slot_line_o(slot_line),
         .slot_groups_o(slot_groups)
     );
 
     localparam ContextTagBits = 4 + TagLineBits + BankGroups + 6 + KeyBits + 1;
-    localparam ScoreTagBits = 2 + GroupBits + SweepBits + 1;
+    localparam ScoreTagBits = 3 + GroupBits + SweepBits + 1;
     // `final`: the last result of a tile; the issue registers it beside the slot.
     reg slot_final_q;
     wire [5:0] extra = {{(6-ShiftBits){1'b0}}, pitch_log2};
     wire [ContextTagBits-1:0] context_tag = {slot_final_q, {KeyBits{1'b0}}, extra, slot_groups,
         slot_line[TagLineBits-1:0], space, slot_pair, parity_q};
-    wire [ScoreTagBits-1:0] score_tag = {slot_pair_last, slot_sweep, slot_key_group, slot_pair, parity_q};
+    wire [ScoreTagBits-1:0] score_tag = {slot_pair_last, slot_sweep, slot_key_group, slot_score, parity_q};
     wire [TagBits+ContextTagBits-1:0] context_tag_wide = {{TagBits{1'b0}}, context_tag};
     wire [TagBits+ScoreTagBits-1:0] score_tag_wide = {{TagBits{1'b0}}, score_tag};
 
@@ -299,34 +301,35 @@ module attention_unit #(
     );
 
     // ---- scores
-    wire                 score_pair = score_tag_i[1];
-    wire [GroupBits-1:0] score_group = score_tag_i[2 +: GroupBits];
-    wire [SweepBits-1:0] score_sweep = score_tag_i[2 + GroupBits +: SweepBits];
-    wire                 score_last = score_tag_i[2 + GroupBits + SweepBits];
+    wire [1:0]           score_slot = score_tag_i[2:1];
+    wire [GroupBits-1:0] score_group = score_tag_i[3 +: GroupBits];
+    wire [SweepBits-1:0] score_sweep = score_tag_i[3 + GroupBits +: SweepBits];
+    wire                 score_last = score_tag_i[3 + GroupBits + SweepBits];
     wire                 complete;
     wire [Lanes-1:0]     score_seen;
-    wire [2*Abreast*Tokens*16-1:0] maximum;
+    wire [4*Abreast*Tokens*16-1:0] maximum;
     // Tiles of the pairs in the score buffers.
-    reg [2*TileBits-1:0] score_tile_q;
+    reg [4*TileBits-1:0] score_tile_q;
 
     key_mask #(
         .Tokens(Tokens), .Rows(Rows), .LengthBits(LengthBits), .TileBits(TileBits), .GroupBits(GroupBits)
     ) score_mask (
-        .length_i(length), .causal_i(causal), .tile_i(score_tile_q[score_pair*TileBits +: TileBits]),
+        .length_i(length), .causal_i(causal), .tile_i(score_tile_q[score_slot*TileBits +: TileBits]),
         .group_i(score_group), .seen_o(score_seen)
     );
 
     softmax_maximum #(.Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .SweepBits(SweepBits)) maxima (
         .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(score_valid_i), .score_i(score_value_i[0 +: Abreast*Lanes*16]),
         .seen_i(score_seen), .together_i(together), .sweep_i(score_sweep), .first_i(score_group == {GroupBits{1'b0}}),
-        .last_i(score_last), .pair_i(score_pair), .complete_o(complete), .maximum_o(maximum)
+        .last_i(score_last), .slot_i(score_slot), .complete_o(complete), .maximum_o(maximum)
     );
 
     // ---- the exponential pass, e0
     wire                  table_valid, table_release, table_we;
     wire [7:0]            table_address;
     wire [15:0]           table_data;
-    wire                  pass_valid, pass_first, pass_last, pass_pair;
+    wire                  pass_valid, pass_first, pass_last;
+    wire [1:0]            pass_slot;
     wire [TileBits-1:0]   pass_tile;
     wire [GroupBits-1:0]  pass_group;
     wire [Lanes-1:0]      pass_seen;
@@ -345,7 +348,7 @@ module attention_unit #(
         .pair_next_o(pair_next[2]), .pair_tile_i(pair_tile[2*TileBits +: TileBits]),
         .pair_keys_i(pair_keys[2*LengthBits +: LengthBits]), .pair_last_i(pair_last[2]), .complete_i(complete),
         .context_finish_i(context_finish), .table_valid_i(table_valid), .table_release_o(table_release),
-        .start_o(score_start), .valid_o(pass_valid), .first_o(pass_first), .last_o(pass_last), .pair_o(pass_pair),
+        .start_o(score_start), .valid_o(pass_valid), .first_o(pass_first), .last_o(pass_last), .slot_o(pass_slot),
         .tile_o(pass_tile), .group_o(pass_group)
     );
 
@@ -368,11 +371,11 @@ module attention_unit #(
     assign {write_first, write_last, write_pair, write_group} = pass4_q;
 
     score_memory #(
-        .Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .AddressBits(ScoreBits + 1), .SweepBits(SweepBits)
+        .Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .AddressBits(ScoreBits + 2), .SweepBits(SweepBits)
     ) scores (
-        .clk_i(clk_i), .we_i(score_valid_i), .waddr_i({score_pair, score_group[ScoreBits-1:0]}),
+        .clk_i(clk_i), .we_i(score_valid_i), .waddr_i({score_slot, score_group[ScoreBits-1:0]}),
         .together_i(together), .sweep_i(score_sweep), .wdata_i(score_value_i[0 +: Abreast*Lanes*16]),
-        .re_i(pass_valid), .raddr_i({pass_pair, pass_group[ScoreBits-1:0]}), .rdata_o(score)
+        .re_i(pass_valid), .raddr_i({pass_slot, pass_group[ScoreBits-1:0]}), .rdata_o(score)
     );
 
     softmax_exponent #(.Tokens(Tokens), .Rows(Rows), .Heads(Abreast)) exponent (
@@ -448,9 +451,9 @@ module attention_unit #(
         slot_final_q <= tile_finish;
         if (start_i) parity_q <= parity_i;
         if (pair_next[1]) score_tile_q[score_load_slot*TileBits +: TileBits] <= pair_tile[TileBits +: TileBits];
-        if (pass_valid && pass_first) maximum_q <= maximum[pass_pair*Abreast*Tokens*16 +: Abreast*Tokens*16];
+        if (pass_valid && pass_first) maximum_q <= maximum[pass_slot*Abreast*Tokens*16 +: Abreast*Tokens*16];
         seen_q <= pass_seen;
-        pass1_q <= {pass_first, pass_last, pass_pair, pass_group};
+        pass1_q <= {pass_first, pass_last, pass_slot[0], pass_group};
         pass2_q <= pass1_q;
         pass3_q <= pass2_q;
         pass4_q <= pass3_q;

@@ -1,4 +1,4 @@
-// Scores of two pairs: P keys of T queries and every head a word. Data come a cycle after `re_i`.
+// Scores of four pairs: P keys of T queries and every head a word. Data come a cycle after `re_i`.
 //
 // Heads abreast are written at once; where they follow one another, all lanes are those of head 0 and belong to head
 // `sweep_i`.

@@ -1,7 +1,7 @@
 // The largest score of every query and head, over the keys that it sees.
 //
 // Scores of P keys may come every cycle; `complete_o` pulses `Levels` = log2 P cycles after those that `last_i` marks,
-// and two cycles later `maximum_o` of the pair slot holds the maximum, until scores of the slot's next pair come.
+// and two cycles later `maximum_o` of the score slot holds the maximum, until scores of the slot's next pair come.
 module softmax_maximum #(
     parameter Tokens = 2,
     parameter Rows = 1,
@@ -18,26 +18,27 @@ module softmax_maximum #(
     input  wire [SweepBits-1:0]            sweep_i,
     input  wire                            first_i,
     input  wire                            last_i,
-    input  wire                            pair_i,
+    input  wire [1:0]                      slot_i,
     output wire                            complete_o,
-    // Pair slot, head, query.
-    output wire [2*Heads*Tokens*16-1:0]    maximum_o
+    // Score slot, head, query.
+    output wire [4*Heads*Tokens*16-1:0]    maximum_o
 );
 
     localparam Levels = $clog2(Rows);
     localparam LaneBits = Tokens * 16;
 
     // Beside the tree; field 0 is its first register.
-    localparam ControlBits = SweepBits + 3;
+    localparam ControlBits = SweepBits + 4;
     reg  [Levels:0]                   valid_q, last_q;
     reg  [(Levels+1)*ControlBits-1:0] control_q;
-    wire                              together, first, pair;
+    wire                              together, first;
+    wire [1:0]                        slot;
     wire [SweepBits-1:0]              sweep;
-    assign {together, first, pair, sweep} = control_q[Levels*ControlBits +: ControlBits];
+    assign {together, first, slot, sweep} = control_q[Levels*ControlBits +: ControlBits];
 
     integer k;
     always @(posedge clk_i) begin
-        control_q[0 +: ControlBits] <= {together_i, first_i, pair_i, sweep_i};
+        control_q[0 +: ControlBits] <= {together_i, first_i, slot_i, sweep_i};
         for (k = 1; k <= Levels; k = k + 1) begin
             control_q[k*ControlBits +: ControlBits] <= control_q[(k-1)*ControlBits +: ControlBits];
         end
@@ -80,11 +81,12 @@ module softmax_maximum #(
             localparam [SweepBits-1:0] Head = h;
             wire mine = valid_q[Levels] && (together || sweep == Head);
             wire [LaneBits-1:0] found = together ? largest[h*LaneBits +: LaneBits] : largest[0 +: LaneBits];
-            for (n = 0; n < 2; n = n + 1) begin : slot
+            for (n = 0; n < 4; n = n + 1) begin : slots
+                localparam [1:0] Slot = n;
                 reg [LaneBits-1:0] maximum_q;
                 integer i;
                 always @(posedge clk_i) begin
-                    if (mine && pair == (n == 1)) begin
+                    if (mine && slot == Slot) begin
                         for (i = 0; i < Tokens; i = i + 1) begin
                             if (first || $signed(found[i*16 +: 16]) > $signed(maximum_q[i*16 +: 16])) begin
                                 maximum_q[i*16 +: 16] <= found[i*16 +: 16];

@@ -32,7 +32,8 @@ module softmax_pass #(
     output wire                  valid_o,
     output wire                  first_o,
     output wire                  last_o,
-    output wire                  pair_o,
+    // Slot of its scores; the lowest bit is the one of its numerators.
+    output wire [1:0]            slot_o,
     output wire [TileBits-1:0]   tile_o,
     output wire [GroupBits-1:0]  group_o
 );
@@ -41,10 +42,12 @@ module softmax_pass #(
     localparam RowsLog2 = $clog2(Rows);
     localparam CountBits = (GroupBits > $clog2(Tokens * Heads) ? GroupBits : $clog2(Tokens * Heads)) + 1;
 
-    reg                 active_q, pair_q, final_q;
+    reg                 active_q, final_q;
+    reg [1:0]           slot_q;
     reg [TileBits-1:0]  tile_q;
     reg [CountBits-1:0] group_q, groups_q, cycles_q;
-    reg [1:0]           pending_q, used_q;
+    reg [2:0]           pending_q;
+    reg [1:0]           used_q;
     // The last look-ups are made two cycles after the last group is read.
     reg [2:0]           release_q;
 
@@ -57,14 +60,14 @@ module softmax_pass #(
 
     wire [CountBits-1:0] next_group = group_q + {{(CountBits-1){1'b0}}, 1'b1};
     wire ending = next_group == cycles_q;
-    wire start = pair_valid_i && table_valid_i && pending_q != 2'd0 && !used_q[1] && (!active_q || ending);
+    wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending);
 
     assign start_o = start;
     assign pair_next_o = start;
     assign valid_o = active_q && group_q < groups_q;
     assign first_o = group_q == {CountBits{1'b0}};
     assign last_o = next_group == groups_q;
-    assign pair_o = pair_q;
+    assign slot_o = slot_q;
     assign tile_o = tile_q;
     assign group_o = group_q[GroupBits-1:0];
     assign table_release_o = release_q[2];
@@ -81,18 +84,18 @@ module softmax_pass #(
         end
         if (!rst_ni) begin
             active_q <= 1'b0;
-            pair_q <= 1'b1;
-            pending_q <= 2'd0;
+            slot_q <= 2'd3;
+            pending_q <= 3'd0;
             used_q <= 2'd0;
             release_q <= 3'b000;
         end else begin
             if (start) begin
                 active_q <= 1'b1;
-                pair_q <= ~pair_q;
+                slot_q <= slot_q + 2'd1;
             end else if (ending) begin
                 active_q <= 1'b0;
             end
-            pending_q <= pending_q + {1'b0, complete_i} - {1'b0, start};
+            pending_q <= pending_q + {2'b00, complete_i} - {2'b00, start};
             used_q <= used_q + {1'b0, start} - {1'b0, context_finish_i};
             release_q <= {release_q[1:0], active_q && ending && final_q};
         end

@@ -437,5 +437,6 @@ async def keeps_the_array_busy(dut: Any) -> None:
     print(f"{step.slots()} slots, {cycles} cycles, {inside:.4f} inside, {overall:.4f} overall, "
           f"first slot {busy[0]}, first context {first}, last slot {len(history) - busy[-1]} before the end")
     Path("pace.json").write_text(json.dumps({"inside": inside, "overall": overall, "cycles": cycles}))
+    Path("history.txt").write_text("".join(map(str, history)))
     assert inside >= CASE["inside"]
     assert overall >= CASE["overall"]
