@@ -23,4 +23,4 @@ def test_norm(geometry: tuple[int, int, int, int, int], stall: float, tmp_path: 
         "tokens": tokens, "banks": banks, "lanes": lanes, "depth": depth, "beat": beat, "stall": stall,
         "steps": 12, "seed": 100 * tokens + int(10 * stall),
     }  # fmt: skip
-    simulate("norm_unit", parameters, "bench_norm", tmp_path, case)
+    simulate("norm_unit", parameters, "bench_norm", tmp_path, case, ports_only=True)

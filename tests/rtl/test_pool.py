@@ -18,4 +18,4 @@ def test_pool(geometry: tuple[int, int, int], stall: float, tmp_path: Path) -> N
         "seed": 100 * tokens + int(10 * stall),
     }  # fmt: skip
     parameters = {"Tokens": tokens, "Banks": banks, "NormLanes": lanes}
-    simulate("pool_unit", parameters, "bench_pool", tmp_path, case)
+    simulate("pool_unit", parameters, "bench_pool", tmp_path, case, ports_only=True)

@@ -24,4 +24,4 @@ def test_tensors(geometry: tuple[int, int, int, int], unit: str, stall: float, t
         "tokens": tokens, "banks": banks, "beat": beat, "stream": stream, "stall": stall, "steps": 16,
         "seed": 100 * tokens + int(10 * stall),
     }  # fmt: skip
-    simulate(unit, parameters, f"bench_{unit}", tmp_path, case)
+    simulate(unit, parameters, f"bench_{unit}", tmp_path, case, ports_only=True)

@@ -76,14 +76,12 @@ class Unit:
 
 @cocotb.test()
 async def tensors_arrive(dut: Any) -> None:
-    """Steps of both kinds in random order; nothing else is written, and no beat of the next step is taken."""
+    """Steps of both kinds; nothing else is written, and no beat of the next step is taken."""
     unit = Unit(dut, CASE["seed"], CASE["stall"])
     await unit.memory.reset()
     rng = unit.memory.rng
-    kinds = set()
     for index in range(CASE["steps"]):
-        constant, planes = rng.random() < 0.5, rng.randint(1, 2)
-        kinds.add((constant, planes))
+        constant, planes = index % 2 == 1, 1 + index // 2 % 2
         other = unit.stream if constant else unit.image
         other.add(bytes(rng.randbytes(3)))
         waiting = len(other.queue)
@@ -91,7 +89,6 @@ async def tensors_arrive(dut: Any) -> None:
         await unit.run(constant, planes, rng.randint(1, DEPTH), length, early=rng.random() < 0.5)
         assert len(other.queue) == waiting
         other.queue.clear()
-    assert len(kinds) == 4
 
 
 @cocotb.test()
