@@ -80,9 +80,10 @@ def build_model(build: Path, waves: bool = False) -> Path:
 
 
 def run_scenarios(
-    build: Path, module: str, place: Path, *, case: str = "", waves: bool = False
+    build: Path, module: str, place: Path, *, case: str = "", waves: bool = False, model: Path | None = None
 ) -> list[CaseResult]:
-    """Compile a build's model and run the cocotb tests of a module in its sim/ folder; `case` names a single one.
+    """Compile a build's model (or take `model`) and run the cocotb tests of a module in its sim/ folder; `case` names a
+    single one.
 
     Raises:
         ToolError: see `run_bench`.
@@ -92,7 +93,7 @@ def run_scenarios(
     if case:
         environment["COCOTB_TEST_FILTER"] = rf"\.{case}$"
     folders = [build.absolute() / "sim", build.absolute() / "driver"]
-    program = build_model(build, waves)
+    program = model or build_model(build, waves)
     return run_bench(program, folders, module, place, environment=environment, waves=waves)
 
 

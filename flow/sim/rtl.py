@@ -89,6 +89,16 @@ def model_of(files: Mapping[str, bytes], waves: bool = False) -> Model:
     return Model(sources, (*UNITS, *verilog), TOP, FLAGS, waves, ports_only=not waves)
 
 
+def build_model(build: Build, waves: bool = False) -> Path:
+    """The compiled model of a build.
+
+    Raises:
+        ToolError: see `compile_model`.
+    """
+    names = [name for name in build.manifest["files"] if name.startswith(("rtl/", "sim/"))]
+    return compile_model(model_of({name: build.read(name) for name in names}, waves))
+
+
 def run_program(program: Program, frames: Sequence[bytes], bench: Bench | None = None) -> list[bytes]:
     """Output frames of a program that lies in no build, on the engine as flow emits it.
 
@@ -111,10 +121,7 @@ class Rtl:
         self._build = build
         self._bench = bench
         self.cycles: Run | None = None
-        files = {
-            name: build.read(name) for name in build.manifest["files"] if name.startswith(("rtl/", "sim/"))
-        }
-        self._model = compile_model(model_of(files, self._bench.waves is not None))
+        self._model = build_model(build, bench.waves is not None)
 
     @cached_property
     def _csim(self) -> CSim:
