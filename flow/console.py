@@ -209,11 +209,32 @@ def show_sim(report: SimReport) -> None:
         OUT.print(f"{report.backend}: {compared}: {verdict}")
     if report.first_mismatch is not None:
         OUT.print(f"first mismatch: {report.first_mismatch}")
+    if report.cycles:
+        _show_cycles(report.cycles)
     if report.accuracy is not None:
         OUT.print(f"accuracy {report.accuracy:.2%} (float model {report.float_accuracy:.2%})")
     if report.sqnr:
         rows = ((step, f"{low:.1f}", f"{mean:.1f}") for step, (low, mean) in report.sqnr.items())
         table("", ("step", "worst SQNR dB", "mean SQNR dB"), rows)
+
+
+def _show_cycles(cycles: Mapping[str, Any]) -> None:
+    """Cycles of one frame on the Verilog engine, by step and in all."""
+    rows = (
+        (
+            *(step["name"], step["kind"], f"{step['cycles']:,}", f"{step['estimated_cycles']:,}"),
+            *(f"{step['utilisation']:.1%}", f"{step['waits_data']:,}", f"{step['waits_source']:,}"),
+        )
+        for step in cycles["steps"]
+    )
+    heads = ("step", "kind", "cycles", "estimated", "utilisation", "waits for data", "for the step before")
+    table("", heads, rows)
+    interval = cycles["interval_cycles"]
+    beside = f"; a frame every {interval:,.0f} cycles back to back" if interval else ""
+    OUT.print(
+        f"{cycles['cycles']:,} cycles a frame (estimated {cycles['estimated_cycles']:,}), {cycles['utilisation']:.1%} "
+        f"of {cycles['multipliers']:,} multipliers at work{beside}"
+    )
 
 
 def show_lint(report: LintReport) -> None:

@@ -22,7 +22,8 @@ from flow.errors import FlowError
     default="csim",
     show_default=True,
     metavar="NAME",
-    help="golden (numpy), csim (the emitted C++, compiled by g++) or cosim (that C++ behind its ports, in Verilator).",
+    help="golden (numpy), csim (the emitted C++, compiled by g++), cosim (that C++ behind its ports, in Verilator) or "
+    "rtl (the emitted Verilog, cycle by cycle).",
 )
 @click.option(
     "--inputs",
@@ -48,7 +49,10 @@ from flow.errors import FlowError
     type=EXISTING,
     help="Compile with the headers of this Vitis HLS installation instead of ours.",
 )
-@click.option("--waves", type=EXISTING, help="With cosim: write the waveform to this file (FST).")
+@click.option("--waves", type=EXISTING, help="With cosim or rtl: write the waveform to this file (FST).")
+@click.option(
+    "--timeline", type=EXISTING, help="With rtl: draw which step took which cycles to this file (SVG)."
+)
 @click.option(
     "--watch", is_flag=True, help="Lower and check again whenever the model, a template or a header changes."
 )
@@ -60,8 +64,8 @@ from flow.errors import FlowError
 @json_option
 def sim(
     build: Path, backend: str, inputs: Path | None, outputs: Path | None, samples: int, seed: int, trace: bool,
-    vitis_include: Path | None, waves: Path | None, watch: bool, model: Path | None, templates: Path | None,
-    config: Path | None, as_json: bool,
+    vitis_include: Path | None, waves: Path | None, timeline: Path | None, watch: bool,
+    model: Path | None, templates: Path | None, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run BUILD and demand that every output bit equals the golden model's. Exit status 1 if one differs.
 
@@ -70,6 +74,7 @@ def sim(
     flow sim build --backend csim --inputs test.npz --json
     flow sim build --trace                                    # where does precision go?
     flow sim build --backend cosim --waves build.fst          # stalls, registers, resets
+    flow sim build --backend rtl --timeline build.svg         # cycles of every step
     flow sim build --watch --templates mine                   # while editing templates
 
     Under --watch, Ctrl-C ends with the status of the last check; in the midst of one, with 130.
@@ -78,14 +83,18 @@ def sim(
     from flow.golden.samples import load_samples
     from flow.golden.stimulus import stimulus
     from flow.resources import check_place
-    from flow.sim.cosim import Bench
     from flow.sim.outputs import write_outputs
-    from flow.sim.simulate import Known, simulate
+    from flow.sim.simulate import Known, bench_of, simulate
+    from flow.sim.timeline import timeline_svg
 
     _check_together(watch, as_json, [model, config, templates])
-    for place, option in ((outputs, "--outputs"), (waves, "--waves")):
+    for place, option in ((outputs, "--outputs"), (waves, "--waves"), (timeline, "--timeline")):
         if place is not None:
             check_place(place, option)
+    if timeline is not None and backend != "rtl":
+        raise FlowError(
+            f"--timeline: found --backend {backend}; expected rtl, which alone counts cycles; add --backend rtl"
+        )
     known: Known | None = {} if watch else None
 
     def check(opened: Build) -> int:
@@ -96,11 +105,13 @@ def sim(
         )
         with console.counter() as tell:
             report = simulate(
-                opened, backend, drawn, trace=trace, vitis_include=vitis_include, bench=Bench(seed, waves=waves),
+                opened, backend, drawn, trace=trace, vitis_include=vitis_include, bench=bench_of(backend, seed, waves),
                 progress=tell, known=known,
             )  # fmt: skip
         if outputs is not None:
             write_outputs(outputs, report.outputs)
+        if timeline is not None:
+            timeline.write_text(timeline_svg(opened.path.name, report.cycles), encoding="utf-8")
         if as_json:
             console.print_json(report.to_json())
         else:

@@ -239,5 +239,6 @@ def cosim_files(engine: Engine, *, sources: Sources | None = None) -> dict[str, 
         sources.templates[name].emits: render(name, context, sources).encode()
         for name, context in _written(engine).items()
     }
-    files |= {source.emits: source.content for source in sources.copied.values()}
+    folders = ("sim/", "driver/")
+    files |= {s.emits: s.content for s in sources.copied.values() if s.emits.startswith(folders)}
     return dict(sorted((files | {"driver/engine.json": description(engine)}).items()))

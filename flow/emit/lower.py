@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flow.boards import Board
+from flow.boards import DSP_KINDS, Board
 from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import manifest_of, tree_of
 from flow.emit.cosim import cosim_files
 from flow.emit.hls import hls_files
 from flow.emit.report import report_of
+from flow.emit.rtl import rtl_files
 from flow.emit.sources import Sources
 from flow.engine import Engine, Program
 from flow.errors import FlowError, raise_all
@@ -223,6 +224,7 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
         **prepared.files,
         **hls_files(program.engine, board, sources=sources),
         **cosim_files(program.engine, sources=sources),
+        **rtl_files(program.engine, packing=DSP_KINDS[board.dsp_kind], sources=sources),
     }
     info = {**prepared.info, "templates": sources.overlaid}
     manifest = manifest_of(program, info, files)

@@ -81,9 +81,10 @@ def build_model(build: Path, waves: bool = False) -> Path:
 
 
 def run_scenarios(
-    build: Path, module: str, place: Path, *, case: str = "", waves: bool = False
+    build: Path, module: str, place: Path, *, case: str = "", waves: bool = False, model: Path | None = None
 ) -> list[CaseResult]:
-    """Compile a build's model and run the cocotb tests of a module in its sim/ folder; `case` names a single one.
+    """Compile a build's model (or take `model`) and run the cocotb tests of a module in its sim/ folder; `case` names a
+    single one.
 
     Raises:
         ToolError: see `run_bench`.
@@ -93,7 +94,7 @@ def run_scenarios(
     if case:
         environment["COCOTB_TEST_FILTER"] = rf"\.{case}$"
     folders = [build.absolute() / "sim", build.absolute() / "driver"]
-    program = build_model(build, waves)
+    program = model or build_model(build, waves)
     return run_bench(program, folders, module, place, environment=environment, waves=waves)
 
 
@@ -110,17 +111,34 @@ def run_program(program: Program, frames: Sequence[bytes], bench: Bench | None =
         for path, content in {**files, IMAGE: program.image}.items():
             (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / path).write_bytes(content)
-        return _run_job(
-            Path(scratch), compile_model(model_of(files, bench.waves is not None)), frames, bench
-        )[0]
+        model = compile_model(model_of(files, bench.waves is not None))
+        return run_job(Path(scratch), model, frames, bench).outputs
 
 
-def _run_job(
-    build: Path, model: Path, frames: Sequence[bytes], bench: Bench
-) -> tuple[list[bytes], dict[str, int]]:
+@dataclass(frozen=True)
+class Done:
+    """What a job left: output frames, beats of each port and cycles (`Bench.counts` of the build's bench), and files
+    by name."""
+
+    outputs: list[bytes]
+    counts: dict[str, int]
+    files: dict[str, bytes]
+
+
+def run_job(
+    build: Path,
+    model: Path,
+    frames: Sequence[bytes],
+    bench: Bench,
+    batches: Sequence[int] | None = None,
+    keep: Sequence[str] = (),
+) -> Done:
     """Run frames on a compiled model, with the bench, driver and image of a build's folder.
 
-    Returns the output frames, and the beats of each port and the cycles (`Bench.counts` of the build's bench).
+    `batches` are the frames of every RUN (drawn where there are none); `keep` names files of the simulation to return.
+
+    Raises:
+        ToolError: the simulation failed, got stuck at a port, or moved another number of beats than it should.
     """
     build = build.absolute()
     job = {
@@ -128,6 +146,7 @@ def _run_job(
         "patience": bench.patience,
         "stalls": asdict(bench.stalls),
         "input_bytes": [len(frame) for frame in frames],
+        "batches": batches,
     }
     with tempfile.TemporaryDirectory(prefix="flow-cosim-") as scratch:
         place = Path(scratch)
@@ -143,8 +162,9 @@ def _run_job(
                 raise ToolError(f"cosim: {result.failure}")
         answer = json.loads((place / "result.json").read_bytes())
         data = (place / "output.bin").read_bytes()
+        files = {name: (place / name).read_bytes() for name in keep}
     ends = accumulate(answer["output_bytes"], initial=0)
-    return [data[a:b] for a, b in pairwise(ends)], answer["counts"]
+    return Done([data[a:b] for a, b in pairwise(ends)], answer["counts"], files)
 
 
 class CoSim:
@@ -171,8 +191,9 @@ class CoSim:
         Raises:
             ToolError: the simulation failed, got stuck at a port, or moved another number of beats than it should.
         """
-        outputs, self.counts = _run_job(self._build.path, self._program, frames, self._bench)
-        return outputs
+        done = run_job(self._build.path, self._program, frames, self._bench)
+        self.counts = done.counts
+        return done.outputs
 
     def trace(self, frame: bytes, length: int) -> list[dict[str, Array]]:
         """What every step wrote, by the C simulation of the same kernel: ports show no steps."""

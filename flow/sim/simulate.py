@@ -22,10 +22,11 @@ from flow.passes.strip_quantize import StripQuantize, float_value
 from flow.sim.compare import Mismatch, count_differences, first_difference, sqnr_db
 from flow.sim.cosim import Bench, CoSim
 from flow.sim.csim import CSim
+from flow.sim.rtl import PATIENCE, QUIET, Rtl, cycles_json
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
-BACKENDS = ("golden", "csim", "cosim")
+BACKENDS = ("golden", "csim", "cosim", "rtl")
 Device = dict[str, Array]
 Known = dict[str, list[Device]]
 
@@ -44,7 +45,8 @@ class Backend(Protocol):
 
 @dataclass
 class SimReport:
-    """What `flow sim` found. `sqnr` holds, per step, the worst and the mean SQNR in dB against the float model."""
+    """What `flow sim` found. `sqnr` holds, per step, the worst and the mean SQNR in dB against the float model;
+    `cycles` what the Verilog engine took (`flow.sim.rtl.cycles_json`)."""
 
     backend: str
     samples: int
@@ -55,6 +57,7 @@ class SimReport:
     float_accuracy: float | None = None
     sqnr: dict[str, tuple[float, float]] = field(default_factory=dict)
     outputs: dict[str, Array] = field(default_factory=dict)
+    cycles: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object of `flow sim --json`."""
@@ -73,11 +76,19 @@ class SimReport:
                 step: {"sqnr_db_worst": _finite(low), "sqnr_db_mean": _finite(mean)}
                 for step, (low, mean) in self.sqnr.items()
             }
-        return data
+        return data | self.cycles
 
 
 def _finite(value: float) -> float | None:
     return round(value, 2) if np.isfinite(value) else None
+
+
+def bench_of(backend: str, seed: int, waves: Path | None = None) -> Bench:
+    """How a backend is driven by default: cosim under random stalls, rtl with the memory's latency alone, since its
+    cycles are counted."""
+    if backend == "rtl":
+        return Bench(seed, QUIET, PATIENCE, waves)
+    return Bench(seed, waves=waves)
 
 
 def simulate(
@@ -105,16 +116,21 @@ def simulate(
     host = HostProgram.of(graph, program.tokens)
     report = SimReport(backend, len(samples.samples))
     device: Backend | None = None
+    rtl: Rtl | None = None
     if backend == "csim":
         device = CSim(build, vitis_include)
     elif backend == "cosim":
-        device = CoSim(build, bench)
+        device = CoSim(build, bench or bench_of(backend, 0))
+    elif backend == "rtl":
+        device = rtl = Rtl(build, bench or bench_of(backend, 0))
     key = _content(build, samples.samples) if known is not None else ""
     golden = known[key] if known and key in known else _golden(graph, samples.samples, tell)
     if known is not None:
         known[key] = golden
     if device is not None:
         _compare(report, device, host, build, samples.samples, golden, tell)
+    if rtl is not None and rtl.cycles is not None:
+        report.cycles = cycles_json(rtl.cycles, build)
     report.outputs = _collect(graph, samples.samples, golden, host)
     if samples.labels is not None:
         _score(report, build, samples, tell)

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -55,7 +55,8 @@ class Model:
     """Sources of one simulation model by path, and how to compile them.
 
     `units` are the Verilog and C++ files to compile, `top` the module that cocotb drives; `flags` go to the C++
-    compiler.
+    compiler, `parameters` to the top module. cocotb sees every signal, or with `ports_only` those of `top` alone,
+    which lets Verilator make the rest fast.
     """
 
     files: Mapping[str, bytes]
@@ -63,6 +64,8 @@ class Model:
     top: str
     flags: tuple[str, ...] = ()
     waves: bool = False
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    ports_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,12 @@ def compile_model(model: Model, origins: Origins | None = None) -> Path:
     """
     tools = Tools.find()
     digest = hashlib.sha256(
-        "\0".join((tools.identity, model.top, *model.units, *model.flags, str(model.waves))).encode()
+        "\0".join(
+            (
+                *(tools.identity, model.top, *model.units, *model.flags),
+                *(str(model.waves), str(sorted(model.parameters.items())), str(model.ports_only)),
+            )
+        ).encode()
     )
     for path, content in sorted(model.files.items()):
         digest.update(f"\0{path}\0{len(content)}\0".encode() + content)
@@ -238,7 +246,9 @@ def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list
 
     return [
         *("perl", str(tools.verilator / "bin" / "verilator"), "--cc", "--exe"),
-        *("--vpi", "--public-flat-rw", "--assert", "--prefix", "Vtop", "--top-module", model.top),
+        *("--vpi", "--assert", "--prefix", "Vtop", "--top-module", model.top),
+        *_visible(model, sources),
+        *(f"-G{name}={value}" for name, value in sorted(model.parameters.items())),
         *("--timescale", "1ns/1ps", "-Mdir", str(objects), "-o", model.top),
         *(("--trace-fst",) if model.waves else ()),
         *(
@@ -251,6 +261,15 @@ def _front_end(tools: Tools, model: Model, sources: Path, objects: Path) -> list
         str(config.share_dir / "lib" / "verilator" / "verilator.cpp"),
         *(str(sources / unit) for unit in model.units),
     ]
+
+
+def _visible(model: Model, sources: Path) -> tuple[str, ...]:
+    """What cocotb may see and set."""
+    if not model.ports_only:
+        return ("--public-flat-rw",)
+    ports = sources / "ports.vlt"
+    ports.write_text(f'`verilator_config\npublic_flat_rw -module "{model.top}" -var "*"\n')
+    return (str(ports),)
 
 
 def _tool(tools: Tools, scratch: Path, command: list[str], origins: Origins) -> None:

@@ -1,0 +1,229 @@
+"""The `rtl/` folder of a build: the engine in Verilog-2005, static modules copied and the templates' files written.
+
+Nothing here depends on a program: two models on one engine get identical Verilog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from flow.boards import DSP_KINDS, DspKind
+from flow.emit.contexts import TOP, camel
+from flow.emit.cosim import Pin
+from flow.emit.rendering import render
+from flow.emit.sources import Sources
+from flow.engine import (
+    INFO,
+    INFO_WORDS,
+    PROGRAM_MAGIC,
+    PROGRAM_VERSION,
+    RECORDS,
+    REGISTERS,
+    STAGE_WORDS,
+    Command,
+    Engine,
+    Opcode,
+    Space,
+    Status,
+    interfaces,
+)
+from flow.engine.ports import (
+    CLOCK,
+    CONTROL,
+    INTERRUPT,
+    MEMORY,
+    RESET,
+    STREAM_IN,
+    STREAM_OUT,
+    control_address_bits,
+)
+
+
+@dataclass(frozen=True)
+class RtlContext:
+    """What the Verilog templates place.
+
+    Attributes:
+        engine: the engine; two programs for one engine give the same Verilog.
+        packing: how one DSP primitive takes two products; it changes no result.
+    """
+
+    engine: Engine
+    packing: DspKind = DSP_KINDS["DSP48E2"]
+    top: str = TOP
+    clock: str = CLOCK
+    reset: str = RESET
+    interrupt: str = INTERRUPT
+    control: str = CONTROL
+    memory: str = MEMORY
+    stream_in: str = STREAM_IN
+    stream_out: str = STREAM_OUT
+    info_words: int = INFO_WORDS
+    stage_words: int = STAGE_WORDS
+    magic: int = PROGRAM_MAGIC
+    version: int = PROGRAM_VERSION
+
+    @property
+    def opcodes(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of every opcode."""
+        return tuple((camel(opcode.name), int(opcode)) for opcode in Opcode)
+
+    @property
+    def spaces(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of every memory."""
+        return tuple((camel(space.name), int(space)) for space in Space)
+
+    @staticmethod
+    def camel(name: str) -> str:
+        """`bad_step` to `BadStep`."""
+        return camel(name)
+
+    @staticmethod
+    def status(name: str) -> int:
+        """Number of a status."""
+        return int(Status[name])
+
+    @staticmethod
+    def opcode(name: str) -> int:
+        """Number of an opcode."""
+        return int(Opcode[name])
+
+    @staticmethod
+    def space(name: str) -> int:
+        """Number of a memory."""
+        return int(Space[name])
+
+    @property
+    def tag_bits(self) -> int:
+        """Width of the tag that travels with a slot: parity, pair and space (4 bits), a line, the bank groups, 6 bits,
+        the keys of a tile, and whether it ends a pass; at least 40 (`post_pipeline.v`)."""
+        e = self.engine
+        line = max(1, (max(e.operand_depth, e.store_depth, e.values_depth) - 1).bit_length())
+        return max(4 + line + e.banks // e.rows + 6 + e.tokens.bit_length() + 1, 40)
+
+    @property
+    def opcode_mask(self) -> int:
+        """Bit i set: the engine runs opcode i."""
+        staged = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
+        return sum(1 << opcode for opcode in Opcode if opcode not in staged or self.has(staged[opcode]))
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is compiled in."""
+        return stage in self.engine.features
+
+    @property
+    def parameters(self) -> tuple[tuple[str, int], ...]:
+        """Name and value of the engine's parameters as the modules call them."""
+        e = self.engine
+        fields = (
+            "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence operand_depth store_depth "
+            "values_depth depth row_cycles steps table_bits"
+        )
+        return (
+            *((camel(name), getattr(e, name)) for name in fields.split()),
+            ("DspProducts", self.packing.products),
+            ("DspSpacing", self.packing.spacing or 18),
+            ("HasAdd", int(self.has("add"))),
+            ("HasAttention", int(self.has("attention"))),
+            ("HasTable", int(self.has("table"))),
+            ("OutsideStages", len(e.outside)),
+        )
+
+    @property
+    def beat_size(self) -> int:
+        """ARSIZE of a whole beat."""
+        return self.engine.beat_bytes.bit_length() - 1
+
+    @property
+    def info_values(self) -> tuple[str, ...]:
+        """Words of the information block as Verilog, the last one first, as a concatenation takes them."""
+        e = self.engine
+        static = {
+            "hash_low": f"32'h{e.hash & 0xFFFFFFFF:08x}",
+            "hash_high": f"32'h{e.hash >> 32:08x}",
+            "version": f"32'd{self.version}",
+            "steps_capacity": f"32'd{e.steps}",
+            "features": f"32'h{e.feature_bits:08x}",
+            "cycles_low": "info_cycles[31:0]",
+            "cycles_high": "info_cycles[63:32]",
+            "steps_loaded": "steps_loaded",
+        }
+        lanes = "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence"
+        static |= {name: f"32'd{getattr(e, name)}" for name in lanes.split()}
+        words = [static.get(name, f"info_{name}") for name in INFO]
+        return tuple(reversed(words + ["32'd0"] * (INFO_WORDS - len(words))))
+
+    @property
+    def commands(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of every command."""
+        return tuple((camel(command.name), int(command)) for command in Command)
+
+    @cached_property
+    def registers(self) -> dict[str, int]:
+        """Byte offset of every register."""
+        return {name: offset for name, offset, _, _ in REGISTERS}
+
+    @property
+    def address_bits(self) -> int:
+        """Of the AXI4-Lite port."""
+        return control_address_bits()
+
+    @cached_property
+    def signals(self) -> tuple[Pin, ...]:
+        """Ports of the engine in order."""
+        return tuple(Pin(signal) for interface in interfaces(self.engine) for signal in interface.signals)
+
+    def word(self, opcode: str, name: str, record: str = "record_i") -> str:
+        """The bits of a record's word on a bus of 32 words."""
+        return f"{record}[{32 * RECORDS[Opcode[opcode]].index(name)} +: 32]"
+
+    @property
+    def checked_words(self) -> tuple[tuple[str, str, str], ...]:
+        """(wire, opcode, word) of every word that the checker looks at."""
+        return tuple(
+            (f"{opcode.name.lower()}_{word}", opcode.name, word)
+            for opcode, words in RECORDS.items()
+            for word in words
+            if word in _CHECKED.get(opcode, ())
+        )
+
+
+_CHECKED: Mapping[Opcode, tuple[str, ...]] = {
+    opcode: tuple(words.split())
+    for opcode, words in {
+        Opcode.INPUT: "planes depth space base",
+        Opcode.CONSTANT: "planes depth space base data tiles",
+        Opcode.LINEAR: (
+            "source_space source_base source_planes depth row_groups weight_bits page weights weight_beats out_bits "
+            "table table_bits has_residual residual_base space base out_depth heads pitch first_tile tiles stage "
+            "stage_data"
+        ),
+        Opcode.NORM: (
+            "source_base depth channels outputs constants0 bits0 space0 base0 constants1 bits1 space1 base1"
+        ),
+        Opcode.ATTENTION: "query_base key_base value_base depth heads pitch exp exp_bits space base",
+        Opcode.POOL: "source_base depth bits space base",
+        Opcode.OUTPUT: "source_space source_base planes depth",
+    }.items()
+}
+
+
+def rtl_files(
+    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], sources: Sources | None = None
+) -> dict[str, bytes]:
+    """Every Verilog file of the engine by path relative to the build, deterministic and in sorted order.
+
+    Raises:
+        FlowError: a template fails.
+    """
+    sources = sources or Sources.of()
+    context = RtlContext(engine, packing)
+    files = {s.emits: s.content for s in sources.copied.values() if s.emits.startswith("rtl/")}
+    files |= {
+        source.emits: render(name, context, sources).encode()
+        for name, source in sources.templates.items()
+        if source.emits.startswith("rtl/")
+    }
+    return dict(sorted(files.items()))

@@ -1,0 +1,42 @@
+// The column lists in force: for every bank the offsets of the columns that it keeps.
+//
+// A bank's memory has words of 16 entries, written whole: `we_i` says which bank. Every bank reads its own column c of
+// `columns_i` (word c/16, entry c%16) while `re_i`; `offsets_o` are there a cycle later and stay. With `identity_i` the
+// offset is the column itself.
+module column_lists #(
+    parameter Banks = 2,
+    parameter Depth = 4,
+    parameter OffsetBits = Depth > 1 ? $clog2(Depth) : 1,
+    parameter Words = (4 * Depth + 31) / 16,
+    parameter WordBits = $clog2(Words),
+    parameter ColumnBits = WordBits + 4
+) (
+    input  wire                        clk_i,
+    input  wire [Banks-1:0]            we_i,
+    input  wire [WordBits-1:0]         word_i,
+    input  wire [16*OffsetBits-1:0]    data_i,
+    input  wire                        re_i,
+    input  wire                        identity_i,
+    input  wire [Banks*ColumnBits-1:0] columns_i,
+    output wire [Banks*OffsetBits-1:0] offsets_o
+);
+
+    genvar b;
+    generate
+        for (b = 0; b < Banks; b = b + 1) begin : bank
+            reg [16*OffsetBits-1:0] list [0:Words-1];
+            reg [OffsetBits-1:0]    offset_q;
+
+            wire [ColumnBits-1:0]    column = columns_i[b*ColumnBits +: ColumnBits];
+            wire [16*OffsetBits-1:0] entries = list[column[ColumnBits-1:4]];
+
+            assign offsets_o[b*OffsetBits +: OffsetBits] = offset_q;
+
+            always @(posedge clk_i) begin
+                if (we_i[b]) list[word_i] <= data_i;
+                if (re_i) offset_q <= identity_i ? column[OffsetBits-1:0] : entries[column[3:0]*OffsetBits +: OffsetBits];
+            end
+        end
+    endgenerate
+
+endmodule

@@ -1,0 +1,57 @@
+// The exponential table of an attention step from its beats to the copies, an entry a cycle.
+//
+// A table is in use from its load to `release_i`; the next one waits for that. `load_done_o` is high when idle.
+module exp_loader #(
+    parameter BeatBytes = 8
+) (
+    input  wire                   clk_i,
+    input  wire                   rst_ni,
+    input  wire                   load_start_i,
+    output wire                   load_done_o,
+    input  wire                   data_valid_i,
+    output wire                   data_ready_o,
+    input  wire [8*BeatBytes-1:0] data_i,
+    input  wire                   release_i,
+    output wire                   valid_o,
+    output wire                   we_o,
+    output wire [7:0]             address_o,
+    output wire [15:0]            data_o
+);
+
+    localparam Entries = BeatBytes / 2;
+    localparam IndexBits = $clog2(Entries);
+
+    reg        loading_q, valid_q, we_q;
+    reg [7:0]  entry_q, address_q;
+    reg [15:0] data_q;
+
+    wire [IndexBits-1:0] index = entry_q[IndexBits-1:0];
+    wire take = loading_q && !valid_q && data_valid_i;
+    wire last = &entry_q;
+
+    assign data_ready_o = take && &index;
+    assign load_done_o = !loading_q;
+    assign valid_o = valid_q;
+    assign we_o = we_q;
+    assign address_o = address_q;
+    assign data_o = data_q;
+
+    always @(posedge clk_i) begin
+        address_q <= entry_q;
+        data_q <= data_i[index*16 +: 16];
+        if (!rst_ni) begin
+            loading_q <= 1'b0;
+            valid_q <= 1'b0;
+            we_q <= 1'b0;
+            entry_q <= 8'd0;
+        end else begin
+            if (load_start_i) loading_q <= 1'b1;
+            else if (take && last) loading_q <= 1'b0;
+            if (take) entry_q <= entry_q + 8'd1;
+            if (take && last) valid_q <= 1'b1;
+            else if (release_i) valid_q <= 1'b0;
+            we_q <= take;
+        end
+    end
+
+endmodule

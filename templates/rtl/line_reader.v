@@ -1,0 +1,178 @@
+// Reads an int16 tensor of the store and hands it out L neighbouring channels of T tokens a cycle.
+//
+// Lines come tile by tile, or with `Across` line by line: a line's first B channels of all tiles, then the next.
+// A line pair (both byte planes of B channels) takes two reads and leaves in N = B / L pieces, the first one in the
+// cycle in which its high plane comes from the store, so that a single pair of line registers does: the next pair's
+// low plane is asked for when at most three pieces are left, and arrives while the last one leaves. Sustained: N
+// cycles a line pair where N >= 4 and both reads are granted at once (4 where N is less).
+//
+// `start_i`: depth_i, base_i and tiles_i are taken. A read is wanted by want_o (the pair's second by mid_o as well)
+// with line_o; it is made where grant_i answers in the same cycle, and its line is in data_i two cycles later.
+// The first read of a tile (a line with Across), number tile_o, waits for tile_ok_i. A piece leaves where ready_i is set (fire_o), and is in x_o one
+// cycle later; with sure_i a user promises ready_i for this cycle and the next two. first_o, last_o: of the tile.
+// begin_o: such a first read is made in this cycle. idle_o: every read has been made; fire_o may still follow.
+// x_o: channel l token t at ((l*T + t)*16 +: 16).
+module line_reader #(
+    parameter Tokens = 2,
+    parameter Banks = 8,
+    parameter Lanes = 2,
+    parameter Across = 0
+) (
+    input  wire                       clk_i,
+    input  wire                       rst_ni,
+    input  wire                       start_i,
+    input  wire [31:0]                depth_i,
+    input  wire [31:0]                base_i,
+    input  wire [15:0]                tiles_i,
+    input  wire                       tile_ok_i,
+    output wire [15:0]                tile_o,
+    output wire                       want_o,
+    output wire                       mid_o,
+    output wire [31:0]                line_o,
+    input  wire                       grant_i,
+    input  wire [Banks*Tokens*8-1:0]  data_i,
+    input  wire                       ready_i,
+    input  wire                       sure_i,
+    output wire                       fire_o,
+    output wire                       first_o,
+    output wire                       last_o,
+    output wire [Lanes*Tokens*16-1:0] x_o,
+    output wire                       begin_o,
+    output wire                       idle_o
+);
+
+    localparam LineBits = Banks * Tokens * 8;
+    localparam PieceBits = Lanes * Tokens * 8;
+    localparam PieceShift = $clog2(PieceBits);
+    localparam Pieces = Banks / Lanes;
+    localparam PieceIndexBits = Pieces > 1 ? $clog2(Pieces) : 1;
+    localparam LastPiece = Pieces - 1;
+
+    // Requests.
+    reg [31:0] line_q, depth_q;
+    // Two loops: lines of a tile inside, tiles outside; the other way round with Across.
+    reg [15:0] outer_q, outer_count_q;
+    reg [15:0] inner_q, inner_count_q;
+    reg        idle_q, mid_q;
+    // A pair whose high plane has not come yet.
+    reg        pending_q;
+
+    // Reads on their way, and the line registers.
+    reg [1:0]          coming_q;
+    reg [1:0]          coming_high_q;
+    reg [LineBits-1:0] low_q, high_q;
+
+    // Pieces.
+    reg                        held_q;
+    reg [PieceIndexBits-1:0]   piece_q;
+    reg [15:0]                 piece_inner_q;
+    reg [Lanes*Tokens*16-1:0]  x_q;
+
+    wire arrives_low = coming_q[1] && !coming_high_q[1];
+    wire arrives_high = coming_q[1] && coming_high_q[1];
+    wire whole = held_q || arrives_high;
+    wire fire = whole && ready_i;
+    wire last_piece = piece_q == LastPiece[PieceIndexBits-1:0];
+    wire last_inner = piece_inner_q == inner_count_q - 16'd1;
+    // At most three pieces are left, this cycle's included.
+    wire ending = Pieces <= 3 || {1'b0, piece_q} + 3 >= Pieces[PieceIndexBits:0];
+
+    wire inner_end = inner_q == inner_count_q - 16'd1;
+    wire free = !(pending_q && !arrives_high) && (!whole || (ending && sure_i));
+    wire want = !idle_q && (mid_q || (free && (inner_q != 16'd0 || tile_ok_i)));
+    wire granted = want && grant_i;
+
+    // From a high plane to the next low plane.
+    wire [31:0] next_line;
+    generate
+        if (Across != 0) begin : across
+            reg [31:0] first_q;
+            wire [31:0] below = first_q + 32'd1;
+            always @(posedge clk_i) begin
+                if (start_i) first_q <= base_i;
+                else if (granted && mid_q && inner_end) first_q <= below;
+            end
+            assign next_line = inner_end ? below : line_q + depth_q;
+        end else begin : along
+            assign next_line = line_q + 32'd1 - (inner_end ? 32'd0 : depth_q);
+        end
+    endgenerate
+
+    reg [PieceBits-1:0] low, high;
+    generate
+        if (Pieces > 1) begin : several
+            wire [PieceIndexBits+PieceShift-1:0] at = {piece_q, {PieceShift{1'b0}}};
+            always @* begin
+                low = low_q[at +: PieceBits];
+                // The first piece may leave before its line is in the register.
+                high = arrives_high ? data_i[0 +: PieceBits] : high_q[at +: PieceBits];
+            end
+        end else begin : one
+            always @* begin
+                low = low_q;
+                high = arrives_high ? data_i : high_q;
+            end
+        end
+    endgenerate
+
+    integer i;
+    always @(posedge clk_i) begin
+        if (start_i) depth_q <= depth_i;
+        if (start_i) inner_count_q <= Across != 0 ? tiles_i : depth_i[15:0];
+        if (start_i) outer_count_q <= Across != 0 ? depth_i[15:0] : tiles_i;
+        if (start_i) line_q <= base_i;
+        else if (granted) line_q <= mid_q ? next_line : line_q + depth_q;
+        if (arrives_low) low_q <= data_i;
+        if (arrives_high) high_q <= data_i;
+        coming_high_q <= {coming_high_q[0], mid_q};
+        for (i = 0; i < Lanes * Tokens; i = i + 1) x_q[i*16 +: 16] <= {high[i*8 +: 8], low[i*8 +: 8]};
+    end
+
+    always @(posedge clk_i) begin
+        if (!rst_ni) begin
+            idle_q <= 1'b1;
+            mid_q <= 1'b0;
+            pending_q <= 1'b0;
+            coming_q <= 2'b00;
+            held_q <= 1'b0;
+            piece_q <= {PieceIndexBits{1'b0}};
+            piece_inner_q <= 16'd0;
+            inner_q <= 16'd0;
+            outer_q <= 16'd0;
+        end else begin
+            coming_q <= {coming_q[0], granted};
+            if (granted && !mid_q) pending_q <= 1'b1;
+            else if (arrives_high) pending_q <= 1'b0;
+            if (start_i) begin
+                idle_q <= 1'b0;
+                outer_q <= 16'd0;
+            end else if (granted) begin
+                mid_q <= !mid_q;
+                if (mid_q) begin
+                    inner_q <= inner_end ? 16'd0 : inner_q + 16'd1;
+                    if (inner_end) begin
+                        outer_q <= outer_q + 16'd1;
+                        idle_q <= outer_q + 16'd1 == outer_count_q;
+                    end
+                end
+            end
+            held_q <= whole && !(fire && last_piece);
+            if (fire) begin
+                piece_q <= last_piece ? {PieceIndexBits{1'b0}} : piece_q + 1'b1;
+                if (last_piece) piece_inner_q <= last_inner ? 16'd0 : piece_inner_q + 16'd1;
+            end
+        end
+    end
+
+    assign tile_o = outer_q;
+    assign want_o = want;
+    assign mid_o = mid_q;
+    assign line_o = line_q;
+    assign fire_o = fire;
+    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_inner_q == 16'd0;
+    assign last_o = last_piece && last_inner;
+    assign x_o = x_q;
+    assign begin_o = granted && !mid_q && inner_q == 16'd0;
+    assign idle_o = idle_q;
+
+endmodule

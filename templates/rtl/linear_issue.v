@@ -1,0 +1,304 @@
+// Issues the slots of linear steps: row groups outermost, token tiles inside, for each tile its byte planes and cycles.
+//
+// `start_i` comes with the step's words, which stay until `issued_o`. A slot leaves every cycle as long as row groups
+// are ready; the first pass over the tiles waits for each tile of the source (`source_tiles_i`). A result takes at least
+// one slot, two where it has two byte planes, and T/W where it goes to VALUES and the W banks of a head hold fewer than
+// T keys: slots beyond the weights multiply nothing (`slot_zero_o`).
+//
+// The tag is laid out as post_pipeline.v says. `group_free_o` gives a row buffer slot back with the last tile's first
+// read of the last plane: from there on it is read once, word by word.
+module linear_issue #(
+    parameter Tokens = 2,
+    parameter Banks = 4,
+    parameter Rows = 1,
+    parameter Heads = 1,
+    parameter RowCycles = 8,
+    parameter OperandDepth = 64,
+    parameter StoreDepth = 64,
+    parameter ValuesDepth = 64,
+    parameter TagBits = 40,
+    parameter CycleBits = RowCycles > 1 ? $clog2(RowCycles) : 1
+) (
+    input  wire                 clk_i,
+    input  wire                 rst_ni,
+
+    input  wire                 start_i,
+    input  wire                 parity_i,
+    input  wire [31:0]          length_i,
+    input  wire [31:0]          source_space_i,
+    input  wire [31:0]          source_base_i,
+    input  wire [31:0]          source_planes_i,
+    input  wire [31:0]          source_signed_i,
+    input  wire [31:0]          depth_i,
+    input  wire [31:0]          row_groups_i,
+    input  wire [31:0]          out_bits_i,
+    input  wire [31:0]          space_i,
+    input  wire [31:0]          base_i,
+    input  wire [31:0]          out_depth_i,
+    input  wire [31:0]          heads_i,
+    input  wire [31:0]          pitch_i,
+    input  wire [31:0]          first_tile_i,
+    input  wire [31:0]          tiles_i,
+    input  wire [15:0]          source_tiles_i,
+    output wire                 issued_o,
+    // Waiting for row groups, for tiles of the source.
+    output wire                 data_waits_o,
+    output wire                 source_waits_o,
+
+    input  wire                 group_valid_i,
+    output wire                 group_ready_o,
+    input  wire [CycleBits:0]   group_cycles_i,
+    input  wire                 group_slot_i,
+    output wire                 group_free_o,
+
+    output wire                 slot_valid_o,
+    output wire                 slot_first_o,
+    output wire                 slot_last_o,
+    output wire                 slot_high_o,
+    output wire                 slot_signed_o,
+    output wire                 slot_zero_o,
+    output wire [TagBits-1:0]   slot_tag_o,
+    output wire                 slot_group_o,
+    output wire [CycleBits-1:0] slot_cycle_o,
+    output wire                 slot_operand_o,
+    output wire [31:0]          slot_line_o
+);
+
+    localparam TokensLog2 = $clog2(Tokens);
+    localparam BanksLog2 = $clog2(Banks);
+    localparam RowsLog2 = $clog2(Rows);
+    localparam HeadsLog2 = $clog2(Heads);
+    localparam Groups = Banks / Rows;
+    localparam GroupBits = Groups > 1 ? $clog2(Groups) : 1;
+    localparam [31:0] LastGroup = Groups - 1;
+    localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
+        : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
+    localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
+    localparam GroupAt = 4 + LineBits;
+    localparam ExtraAt = GroupAt + Groups;
+    localparam KeysAt = ExtraAt + 6;
+    localparam KeyBits = TokensLog2 + 1;
+    localparam FinalAt = KeysAt + KeyBits;
+    localparam [31:0] Values = 3;
+
+    // ---- words of the step, and what follows from them: two cycles of setup
+    localparam [2:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4;
+    reg [2:0]  state_q;
+    // `none_q`: no tile at all, so that row groups pass by unused.
+    reg        parity_q, operand_q, two_q, signed_q, values_q, none_q;
+    reg [1:0]  space_q;
+    reg [31:0] first_q, end_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
+    reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
+    reg [31:0] skipped_q, out_skipped_q;
+
+    wire [31:0] all_tiles = (length_i + Tokens - 32'd1) >> TokensLog2;
+    wire [31:0] first_tile = first_tile_i < all_tiles ? first_tile_i : all_tiles;
+    wire [31:0] rest_tiles = all_tiles - first_tile;
+    wire [31:0] tiles = tiles_i == 0 || tiles_i > rest_tiles ? rest_tiles : tiles_i;
+    wire        two_out = out_bits_i > 8;
+    wire        values = space_i == Values;
+
+    reg [31:0] abreast_log2;
+    integer    i;
+    always @* begin
+        abreast_log2 = 32'd0;
+        for (i = 1; i <= HeadsLog2; i = i + 1) begin
+            if ((pitch_i << i) <= Banks) abreast_log2 = i;
+        end
+    end
+    wire [31:0] key_log2 = BanksLog2 - abreast_log2;
+    // Rows beyond the last head are padding that VALUES has no room for.
+    wire [31:0] head_groups = {16'd0, heads_q[15:0]} * {16'd0, chunks_q[15:0]};
+
+    // ---- where the issue stands
+    reg [31:0]          group_q, tile_q, source_line_q, out_line_q, row_line_q;
+    reg [GroupBits-1:0] bank_group_q;
+    reg                 plane_q, buffer_q, empty_q;
+    reg [CycleBits:0]   cycle_q, cycles_q;
+    // Slots of the result beyond its weights, counted from its first.
+    reg [31:0]          slot_q;
+    reg [5:0]           ring_q;
+    // Of VALUES: the head among those abreast, the chunk in it, and the line of the round.
+    reg [31:0]          side_q, chunk_q, round_line_q;
+
+    wire last_tile = tile_q + 32'd1 == end_q;
+    wire last_group = group_q + 32'd1 == row_groups_q;
+    wire last_cycle = cycle_q + 1'b1 >= cycles_q;
+    wire last_plane = !two_q || plane_q;
+    wire weights_left = !empty_q && !(last_cycle && last_plane);
+    // The slot at hand is the last of its weights, or one beyond them.
+    wire last_slot = !weights_left && slot_q + 32'd1 >= least_q;
+    wire source_ready = group_q != 0 || source_tiles_i == 16'hFFFF || {16'd0, source_tiles_i} > tile_q;
+    wire issue = state_q == Issue && !none_q && (slot_q != 0 || source_ready);
+    wire result_end = issue && last_slot;
+    wire group_end = none_q ? state_q == Issue : result_end && last_tile;
+    wire step_end = group_end && last_group;
+    wire take = group_ready_o && group_valid_i;
+    wire last_read = issue && last_tile && last_plane && cycle_q == 0 && !empty_q;
+
+    assign group_ready_o = state_q == Fetch || (group_end && !last_group);
+    assign issued_o = state_q == Idle;
+    assign data_waits_o = state_q == Fetch && !group_valid_i;
+    assign source_waits_o = state_q == Issue && !none_q && !issue;
+
+    // ---- the tag
+    wire [31:0] first_key = tile_q << TokensLog2;
+    wire [31:0] key_row = first_key >> key_log2_q;
+    wire [31:0] key_in_row = first_key & ((32'd1 << key_log2_q) - 32'd1);
+    wire [31:0] key_group = ((side_q << key_log2_q) + key_in_row) >> RowsLog2;
+    wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
+    // Rows of keys are few: the product is as wide as a line.
+    wire [31:0] key_line = round_line_q + chunk_q + {16'd0, key_row[15:0]} * {16'd0, key_stride_q[15:0]};
+    wire [31:0] keys_left = length_q - first_key;
+    wire [31:0] keys = length_q <= first_key ? 32'd0 : keys_left > Tokens ? Tokens : keys_left;
+    wire [31:0] line = values_q ? key_line : out_line_q + row_line_q;
+    wire [Groups-1:0] one = 1;
+    wire [Groups-1:0] several = (one << key_groups) - one;
+    wire [Groups-1:0] mask = values_q ? several << key_group : one << bank_group_q;
+    wire [TagBits-1:0] tag = {
+        {TagBits - FinalAt - 1{1'b0}}, last_group, keys[KeyBits-1:0], ring_q, mask, line[LineBits-1:0], space_q, 1'b0,
+        parity_q
+    };
+
+    // ---- one register in front of the array
+    reg                 slot_valid_q, slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q, slot_buffer_q;
+    reg                 free_q;
+    reg [TagBits-1:0]   slot_tag_q;
+    reg [CycleBits-1:0] slot_cycle_q;
+    reg [31:0]          slot_line_q;
+    assign slot_valid_o = slot_valid_q;
+    assign slot_first_o = slot_first_q;
+    assign slot_last_o = slot_last_q;
+    assign slot_high_o = slot_high_q;
+    assign slot_signed_o = slot_signed_q;
+    assign slot_zero_o = slot_zero_q;
+    assign slot_tag_o = slot_tag_q;
+    assign slot_group_o = slot_buffer_q;
+    assign slot_cycle_o = slot_cycle_q;
+    assign slot_operand_o = operand_q;
+    assign slot_line_o = slot_line_q;
+    assign group_free_o = free_q;
+
+    always @(posedge clk_i) begin
+        slot_first_q <= slot_q == 0;
+        slot_last_q <= last_slot;
+        slot_high_q <= plane_q;
+        // Of two byte planes the low one is unsigned and the high one signed.
+        slot_signed_q <= two_q ? plane_q : signed_q;
+        slot_zero_q <= empty_q;
+        slot_tag_q <= tag;
+        slot_buffer_q <= buffer_q;
+        slot_cycle_q <= cycle_q[CycleBits-1:0];
+        slot_line_q <= source_line_q;
+        if (take) begin
+            cycles_q <= group_cycles_i;
+            buffer_q <= group_slot_i;
+        end
+        case (state_q)
+            Idle: if (start_i) begin
+                parity_q <= parity_i;
+                operand_q <= source_space_i[0];
+                two_q <= source_planes_i == 2;
+                signed_q <= source_signed_i != 0;
+                values_q <= values;
+                none_q <= tiles == 0;
+                space_q <= space_i[1:0];
+                first_q <= first_tile;
+                end_q <= first_tile + tiles;
+                depth_q <= depth_i;
+                out_stride_q <= two_out ? out_depth_i << 1 : out_depth_i;
+                source_base_q <= source_base_i;
+                base_q <= base_i;
+                row_groups_q <= row_groups_i;
+                heads_q <= heads_i;
+                chunks_q <= pitch_i >> RowsLog2;
+                abreast_q <= 32'd1 << abreast_log2;
+                key_log2_q <= key_log2;
+                rounds_q <= (heads_i + (32'd1 << abreast_log2) - 32'd1) >> abreast_log2;
+                length_q <= length_i;
+                least_q <= values && (Tokens >> key_log2) > 1 ? Tokens >> key_log2 : two_out ? 32'd2 : 32'd1;
+            end
+            Multiply: begin
+                skipped_q <= {16'd0, first_q[15:0]} * {16'd0, two_q ? depth_q[15:0] << 1 : depth_q[15:0]};
+                out_skipped_q <= {16'd0, first_q[15:0]} * {16'd0, out_stride_q[15:0]};
+                key_stride_q <= {16'd0, rounds_q[15:0]} * {16'd0, chunks_q[15:0]};
+                if (values_q && head_groups < row_groups_q) row_groups_q <= head_groups;
+            end
+            Place: begin
+                source_start_q <= source_base_q + skipped_q;
+                out_start_q <= base_q + out_skipped_q;
+                group_q <= 32'd0;
+                row_line_q <= 32'd0;
+                bank_group_q <= 0;
+                side_q <= 32'd0;
+                chunk_q <= 32'd0;
+                round_line_q <= base_q;
+            end
+            default: ;
+        endcase
+        if (issue && !last_slot) begin
+            slot_q <= slot_q + 32'd1;
+            if (!weights_left) empty_q <= 1'b1;
+            else if (!last_cycle) cycle_q <= cycle_q + 1'b1;
+            else begin
+                cycle_q <= 0;
+                plane_q <= 1'b1;
+                source_line_q <= source_line_q + depth_q;
+            end
+        end
+        if (result_end) begin
+            slot_q <= 32'd0;
+            cycle_q <= 0;
+            plane_q <= 1'b0;
+            empty_q <= cycles_q == 0;
+            tile_q <= tile_q + 32'd1;
+            source_line_q <= source_line_q + depth_q;
+            out_line_q <= out_line_q + out_stride_q;
+        end
+        if (group_end) begin
+            group_q <= group_q + 32'd1;
+            bank_group_q <= {{32 - GroupBits{1'b0}}, bank_group_q} == LastGroup ? 0 : bank_group_q + 1'b1;
+            if ({{32 - GroupBits{1'b0}}, bank_group_q} == LastGroup) row_line_q <= row_line_q + 32'd1;
+            chunk_q <= chunk_q + 32'd1;
+            if (chunk_q + 32'd1 == chunks_q) begin
+                chunk_q <= 32'd0;
+                side_q <= side_q + 32'd1;
+                if (side_q + 32'd1 == abreast_q) begin
+                    side_q <= 32'd0;
+                    round_line_q <= round_line_q + chunks_q;
+                end
+            end
+        end
+        if (take) begin
+            slot_q <= 32'd0;
+            cycle_q <= 0;
+            plane_q <= 1'b0;
+            empty_q <= group_cycles_i == 0;
+            tile_q <= first_q;
+            source_line_q <= source_start_q;
+            out_line_q <= out_start_q;
+        end
+        if (!rst_ni) begin
+            state_q <= Idle;
+            slot_valid_q <= 1'b0;
+            free_q <= 1'b0;
+            ring_q <= 6'd0;
+        end else begin
+            slot_valid_q <= issue;
+            free_q <= last_read || (group_end && (none_q || cycles_q == 0));
+            if (group_end) ring_q <= ring_q + 6'd1;
+            case (state_q)
+                Idle: if (start_i) state_q <= Multiply;
+                Multiply: state_q <= Place;
+                Place: state_q <= Fetch;
+                Fetch: if (take) state_q <= Issue;
+                default: if (step_end) state_q <= Idle;
+                else if (group_end && !take) state_q <= Fetch;
+            endcase
+        end
+    end
+
+    // Words that the sequencer has bounded.
+    wire unused = &{1'b0, source_space_i, key_stride_q, key_row, key_group, line, keys, depth_q, out_stride_q, rounds_q, heads_q};
+
+endmodule

@@ -1,0 +1,58 @@
+// y = sat((z*G + Bq + 2^(k-1)) >> k, bits), symmetric; k is 0 .. 63 (0: neither shifted nor rounded), bits 2 .. 16.
+//
+// A value every cycle, never stalled: y_o is 5 cycles after z_i and gain_i, bias_i comes one cycle after them. One
+// multiplier of 16 x ZBits with registers before (the user's) and behind it.
+module norm_gain #(
+    parameter ZBits = 21
+) (
+    input  wire             clk_i,
+    input  wire [5:0]       shift_i,
+    input  wire [4:0]       bits_i,
+    input  wire [ZBits-1:0] z_i,
+    input  wire [15:0]      gain_i,
+    input  wire [47:0]      bias_i,
+    output wire [15:0]      y_o
+);
+    /* verilator no_inline_module */
+
+    localparam ProductBits = ZBits + 16;
+    // One bit more than the bias has: |z*G| is below 2^47.
+    localparam SumBits = 49;
+    // With a bit below the point, so that rounding is one more addition after the shift.
+    localparam PointBits = SumBits + 1;
+    // Enough for a rounded int16 and to see that a value is beyond it.
+    localparam NearBits = 18;
+
+    reg signed [ProductBits-1:0] product_q;
+    reg        [SumBits-1:0]     sum_q;
+    reg        [PointBits-1:0]   coarse_q;
+    reg        [NearBits-1:0]    near_q;
+    reg        [15:0]            y_q;
+
+    wire signed [ProductBits-1:0] z = {{16{z_i[ZBits-1]}}, z_i};
+    wire signed [ProductBits-1:0] gain = {{ZBits{gain_i[15]}}, gain_i};
+
+    wire signed [PointBits-1:0] pointed = {sum_q, 1'b0};
+    wire signed [PointBits-1:0] coarse = pointed >>> {shift_i[5:3], 3'd0};
+    wire signed [PointBits-1:0] settled = coarse_q;
+    wire signed [PointBits-1:0] fine = settled >>> shift_i[2:0];
+    wire                        sign = fine[PointBits-1];
+    wire                        beyond = fine[PointBits-1:NearBits-1] != {(PointBits-NearBits+1){sign}};
+
+    // Half up.
+    wire signed [NearBits:0] raised = {near_q[NearBits-1], near_q} + {{NearBits{1'b0}}, 1'b1};
+    wire signed [NearBits:0] rounded = raised >>> 1;
+    wire signed [NearBits:0] limit = $signed((19'd1 << (bits_i - 5'd1)) - 19'd1);
+    wire signed [NearBits:0] floor = -limit;
+
+    always @(posedge clk_i) begin
+        product_q <= z * gain;
+        sum_q <= {{(SumBits-ProductBits){product_q[ProductBits-1]}}, product_q} + {bias_i[47], bias_i};
+        coarse_q <= coarse;
+        near_q <= beyond ? {sign, {(NearBits-1){~sign}}} : fine[NearBits-1:0];
+        y_q <= rounded > limit ? limit[15:0] : rounded < floor ? floor[15:0] : rounded[15:0];
+    end
+
+    assign y_o = y_q;
+
+endmodule

@@ -1,0 +1,289 @@
+// The stages behind the array: bias and scale, residual, table, saturation; scores to int16; attention's deferred
+// division. One result a cycle, no stall.
+//
+// THE TAG travels with a slot from its issue to the write (it counts where slot_last is high). Least significant first:
+//
+//     field      bits          from      meaning
+//     parity     1             0         which of the two sets of step words applies
+//     pair       1             1         pair slot of attention (reciprocals, score buffer)
+//     space      2             2         0 OPERAND0, 1 OPERAND1, 2 STORE, 3 VALUES (linear only)
+//     line       LineBits      4         line of the (low) byte plane; of VALUES: line of the first keys
+//     groups     Banks/Rows    GroupAt   bank groups of P banks that are written
+//     extra      6             ExtraAt   linear: index in the constants ring; context: log2 of the pitch
+//     keys       KeyBits       KeysAt    VALUES: tokens of the tile below the length, 0..T (others: ignored)
+//     final      1             FinalAt   result of the last pass of a step: with it a token tile is complete
+//
+//     LineBits = $clog2 of the largest of OperandDepth, StoreDepth, ValuesDepth, at least 1
+//     GroupAt = 4 + LineBits, ExtraAt = GroupAt + Banks/Rows, KeysAt = ExtraAt + 6, KeyBits = $clog2(Tokens) + 1,
+//     FinalAt = KeysAt + KeyBits; TagBits = max(FinalAt + 1, 40)
+//
+// Of a score's tag only `parity` has a meaning here; bits TagBits-1..1 are the attention unit's own. Context writes one
+// byte plane; bank group g takes head (result_merge == 0 ? 0 : ((g*P) >> extra) & ((1 << result_merge) - 1)). A linear
+// result of two byte planes writes the high one out_depth lines further in the next cycle. `final` of a context result
+// is set on the last one of a query tile.
+//
+// TIMING. A slot at the array's input in cycle t (slot_valid high, registered):
+//     result_valid              t + ArrayLatency                  ArrayLatency = 9 + $clog2(Banks)
+//     constants ring            address in cycle r = t + ArrayLatency, data used in cycle r + 1
+//     scale_r, scale_n          used in cycle r + 1, and in no other
+//     residual                  low plane requested in r + 3, high plane in r + 4
+//     score_valid               r + PostLatency
+//     value_valid               r + PostLatency                   PostLatency = 14
+//     write_valid (low plane)   r + PostLatency + 1
+//
+// Two steps may be in flight: `step_load_i` takes the words of the step whose slots carry `step_parity_i`.
+module post_pipeline #(
+    parameter Tokens = 2,
+    parameter Banks = 4,
+    parameter Rows = 1,
+    parameter Heads = 1,
+    parameter OperandDepth = 64,
+    parameter StoreDepth = 64,
+    parameter ValuesDepth = 64,
+    parameter TableBits = 8,
+    parameter HasAdd = 1,
+    parameter HasAttention = 1,
+    parameter HasTable = 1,
+    parameter TagBits = 40
+) (
+    input  wire                            clk_i,
+    input  wire                            rst_ni,
+
+    input  wire                            step_load_i,
+    input  wire                            step_parity_i,
+    input  wire [31:0]                     out_bits_i,
+    input  wire [31:0]                     out_signed_i,
+    input  wire [31:0]                     out_zero_i,
+    input  wire [31:0]                     out_depth_i,
+    input  wire [31:0]                     base_i,
+    input  wire [31:0]                     table_bits_i,
+    input  wire [31:0]                     has_residual_i,
+    input  wire [31:0]                     residual_base_i,
+    input  wire [31:0]                     residual_multiplier_i,
+    input  wire [31:0]                     residual_shift_i,
+    input  wire [31:0]                     score_multiplier_i,
+    input  wire [31:0]                     score_shift_i,
+    input  wire [31:0]                     multiplier_i,
+    input  wire [31:0]                     shift_i,
+
+    input  wire                            table_we_i,
+    input  wire                            table_bank_i,
+    input  wire [TableBits-3:0]            table_address_i,
+    input  wire [63:0]                     table_data_i,
+
+    input  wire                            result_valid_i,
+    input  wire [1:0]                      result_kind_i,
+    input  wire [3:0]                      result_merge_i,
+    input  wire [TagBits-1:0]              result_tag_i,
+    input  wire [Heads*Rows*Tokens*32-1:0] result_sum_i,
+
+    output wire                            constants_re_o,
+    output wire [5:0]                      constants_group_o,
+    input  wire [32*Rows-1:0]              bias_i,
+    input  wire [16*Rows-1:0]              constants_multiplier_i,
+    input  wire [6*Rows-1:0]               constants_shift_i,
+    input  wire [2*Heads*Tokens*17-1:0]    scale_r_i,
+    input  wire [2*Heads*Tokens*6-1:0]     scale_n_i,
+
+    output wire                            residual_re_o,
+    output wire [31:0]                     residual_line_o,
+    input  wire [Banks*Tokens*8-1:0]       store_data_i,
+
+    output wire                            score_valid_o,
+    output wire                            value_valid_o,
+    output wire [3:0]                      value_merge_o,
+    output wire [TagBits-1:0]              value_tag_o,
+    output wire [Heads*Rows*Tokens*16-1:0] value_o
+);
+
+    localparam [1:0] Linear = 0, Scores = 1, Context = 2;
+    localparam Stages = 14;
+    localparam Groups = Banks / Rows;
+    localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
+        : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
+    localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
+    localparam GroupAt = 4 + LineBits;
+    localparam ExtraAt = GroupAt + Groups;
+    localparam WordBits = 8 * Tokens;
+
+    // ---- valid, kind, merge and tag: stage k is k cycles behind the result
+    localparam ControlBits = TagBits + 7;
+    reg  [Stages*ControlBits-1:0]     control_q;
+    wire [(Stages+1)*ControlBits-1:0] control = {
+        control_q, result_valid_i, result_kind_i, result_merge_i, result_tag_i
+    };
+    wire [Stages:0]                   valid, parity, linear, scores, is_context;
+    genvar k, h, p, t;
+    generate
+        for (k = 0; k <= Stages; k = k + 1) begin : stages
+            assign valid[k] = control[(k+1)*ControlBits - 1];
+            assign linear[k] = control[(k+1)*ControlBits - 3 +: 2] == Linear;
+            assign scores[k] = control[(k+1)*ControlBits - 3 +: 2] == Scores;
+            assign is_context[k] = control[(k+1)*ControlBits - 3 +: 2] == Context;
+            assign parity[k] = control[k*ControlBits];
+        end
+    endgenerate
+
+    integer i;
+    always @(posedge clk_i) begin
+        control_q <= control[Stages*ControlBits-1:0];
+        if (!rst_ni) begin
+            for (i = 1; i <= Stages; i = i + 1) control_q[i*ControlBits - 1] <= 1'b0;
+        end
+    end
+
+    // ---- words of the two steps: index 0 and 1 by parity
+    reg [31:0]        zero_q [0:1];
+    reg [31:0]        depth_q [0:1];
+    reg [31:0]        residual_at_q [0:1];
+    reg signed [15:0] residual_multiplier_q [0:1];
+    reg [5:0]         residual_shift_q [0:1];
+    reg signed [15:0] score_multiplier_q [0:1];
+    reg [5:0]         score_shift_q [0:1];
+    reg signed [15:0] multiplier_q [0:1];
+    reg [5:0]         shift_q [0:1];
+    reg [16:0]        high_q [0:1];
+    reg [16:0]        low_q [0:1];
+    reg [15:0]        table_last_q [0:1];
+    reg [1:0]         has_residual_q, has_table_q;
+    wire [16:0] high = (17'd1 << (out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0])) - 17'd1;
+    wire [15:0] table_last = (16'd1 << table_bits_i[3:0]) - 16'd1;
+    always @(posedge clk_i) begin
+        if (step_load_i) begin
+            zero_q[step_parity_i] <= has_residual_i != 0 ? 32'd0 : out_zero_i;
+            depth_q[step_parity_i] <= out_depth_i;
+            residual_at_q[step_parity_i] <= residual_base_i - base_i;
+            residual_multiplier_q[step_parity_i] <= residual_multiplier_i[15:0];
+            residual_shift_q[step_parity_i] <= residual_shift_i[5:0];
+            score_multiplier_q[step_parity_i] <= score_multiplier_i[15:0];
+            score_shift_q[step_parity_i] <= score_shift_i[5:0];
+            multiplier_q[step_parity_i] <= multiplier_i[15:0];
+            shift_q[step_parity_i] <= shift_i[5:0];
+            high_q[step_parity_i] <= high;
+            low_q[step_parity_i] <= out_signed_i != 0 ? -high : 17'd0;
+            table_last_q[step_parity_i] <= table_last;
+            has_residual_q[step_parity_i] <= has_residual_i != 0;
+            has_table_q[step_parity_i] <= table_bits_i != 0;
+        end
+    end
+
+    // ---- 0, 1: constants of the rows, and their way to where they are used
+    assign constants_re_o = valid[0];
+    assign constants_group_o = result_tag_i[ExtraAt +: 6];
+    wire [16*Rows-1:0] row_multiplier;
+    wire [6*Rows-1:0]  row_shift;
+    delay_line #(.Width(16 * Rows), .Length(5)) multipliers (
+        .clk_i(clk_i), .value_i(constants_multiplier_i), .value_o(row_multiplier)
+    );
+    delay_line #(.Width(6 * Rows), .Length(7)) shifts (
+        .clk_i(clk_i), .value_i(constants_shift_i), .value_o(row_shift)
+    );
+    wire [15:0] step_multiplier = scores[6] ? score_multiplier_q[parity[6]] : multiplier_q[parity[6]];
+    wire [5:0]  step_shift = scores[8] ? score_shift_q[parity[8]] : shift_q[parity[8]];
+    wire        pair = control[ControlBits + 1];
+
+    // ---- 3, 4: the residual is asked for, 5, 6: it comes; P words of the row's bank group
+    wire [Groups-1:0] groups5 = control[5*ControlBits + GroupAt +: Groups];
+    wire [Groups-1:0] groups6 = control[6*ControlBits + GroupAt +: Groups];
+    wire [31:0] line3 = {{32 - LineBits{1'b0}}, control[3*ControlBits + 4 +: LineBits]};
+    wire [31:0] line4 = {{32 - LineBits{1'b0}}, control[4*ControlBits + 4 +: LineBits]};
+    wire        low_re = HasAdd != 0 && valid[3] && linear[3] && has_residual_q[parity[3]];
+    wire        high_re = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
+    assign residual_re_o = low_re || high_re;
+    assign residual_line_o = low_re ? line3 + residual_at_q[parity[3]]
+        : line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
+
+    reg [Rows*WordBits-1:0] low_words_q, residual_low_q, residual_high_q;
+    reg [Rows*WordBits-1:0] words5, words6;
+    integer n;
+    always @* begin
+        words5 = {Rows * WordBits{1'b0}};
+        words6 = {Rows * WordBits{1'b0}};
+        for (n = 0; n < Groups; n = n + 1) begin
+            if (groups5[n]) words5 = words5 | store_data_i[Rows*WordBits*n +: Rows*WordBits];
+            if (groups6[n]) words6 = words6 | store_data_i[Rows*WordBits*n +: Rows*WordBits];
+        end
+    end
+    always @(posedge clk_i) begin
+        low_words_q <= words5;
+        residual_low_q <= low_words_q;
+        residual_high_q <= words6;
+    end
+
+    // ---- the lanes
+    wire [31:0] zero = linear[11] ? zero_q[parity[11]] : 32'd0;
+    wire [16:0] lane_high = linear[12] ? high_q[parity[12]] : scores[12] ? 17'd32767 : 17'd127;
+    wire [16:0] lane_low = linear[12] ? low_q[parity[12]] : scores[12] ? -17'd32767 : -17'd127;
+    wire        table13 = HasTable != 0 && linear[13] && has_table_q[parity[13]];
+    reg [Heads*Rows*Tokens*16-1:0] value_q;
+    assign value_o = value_q;
+
+    generate
+        for (h = 0; h < Heads; h = h + 1) begin : heads
+            for (p = 0; p < Rows; p = p + 1) begin : rows
+                wire [31:0] bias = linear[1] ? bias_i[32*p +: 32] : 32'd0;
+                wire [15:0] multiplier = linear[6] ? row_multiplier[16*p +: 16] : step_multiplier;
+                wire [5:0]  shift = linear[8] ? row_shift[6*p +: 6] : step_shift;
+                for (t = 0; t < Tokens; t = t + 1) begin : tokens
+                    localparam Lane = (h*Rows + p)*Tokens + t;
+                    localparam Scale = h*Tokens + t;
+                    wire [16:0] scale_r = pair ? scale_r_i[17*(Heads*Tokens + Scale) +: 17] : scale_r_i[17*Scale +: 17];
+                    wire [5:0]  scale_n = pair ? scale_n_i[6*(Heads*Tokens + Scale) +: 6] : scale_n_i[6*Scale +: 6];
+                    wire [15:0] index, value;
+                    requantise_lane #(
+                        .Divides(HasAttention),
+                        .Adds(h == 0 ? HasAdd : 0)
+                    ) lane (
+                        .clk_i(clk_i),
+                        .sum_i(result_sum_i[32*Lane +: 32]),
+                        .bias_i(bias),
+                        .r_i(scale_r),
+                        .n_i(scale_n),
+                        .is_context_i(is_context[5]),
+                        .multiplier_i(multiplier),
+                        .shift_i(shift),
+                        .residual_i({residual_high_q[8*(p*Tokens + t) +: 8], residual_low_q[8*(p*Tokens + t) +: 8]}),
+                        .residual_multiplier_i(residual_multiplier_q[parity[7]]),
+                        .residual_shift_i(residual_shift_q[parity[9]]),
+                        .has_residual_i(linear[11] && has_residual_q[parity[11]]),
+                        .zero_i(zero),
+                        .table_last_i(table_last_q[parity[12]]),
+                        .high_i(lane_high),
+                        .low_i(lane_low),
+                        .index_o(index),
+                        .value_o(value)
+                    );
+                    if (h == 0 && HasTable != 0) begin : lookup
+                        wire [15:0] entry;
+                        lookup_table #(.TableBits(TableBits)) pointwise (
+                            .clk_i(clk_i),
+                            .we_i(table_we_i),
+                            .bank_i(table_bank_i),
+                            .address_i(table_address_i),
+                            .data_i(table_data_i),
+                            .read_bank_i(parity[12]),
+                            .index_i(index[TableBits-1:0]),
+                            .entry_o(entry)
+                        );
+                        always @(posedge clk_i) value_q[16*Lane +: 16] <= table13 ? entry : value;
+                        wire unused = &{1'b0, index};
+                    end else begin : plain
+                        always @(posedge clk_i) value_q[16*Lane +: 16] <= value;
+                        wire unused = &{1'b0, index};
+                    end
+                end
+            end
+        end
+    endgenerate
+
+    assign score_valid_o = valid[Stages] && scores[Stages];
+    assign value_valid_o = valid[Stages] && !scores[Stages];
+    assign value_merge_o = control[Stages*ControlBits + TagBits +: 4];
+    assign value_tag_o = control[Stages*ControlBits +: TagBits];
+
+    // Kinds and parities of stages where nothing is decided.
+    wire unused_control = &{1'b0, linear, scores, is_context, parity, scale_r_i, scale_n_i, table_we_i, table_bank_i,
+        table_address_i, table_data_i, table13, out_bits_i, score_multiplier_i, score_shift_i, multiplier_i, shift_i,
+        residual_multiplier_i, residual_shift_i, table_bits_i};
+
+endmodule

@@ -1,0 +1,29 @@
+// A memory with one write and one read port of its own address: block or distributed RAM, as the tools find fit.
+//
+// Read data come one cycle after `re_i` and stay until the next read. Reading what is written in the same cycle gives
+// the old word.
+module ram_1r1w #(
+    parameter Width = 8,
+    parameter Depth = 16,
+    parameter AddressBits = 4
+) (
+    input  wire                   clk_i,
+    input  wire                   we_i,
+    input  wire [AddressBits-1:0] waddr_i,
+    input  wire [Width-1:0]       wdata_i,
+    input  wire                   re_i,
+    input  wire [AddressBits-1:0] raddr_i,
+    output wire [Width-1:0]       rdata_o
+);
+
+    reg [Width-1:0] word [0:Depth-1];
+    reg [Width-1:0] rdata_q;
+
+    assign rdata_o = rdata_q;
+
+    always @(posedge clk_i) begin
+        if (we_i) word[waddr_i] <= wdata_i;
+        if (re_i) rdata_q <= word[raddr_i];
+    end
+
+endmodule

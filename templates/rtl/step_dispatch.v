@@ -1,0 +1,310 @@
+// Steps in order: their data to the unit that takes them (load), and their work to the unit that does it (execute).
+//
+// Loading runs up to two steps ahead of execution. A step starts when the one before it has read all that it reads
+// (`issued`) and everything older is written (`done`); it then follows the one before it tile by tile
+// (`source_tiles_o`). That order is enough for every hazard: the units' pipelines read before they write, and a unit
+// that writes soon after its start waits for `done`.
+//
+// Array steps (linear, attention) alternate between two parities, which name the double-buffered tables and constants;
+// a parity is free again once its results have left the pipeline, `DrainCycles` after its last slot.
+module step_dispatch #(
+    parameter DrainCycles = 64,
+    parameter [31:0] OpcodeInput = 1,
+    parameter [31:0] OpcodeConstant = 2,
+    parameter [31:0] OpcodeLinear = 3,
+    parameter [31:0] OpcodeNorm = 4,
+    parameter [31:0] OpcodeAttention = 5,
+    parameter [31:0] OpcodePool = 6
+) (
+    input  wire          clk_i,
+    input  wire          rst_ni,
+
+    input  wire          entry_valid_i,
+    output wire          entry_ready_o,
+    input  wire [1023:0] entry_record_i,
+    input  wire [31:0]   entry_tokens_i,
+    input  wire [31:0]   entry_index_i,
+    input  wire          entry_ends_frame_i,
+    input  wire          entry_last_output_i,
+    // No step in hand reads the input stream.
+    output wire          stream_free_o,
+    // Nothing loads, waits or executes.
+    output wire          idle_o,
+    // One cycle for each frame whose last step is done.
+    output wire          frame_o,
+
+    // Damaged data: `failed_o` with the step's index, once all older steps are written.
+    input  wire          load_error_i,
+    output wire          failing_o,
+    output wire          failed_o,
+    output wire [31:0]   failed_step_o,
+
+    output wire [1023:0] load_record_o,
+    output wire [31:0]   load_tokens_o,
+    output wire          load_parity_o,
+    output wire          load_linear_o,
+    output wire          load_norm_o,
+    output wire          load_attention_o,
+    output wire          load_constant_o,
+    output wire          load_start_o,
+    input  wire          linear_loaded_i,
+    input  wire          norm_loaded_i,
+    input  wire          attention_loaded_i,
+
+    output wire [1023:0] record_o,
+    output wire [31:0]   tokens_o,
+    output wire          parity_o,
+    output wire          last_output_o,
+    output wire          start_linear_o,
+    output wire          start_attention_o,
+    output wire          start_norm_o,
+    output wire          start_pool_o,
+    output wire          start_reader_o,
+    output wire          start_writer_o,
+    output wire [15:0]   source_tiles_o,
+    // The unit at work: monitors and stall counters look at these.
+    output wire [5:0]    active_o,
+    output wire [31:0]   index_o,
+
+    input  wire          slot_valid_i,
+    input  wire          linear_issued_i,
+    // By parity, as a linear step's results are written.
+    input  wire [31:0]   linear_ready_i,
+    input  wire          attention_issued_i,
+    input  wire          attention_done_i,
+    input  wire [15:0]   attention_ready_i,
+    input  wire          norm_issued_i,
+    input  wire          norm_done_i,
+    input  wire [15:0]   norm_ready_i,
+    input  wire          pool_done_i,
+    input  wire          reader_done_i,
+    input  wire          writer_done_i
+);
+
+    localparam UnitBits = 6;
+    localparam [UnitBits-1:0] Linear = 1, Attention = 2, Norm = 4, Pool = 8, Reader = 16, Writer = 32;
+    localparam [31:0] Drain = DrainCycles;
+    localparam DrainBits = $clog2(DrainCycles + 1);
+    localparam [15:0] AllTiles = 16'hFFFF;
+
+    // Loading.
+    localparam [1:0] LoadIdle = 0, LoadStart = 1, LoadWait = 2;
+    reg [1:0]          load_state_q;
+    reg [1023:0]       load_record_q;
+    reg [31:0]         load_tokens_q, load_index_q;
+    reg [UnitBits-1:0] load_unit_q;
+    reg                load_constant_q, load_parity_q;
+    // Parities of array steps that are loaded or at work.
+    reg [1:0]          parity_used_q;
+    reg                next_parity_q;
+
+    // Steps that are loaded or loading and have not started: two of them.
+    reg [1:0]          waiting_q;
+    reg [1023:0]       record0_q, record1_q;
+    reg [31:0]         tokens0_q, tokens1_q, index0_q, index1_q;
+    reg [UnitBits-1:0] unit0_q, unit1_q;
+    reg                parity0_q, parity1_q, ends0_q, ends1_q, last0_q, last1_q;
+
+    // Executing: the step that started last, and the one before it.
+    reg [1023:0]       record_q;
+    reg [31:0]         tokens_q, index_q;
+    reg [UnitBits-1:0] unit_q, before_unit_q, start_q;
+    reg                parity_q, last_output_q, before_parity_q, before_done_q, starting_q;
+    reg [15:0]         source_tiles_q;
+    reg                array_parity_q;
+    reg [DrainBits-1:0] drain0_q, drain1_q;
+    reg [31:0]         inputs_q;
+    reg                failing_q, input_q, ends_q;
+
+    // What kind of step stands at the entrance.
+    wire [31:0] opcode = entry_record_i[31:0];
+    wire entry_array = opcode == OpcodeLinear || opcode == OpcodeAttention;
+    wire [UnitBits-1:0] entry_unit = opcode == OpcodeLinear ? Linear
+        : opcode == OpcodeAttention ? Attention
+        : opcode == OpcodeNorm ? Norm
+        : opcode == OpcodePool ? Pool
+        : opcode == OpcodeInput || opcode == OpcodeConstant ? Reader : Writer;
+    wire parity_free = !parity_used_q[next_parity_q];
+    assign entry_ready_o = load_state_q == LoadIdle && waiting_q != 2'd2 && (!entry_array || parity_free) && !failing_q;
+    wire accept = entry_valid_i && entry_ready_o;
+    wire entry_loads = entry_array || opcode == OpcodeNorm || opcode == OpcodeConstant;
+
+    // A constant's data are taken while it executes.
+    reg constant_started_q;
+    wire load_done = load_constant_q ? constant_started_q && !starting_q && reader_done_i
+        : load_unit_q == Linear ? linear_loaded_i
+        : load_unit_q == Norm ? norm_loaded_i : attention_loaded_i;
+    wire loaded = load_state_q == LoadWait && load_done && !load_error_i;
+
+    assign load_record_o = load_record_q;
+    assign load_tokens_o = load_tokens_q;
+    assign load_parity_o = load_parity_q;
+    assign load_linear_o = load_state_q != LoadIdle && load_unit_q == Linear;
+    assign load_norm_o = load_state_q != LoadIdle && load_unit_q == Norm;
+    assign load_attention_o = load_state_q != LoadIdle && load_unit_q == Attention;
+    assign load_constant_o = load_state_q != LoadIdle && load_constant_q;
+    assign load_start_o = load_state_q == LoadStart;
+
+    // Executing. `issued` and `done` of a step that has just been started are not to be looked at.
+    wire drained0 = drain0_q == 0;
+    wire drained1 = drain1_q == 0;
+    wire drained = parity_q ? drained1 : drained0;
+    wire before_drained = before_parity_q ? drained1 : drained0;
+    wire is_array = unit_q == Linear || unit_q == Attention;
+    wire before_array = before_unit_q == Linear || before_unit_q == Attention;
+    wire issued = !starting_q && (
+        unit_q == Linear ? linear_issued_i
+        : unit_q == Attention ? attention_issued_i
+        : unit_q == Norm ? norm_issued_i
+        : unit_q == Pool ? pool_done_i : unit_q == Reader ? reader_done_i : writer_done_i);
+    wire done = !starting_q && issued && (
+        unit_q == Linear ? drained
+        : unit_q == Attention ? attention_done_i && drained
+        : unit_q == Norm ? norm_done_i : 1'b1);
+    wire before_done_now = before_array ? before_drained && (before_unit_q == Linear || attention_done_i) : norm_done_i;
+    // A step whose unit is not taken again until it is done; the others are followed tile by tile.
+    wire head_streams = unit0_q == Linear || unit0_q == Attention || unit0_q == Norm;
+    wire follows = (is_array || unit_q == Norm) && head_streams && (unit0_q != unit_q || unit_q == Linear);
+    // What loads was accepted last: it stands at the head where nothing waits behind it.
+    wire head_loads = load_state_q != LoadIdle && waiting_q == 2'd1;
+    wire needs_data = unit0_q == Norm || unit0_q == Attention;
+    wire start = waiting_q != 0 && !starting_q && (follows ? issued : done) && before_done_q
+        && !(head_loads && (needs_data || failing_q));
+
+    assign record_o = record_q;
+    assign tokens_o = tokens_q;
+    assign parity_o = parity_q;
+    assign last_output_o = last_output_q;
+    assign start_linear_o = start_q == Linear;
+    assign start_attention_o = start_q == Attention;
+    assign start_norm_o = start_q == Norm;
+    assign start_pool_o = start_q == Pool;
+    assign start_reader_o = start_q == Reader;
+    assign start_writer_o = start_q == Writer;
+    assign source_tiles_o = source_tiles_q;
+    assign active_o = done ? {UnitBits{1'b0}} : unit_q;
+    assign index_o = index_q;
+    assign frame_o = ends_q && !starting_q && (done || start);
+    assign stream_free_o = inputs_q == 0;
+    assign idle_o = load_state_q == LoadIdle && waiting_q == 0 && done && before_done_q;
+
+    // The failing step loads; where it has started, nothing older is left but the one before it.
+    assign failing_o = failing_q;
+    assign failed_o = failing_q && before_done_q && (waiting_q == 0 || (waiting_q == 2'd1 && done));
+    assign failed_step_o = load_index_q;
+
+    wire [15:0] ready = before_unit_q == Linear ? (before_parity_q ? linear_ready_i[31:16] : linear_ready_i[15:0])
+        : before_unit_q == Attention ? attention_ready_i
+        : before_unit_q == Norm ? norm_ready_i : 16'd0;
+    wire input_ends = input_q && !starting_q && unit_q == Reader && reader_done_i;
+    wire array_busy = !starting_q && (
+        unit_q == Linear ? !linear_issued_i : unit_q == Attention ? !attention_issued_i || !attention_done_i : 1'b0);
+
+    always @(posedge clk_i) begin
+        if (accept) begin
+            load_record_q <= entry_record_i;
+            load_tokens_q <= entry_tokens_i;
+            load_index_q <= entry_index_i;
+            load_unit_q <= entry_unit;
+            load_constant_q <= opcode == OpcodeConstant;
+            load_parity_q <= next_parity_q;
+        end
+        // The queue's head moves down; what is accepted goes behind it.
+        if (start) begin
+            record_q <= record0_q;
+            tokens_q <= tokens0_q;
+            index_q <= index0_q;
+            parity_q <= parity0_q;
+            last_output_q <= last0_q;
+            record0_q <= record1_q;
+            tokens0_q <= tokens1_q;
+            index0_q <= index1_q;
+            unit0_q <= unit1_q;
+            parity0_q <= parity1_q;
+            ends0_q <= ends1_q;
+            last0_q <= last1_q;
+        end
+        if (accept) begin
+            if (waiting_q == 0 || (start && waiting_q == 2'd1)) begin
+                record0_q <= entry_record_i;
+                tokens0_q <= entry_tokens_i;
+                index0_q <= entry_index_i;
+                unit0_q <= entry_unit;
+                parity0_q <= next_parity_q;
+                ends0_q <= entry_ends_frame_i;
+                last0_q <= entry_last_output_i;
+            end else begin
+                record1_q <= entry_record_i;
+                tokens1_q <= entry_tokens_i;
+                index1_q <= entry_index_i;
+                unit1_q <= entry_unit;
+                parity1_q <= next_parity_q;
+                ends1_q <= entry_ends_frame_i;
+                last1_q <= entry_last_output_i;
+            end
+        end
+        if (!rst_ni) begin
+            load_state_q <= LoadIdle;
+            parity_used_q <= 2'b00;
+            next_parity_q <= 1'b0;
+            waiting_q <= 2'd0;
+            unit_q <= {UnitBits{1'b0}};
+            before_unit_q <= {UnitBits{1'b0}};
+            before_done_q <= 1'b1;
+            start_q <= {UnitBits{1'b0}};
+            starting_q <= 1'b0;
+            source_tiles_q <= AllTiles;
+            array_parity_q <= 1'b0;
+            drain0_q <= 0;
+            drain1_q <= 0;
+            inputs_q <= 32'd0;
+            failing_q <= 1'b0;
+            input_q <= 1'b0;
+            ends_q <= 1'b0;
+            constant_started_q <= 1'b0;
+        end else begin
+            case (load_state_q)
+                LoadIdle: if (accept && entry_loads) load_state_q <= LoadStart;
+                LoadStart: load_state_q <= LoadWait;
+                default: if (loaded) load_state_q <= LoadIdle;
+            endcase
+            if (load_error_i && load_state_q == LoadWait) failing_q <= 1'b1;
+            if (accept && entry_array) next_parity_q <= !next_parity_q;
+            waiting_q <= waiting_q + {1'b0, accept} - {1'b0, start};
+            if (start && is_array && done) parity_used_q[parity_q] <= 1'b0;
+            if (before_done_now && !before_done_q && before_array) parity_used_q[before_parity_q] <= 1'b0;
+            if (accept && entry_array) parity_used_q[next_parity_q] <= 1'b1;
+
+            // A start pulse lasts a cycle; what the unit says of itself counts from the cycle after it.
+            starting_q <= start;
+            start_q <= start ? unit0_q : {UnitBits{1'b0}};
+            if (start) begin
+                unit_q <= unit0_q;
+                before_unit_q <= unit_q;
+                before_parity_q <= parity_q;
+                before_done_q <= done;
+                input_q <= unit0_q == Reader && record0_q[31:0] == OpcodeInput;
+                constant_started_q <= unit0_q == Reader && record0_q[31:0] == OpcodeConstant;
+                source_tiles_q <= done ? AllTiles : 16'd0;
+                if (unit0_q == Linear || unit0_q == Attention) array_parity_q <= parity0_q;
+                ends_q <= ends0_q;
+            end else begin
+                if (frame_o) ends_q <= 1'b0;
+                if (before_done_now) before_done_q <= 1'b1;
+                if (before_done_q || before_done_now) source_tiles_q <= AllTiles;
+                else if (ready > source_tiles_q) source_tiles_q <= ready;
+                if (input_ends) input_q <= 1'b0;
+            end
+            inputs_q <= inputs_q + {31'd0, accept && opcode == OpcodeInput} - {31'd0, input_ends};
+
+            // Results leave the pipeline a fixed time after their slots.
+            if ((array_busy && !array_parity_q) || (start_q[1:0] != 0 && !array_parity_q)
+                || (slot_valid_i && !array_parity_q)) drain0_q <= Drain[DrainBits-1:0];
+            else if (drain0_q != 0) drain0_q <= drain0_q - 1'b1;
+            if ((array_busy && array_parity_q) || (start_q[1:0] != 0 && array_parity_q)
+                || (slot_valid_i && array_parity_q)) drain1_q <= Drain[DrainBits-1:0];
+            else if (drain1_q != 0) drain1_q <= drain1_q - 1'b1;
+        end
+    end
+
+endmodule

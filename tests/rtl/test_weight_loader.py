@@ -1,0 +1,35 @@
+"""The weight loader: everything the format says, at the pace of its bounds, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rtl.benches.weight_streams import Loader
+from tests.rtl.harness import simulate
+
+HP = ["dense", "dense4", "hp-2-1", "hp-4-2", "hp-8-3", "hp-half4", "block", "pattern", "unstructured", "zeros"]
+SMALL = ["dense", "dense4", "block", "unstructured", "zeros"]
+
+CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
+    "wide": (Loader(64, 8, 64, 16, 12), {"jobs": 2, "groups": 5, "structures": HP, "pace": HP, "damaged": 25}),
+    "narrow beats": (Loader(16, 8, 8, 12, 12), {"structures": HP, "pace": HP}),
+    "one": (Loader(1, 1, 8, 12, 12, 8), {"structures": SMALL, "pace": []}),
+    "one in wide beats": (Loader(1, 1, 64, 8, 5, 12), {"structures": SMALL, "pace": []}),
+    "few banks": (Loader(4, 2, 32, 16, 16), {"structures": HP, "pace": HP}),
+    "widest beats": (Loader(8, 4, 128, 33, 40, 10), {"structures": HP, "pace": HP}),
+    "many banks": (Loader(128, 1, 8, 8, 3), {"structures": SMALL, "pace": SMALL, "jobs": 3}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weight_loader(name: str, tmp_path: Path) -> None:
+    loader, more = CASES[name]
+    case = {
+        **{"loader": asdict(loader), "seed": len(name), "groups": 8, "jobs": 8, "damaged": 60, "reasons": 6},
+        **{"pace_groups": 24, **more},
+    }
+    simulate("weight_loader", loader.parameters, "bench_weight_loader", tmp_path, case)
