@@ -1,0 +1,110 @@
+"""The emitted Verilog: what Verilator's lint, pyverilog and the engine's description say of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.boards import DSP_KINDS
+from flow.emit.rtl import RtlContext, rtl_files
+from flow.engine import RECORDS, Engine, Opcode, interfaces
+from flow.sim.kernel import run_tool
+from flow.sim.verilator import Tools
+
+SMALL = Engine(2, 4, 1, 1, 1, beat_bytes=8, stream_bytes=4, sequence=16, depth=8)
+ENGINES = {
+    "small": SMALL,
+    "single": Engine(1, 1, 1, 1, 1, beat_bytes=8, stream_bytes=4, sequence=1, depth=1, row_cycles=1),
+    "wide": Engine(8, 64, 8, 16, 4, beat_bytes=64, stream_bytes=16, sequence=128, depth=48),
+    "many tokens": Engine(16, 8, 8, 8, 8, beat_bytes=128, stream_bytes=64, sequence=32, depth=12, table_bits=12),
+    "array alone": replace(SMALL, features=()),
+    "no attention": replace(SMALL, features=("add", "norm", "table")),
+}
+WAIVED: tuple[str, ...] = ()
+"""Verilator's warnings that the whole engine may give; those of a module are waived where they arise."""
+
+
+@cache
+def parsed(name: str, text: str, folder: Path) -> Any:
+    """Definition of the one module in a file, by pyverilog."""
+    from pyverilog.vparser.ast import ModuleDef
+    from pyverilog.vparser.parser import VerilogParser
+
+    tree = VerilogParser(outputdir=str(folder), debug=False).parse(text)
+    modules = [item for item in tree.description.definitions if isinstance(item, ModuleDef)]
+    assert [module.name for module in modules] == [name]
+    return modules[0]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_lint(name: str, tmp_path: Path) -> None:
+    """Every module under the top, with the engine's parameters and all of Verilator's warnings."""
+    packing = DSP_KINDS["DSP48E1" if name == "small" else "DSP48E2"]
+    files = rtl_files(ENGINES[name], packing=packing)
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    tools = Tools.find()
+    command = ["perl", str(tools.verilator / "bin" / "verilator"), "--lint-only", "-Wall", "-Wno-fatal"]
+    command += ["--top-module", "flow_engine", *sorted(files)]
+    done = run_tool(command, 300.0, None, tools.build_environment(), tmp_path)
+    said = [line for line in done.stderr.splitlines() if line.startswith("%")]
+    assert [line for line in said if not any(f"-{waived}:" in line for waived in WAIVED)] == []
+    assert done.returncode == 0
+
+
+def test_static_files_are_plain_verilog(tmp_path: Path) -> None:
+    """pyverilog reads every file: one module each, of the file's name, with ports that end in _i, _o, _ni or _no."""
+    files = rtl_files(SMALL)
+    assert len(files) > 40
+    for path, content in files.items():
+        module = parsed(Path(path).stem, content.decode(), tmp_path)
+        if module.name == "flow_engine":
+            continue
+        ports = [getattr(port, "first", port).name for port in module.portlist.ports]
+        assert [port for port in ports if not port.endswith(("_i", "_o", "_ni", "_no"))] == []
+
+
+def test_the_top_has_the_ports_of_the_description(tmp_path: Path) -> None:
+    """Names, directions and widths, in order, as for the C++ kernel."""
+    from pyverilog.vparser.ast import Input
+
+    module = parsed("flow_engine", rtl_files(SMALL)["rtl/flow_engine.v"].decode(), tmp_path)
+    found = []
+    for port in module.portlist.ports:
+        width = int(port.first.width.msb.value) + 1 if port.first.width else 1
+        found.append((port.first.name, "input" if isinstance(port.first, Input) else "output", width))
+    expected = [(s.name, s.direction, s.bits) for i in interfaces(SMALL) for s in i.signals]
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["wide", "no attention", "array alone"])
+def test_instances(name: str, tmp_path: Path) -> None:
+    """Stages that an engine lacks have no instance; every other unit has one, with every port of its module."""
+    from pyverilog.vparser.ast import InstanceList
+
+    files = rtl_files(ENGINES[name])
+    top = parsed("flow_engine", files["rtl/flow_engine.v"].decode(), tmp_path)
+    instances = [i for item in top.items if isinstance(item, InstanceList) for i in item.instances]
+    staged = {"norm": "norm_unit", "attention": "attention_unit", "pool": "pool_unit"}
+    found = {instance.module for instance in instances}
+    for stage, unit in staged.items():
+        assert (unit in found) == (stage in ENGINES[name].features)
+    for instance in instances:
+        module = parsed(instance.module, files[f"rtl/{instance.module}.v"].decode(), tmp_path)
+        ports = {getattr(port, "first", port).name for port in module.portlist.ports}
+        assert {port.portname for port in instance.portlist} == ports
+
+
+def test_words_of_records() -> None:
+    """The bits that the templates wire are those of the words' places."""
+    context = RtlContext(SMALL)
+    for opcode in Opcode:
+        for index, word in enumerate(RECORDS[opcode]):
+            assert context.word(opcode.name, word) == f"record_i[{32 * index} +: 32]"
+    assert context.opcode_mask == 0xFF
+    assert RtlContext(replace(SMALL, features=("norm",))).opcode_mask == 0xFF & ~(1 << 5) & ~(1 << 6)
