@@ -30,7 +30,10 @@ module attention_clear #(
     reg                first_q;
 
     wire [ChannelBits-1:0] used_lines = used_i >> BanksLog2;
+    // The first line is one of a tile: it fits.
+    // verilator lint_off UNUSEDSIGNAL
     wire [WideBits-1:0] first_line = {{(WideBits-ChannelBits){1'b0}}, used_lines};
+    // verilator lint_on UNUSEDSIGNAL
     wire [ChannelBits-1:0] used_banks = used_i & BankMask[ChannelBits-1:0];
     wire none = index_q == depth_i;
     wire taken = !none && write_ready_i;

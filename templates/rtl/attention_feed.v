@@ -1,6 +1,6 @@
 // Operands and weights of attention's slots, in cycle t + 4 of the slot in cycle t.
 //
-// Scores: a line of queries, and P keys of a store line; context: a line of numerators, and P channels of a values line.
+// Scores: a line of queries, and P keys of a store line; context: numerators, and P channels of a values line.
 //
 //     cycle   operands                          weights
 //     t+1                                       key line arrives (granted in t-1); values line requested

@@ -1,9 +1,9 @@
 // Slots of attention for the array: which result is computed next, and where its operands and weights lie.
 //
 // Results of scores and of context alternate as they can: context as soon as a pair's numerators are there and its
-// reciprocals will be in time (`context_ready_i`, a pulse for each pair), else scores if their buffer is free. A result
-// is never interrupted by another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of
-// the array's timing); the key's line is requested the cycle before, and without the grant there is no slot.
+// reciprocals will be in time (`context_ready_i`, a pulse for each pair), else scores if their buffer is free. No
+// result interrupts another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of the array's
+// timing); the key's line is requested the cycle before, and without the grant there is no slot.
 //
 // Pairs have slots 0 and 1 in turn, of queries, numerators and reciprocals, and slots 0 to 3 of scores: with as many
 // the scores run ahead far enough that the order of results never waits for softmax in the long run. `score_start_i`
@@ -162,10 +162,16 @@ module attention_issue #(
     assign finish_o = c_finish && c_last_q;
 
     // Lengths and channels to what is counted.
+    // Counts are cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] score_groups = ({{(32-LengthBits){1'b0}}, score_keys_i} + (Rows - 1)) >> RowsLog2;
+    // verilator lint_on UNUSEDSIGNAL
     wire [ShiftBits-1:0] key_shift = BanksLog2[ShiftBits-1:0] - abreast_log2_i;
     wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + (32'd1 << key_shift) - 32'd1;
+    // Counts are cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] context_rows = context_keys_up >> key_shift;
+    // verilator lint_on UNUSEDSIGNAL
 
     function [PositionBits-1:0] position_of;
         input [ChannelBits-1:0] channel;
@@ -180,7 +186,10 @@ module attention_issue #(
 
     function [LineBits-1:0] line_of;
         input [ChannelBits-1:0] channel;
+        // Lines are counted modulo the memory.
+        // verilator lint_off UNUSEDSIGNAL
         reg [ChannelBits+LineBits-1:0] line;
+        // verilator lint_on UNUSEDSIGNAL
         begin
             line = {{LineBits{1'b0}}, channel >> BanksLog2};
             line_of = line[LineBits-1:0];
@@ -189,7 +198,10 @@ module attention_issue #(
 
     wire [LineBits-1:0] score_start = key_base_i + line_of(score_channel_i);
     wire few = {{(32-HeadBits){1'b0}}, context_heads_left_i} < abreast;
+    // No more than the bank groups.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] context_heads = few ? {{(32-HeadBits){1'b0}}, context_heads_left_i} : abreast;
+    // verilator lint_on UNUSEDSIGNAL
 
     always @(posedge clk_i) begin
         if (score_load) begin

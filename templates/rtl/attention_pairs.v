@@ -54,7 +54,10 @@ module attention_pairs #(
     wire [HeadBits:0] through = {1'b0, gone_q} + abreast;
     wire last_round = through >= {1'b0, heads_i};
     wire last = last_round && tile_q + {{(TileBits-1){1'b0}}, 1'b1} == tiles_i;
+    // Lines are counted modulo the memory.
+    // verilator lint_off UNUSEDSIGNAL
     wire [ChunkLineBits-1:0] chunks = {{(ChunkLineBits-HeadBits){1'b0}}, chunks_i};
+    // verilator lint_on UNUSEDSIGNAL
     wire [LengthBits:0] length = {1'b0, length_i};
     wire beyond = !causal_i || seen_q >= length;
 

@@ -27,7 +27,10 @@ module attention_queries #(
     input  wire                 free_slot_i,
     input  wire                 re_i,
     input  wire                 slot_i,
+    // Its lowest bits are the line.
+    // verilator lint_off UNUSEDSIGNAL
     input  wire [CycleBits-1:0] cycle_i,
+    // verilator lint_on UNUSEDSIGNAL
     output wire [WordBits-1:0]  data_o
 );
 

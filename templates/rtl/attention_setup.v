@@ -18,6 +18,8 @@ module attention_setup #(
     input  wire                   clk_i,
     input  wire                   rst_ni,
     input  wire                   start_i,
+    // Words of a record, cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     input  wire [31:0]            length_i,
     input  wire [31:0]            query_base_i,
     input  wire [31:0]            key_base_i,
@@ -29,6 +31,7 @@ module attention_setup #(
     input  wire [31:0]            causal_i,
     input  wire [31:0]            space_i,
     input  wire [31:0]            base_i,
+    // verilator lint_on UNUSEDSIGNAL
     output reg  [LengthBits-1:0]  length_o,
     output reg  [TileBits-1:0]    tiles_o,
     output reg  [LineBits-1:0]    query_base_o,
@@ -80,9 +83,12 @@ module attention_setup #(
 
     wire [HeadBits-1:0] chunks = pitch_i[RowsLog2 +: HeadBits];
     wire wide = pitch_i >= Banks;
+    // Counts are cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] round_up = heads_i + (32'd1 << shift) - 32'd1;
     wire [31:0] rounds = round_up >> shift;
     wire [31:0] tiles = length_i + (Tokens - 1);
+    // verilator lint_on UNUSEDSIGNAL
 
     // used = heads * pitch and stride = rounds * chunks, a bit of heads and rounds a cycle.
     reg [HeadBits-1:0]    heads_left_q, rounds_left_q;
@@ -132,7 +138,10 @@ module attention_setup #(
     end
 
     // Lines are counted modulo the memory.
+    // Lines are counted modulo the memory.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] all_chunks = pitch_i >> RowsLog2;
+    // verilator lint_on UNUSEDSIGNAL
     wire [ValueBits-1:0] chunk_lines = all_chunks[ValueBits-1:0];
 
     // There is never a round where no head is.

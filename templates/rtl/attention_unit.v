@@ -8,21 +8,24 @@
 //     softmax_maximum      maximum of each query          attention_clear     zeros beyond the last head
 //
 // A pair goes through queries, scores, exponential pass and context; while one is in softmax, the array works on the
-// scores of the next ones and on the context of those before, result by result (attention_issue). From the last slot of
-// a pair's scores to the first of its context, with G groups of P keys and A heads abreast, there are
+// scores of the next ones and on the context of those before, result by result (attention_issue). With G groups of P
+// keys (whole rows of keys), A heads abreast and both latencies as in multiplier_array.v and post_pipeline.v, there are
 //
-//     ScoreLatency + ArrayLatency + G + 2*log2 P + A*T + max(19 - ArrayLatency - 3, 1 - A*T) + 10
+//     ArrayLatency + ScoreLatency + 2*log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 8
 //
-// cycles at least, and a pair takes max(its slots, G + 2, A*T + 2) cycles in the long run, where enough pairs lie
-// between: 2 * slots - (slots of the scores) at least as long as the way above.
+// cycles from the last slot of a pair's scores to the first of its context (62 for T=8, B=64, P=8 and 128 keys), and
+// from one pair to the next but one the slots of a context and, from the beginning of its exponential pass on,
 //
-// Timing of the slot in cycle t: multiplier_array.v and post_pipeline.v. The store line of keys is requested in t-1 and,
+//     log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 7
+//
+// at least: where two pairs have fewer slots than that, the array waits. Exponential passes take max(G, A*T) cycles.
+//
+// Timing of the slot in cycle t: multiplier_array.v and post_pipeline.v. The store line of keys is requested in t-1;
 // where it is not granted, the slot waits. attention_operand_o and attention_weight_o are there in t + 4, scale_r_o and
-// scale_n_o of the slot's pair (both for heads and queries: (pair*Heads + head)*Tokens + token) in t + ArrayLatency + 1.
-// A context result is written in t + ArrayLatency + WriteLatency.
+// scale_n_o of the slot's pair (of both: (pair*Heads + head)*Tokens + token) in t + ArrayLatency + 1. A context result is written in t + ArrayLatency + WriteLatency.
 //
-// Tags: of context as in post_pipeline.v; of scores from bit 1 on the slot, the group of P keys, the head of lane 0 where
-// heads follow one another, and whether the pair's scores are complete.
+// Tags: of context as in post_pipeline.v; of scores from bit 1 on the slot, the group of P keys, the head of lane 0
+// where heads follow one another, and whether the pair's scores are complete.
 //
 // `load_start_i` takes the exponential table, which waits until the step before has finished with its own. `start_i`
 // starts a step once source_tiles_i is 0xFFFF; the record's words are kept, parity_i too. It is to come only when
@@ -92,7 +95,10 @@ module attention_unit #(
 
     input  wire                          score_valid_i,
     input  wire [TagBits-1:0]            score_tag_i,
+    // Heads that never lie side by side have no scores.
+    // verilator lint_off UNUSEDSIGNAL
     input  wire [Heads*Rows*Tokens*16-1:0] score_value_i,
+    // verilator lint_on UNUSEDSIGNAL
     output wire [2*Heads*Tokens*17-1:0]  scale_r_o,
     output wire [2*Heads*Tokens*6-1:0]   scale_n_o,
 
@@ -162,6 +168,8 @@ module attention_unit #(
     );
 
     // ---- the next pair of queries (0), scores (1), exponential pass (2) and context (3)
+    // Nobody asks for every field of every walk.
+    // verilator lint_off UNUSEDSIGNAL
     wire [3:0]               pair_valid, pair_next, pair_last_round, pair_last;
     wire [4*TileBits-1:0]    pair_tile;
     wire [4*LineBits-1:0]    pair_tile_line;
@@ -169,6 +177,7 @@ module attention_unit #(
     wire [4*ValueBits-1:0]   pair_chunk;
     wire [4*HeadBits-1:0]    pair_heads_left;
     wire [4*LengthBits-1:0]  pair_keys;
+    // verilator lint_on UNUSEDSIGNAL
     genvar i;
     generate
         for (i = 0; i < 4; i = i + 1) begin : walk
@@ -195,7 +204,10 @@ module attention_unit #(
     wire [CycleBits-1:0]      query_line;
     wire [Banks*Tokens*8-1:0] query_data;
     wire [ChannelBits-1:0]    query_lines = pair_channel[0 +: ChannelBits] >> BanksLog2;
+    // Lines are counted modulo the memory.
+    // verilator lint_off UNUSEDSIGNAL
     wire [ChannelBits+LineBits-1:0] query_head_line = {{LineBits{1'b0}}, query_lines};
+    // verilator lint_on UNUSEDSIGNAL
     wire                      score_start, context_finish;
     wire [1:0]                score_load_slot;
     wire                      source_ready = source_tiles_i == 16'hFFFF;
@@ -212,7 +224,10 @@ module attention_unit #(
     );
 
     // Keys first: queries are fetched while context is computed.
+    // Its lowest bits are the address.
+    // verilator lint_off UNUSEDSIGNAL
     wire [LineBits-1:0] store_line = issue_re ? issue_line : query_store_line;
+    // verilator lint_on UNUSEDSIGNAL
     assign store_re_o = issue_re || query_want;
     assign store_line_o = {{(32-TagLineBits){1'b0}}, store_line[TagLineBits-1:0]};
 
@@ -227,7 +242,10 @@ module attention_unit #(
     wire [BankGroups-1:0] slot_key_banks, slot_groups;
     wire [RowBits-1:0]    slot_row;
     wire [ValueBits-1:0]  slot_value_line;
+    // Its lowest bits are the address.
+    // verilator lint_off UNUSEDSIGNAL
     wire [LineBits-1:0]   slot_line;
+    // verilator lint_on UNUSEDSIGNAL
 
     attention_issue #(
         .Tokens(Tokens), .Banks(Banks), .Rows(Rows), .LineBits(LineBits), .ValueBits(ValueBits),
@@ -254,7 +272,8 @@ module attention_unit #(
         .store_re_o(issue_re), .store_line_o(issue_line), .store_grant_i(store_grant_i),
         .slot_valid_o(slot_valid_o), .slot_context_o(slot_context), .slot_first_o(slot_first_o),
         .slot_last_o(slot_last_o), .slot_high_o(slot_high), .slot_pair_o(slot_pair),
-        .slot_score_o(slot_score), .slot_key_group_o(slot_key_group), .slot_sweep_o(slot_sweep), .slot_pair_last_o(slot_pair_last),
+        .slot_score_o(slot_score), .slot_key_group_o(slot_key_group), .slot_sweep_o(slot_sweep),
+        .slot_pair_last_o(slot_pair_last),
         .slot_head_line_o(slot_head_line), .slot_part_o(slot_part), .slot_key_banks_o(slot_key_banks),
         .slot_row_o(slot_row), .slot_value_line_o(slot_value_line), .slot_line_o(slot_line),
         .slot_groups_o(slot_groups)
@@ -268,8 +287,11 @@ module attention_unit #(
     wire [ContextTagBits-1:0] context_tag = {slot_final_q, {KeyBits{1'b0}}, extra, slot_groups,
         slot_line[TagLineBits-1:0], space, slot_pair, parity_q};
     wire [ScoreTagBits-1:0] score_tag = {slot_pair_last, slot_sweep, slot_key_group, slot_score, parity_q};
+    // Zeros beyond the tag.
+    // verilator lint_off UNUSEDSIGNAL
     wire [TagBits+ContextTagBits-1:0] context_tag_wide = {{TagBits{1'b0}}, context_tag};
     wire [TagBits+ScoreTagBits-1:0] score_tag_wide = {{TagBits{1'b0}}, score_tag};
+    // verilator lint_on UNUSEDSIGNAL
 
     assign slot_kind_o = slot_context ? 2'd2 : 2'd1;
     assign slot_high_o = slot_high;
@@ -281,7 +303,10 @@ module attention_unit #(
 
     // ---- operands and weights
     wire                      numerator_re, numerator_pair;
+    // Its lowest bits are the address.
+    // verilator lint_off UNUSEDSIGNAL
     wire [RowBits-1:0]        numerator_row;
+    // verilator lint_on UNUSEDSIGNAL
     wire [Banks*Tokens*8-1:0] line_low, line_high;
     wire [ValueBits-1:0]      values_line;
     assign values_line_o = {{(32-ValueBits){1'b0}}, values_line};
@@ -401,8 +426,8 @@ module attention_unit #(
         .ShiftBits(ShiftBits)
     ) sums (
         .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .valid_i(valid4_q), .first_i(write_first),
-        .last_i(write_last), .low_i(numerator_low), .high_i(numerator_high), .ready_o(context_ready), .scale_r_o(scale_r),
-        .scale_n_o(scale_n)
+        .last_i(write_last), .low_i(numerator_low), .high_i(numerator_high), .ready_o(context_ready),
+        .scale_r_o(scale_r), .scale_n_o(scale_n)
     );
 
     genvar s, h;
@@ -425,7 +450,10 @@ module attention_unit #(
     // ---- zeros beyond the last head, and what is written
     wire                clear_start = pair_next[3] && pair_last_round[3];
     wire                cleared;
+    // Its lowest bits are the address.
+    // verilator lint_off UNUSEDSIGNAL
     wire [LineBits-1:0] clear_line;
+    // verilator lint_on UNUSEDSIGNAL
     attention_clear #(.Banks(Banks), .LineBits(LineBits), .ChannelBits(ChannelBits)) clear (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(clear_start),
         .tile_line_i(base + pair_tile_line[3*LineBits +: LineBits]), .depth_i(depth), .used_i(used),

@@ -33,11 +33,17 @@ module numerator_memory #(
     localparam LineBits = GroupBits > RowBits ? GroupBits : RowBits;
 
     // Groups of a head in a line, less 1.
+    // A power of two up to the bank groups.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] head_groups = BankGroups >> abreast_log2_i;
+    // verilator lint_on UNUSEDSIGNAL
     wire [GroupBits-1:0] place = head_groups[GroupBits-1:0] - {{(GroupBits-1){1'b0}}, 1'b1};
     wire [LineBits-1:0] group = {{(LineBits-GroupBits){1'b0}}, group_i};
     wire [ShiftBits-1:0] head_groups_log2 = GroupsLog2[ShiftBits-1:0] - abreast_log2_i;
+    // Keys beyond the longest sequence are in its last line.
+    // verilator lint_off UNUSEDSIGNAL
     wire [LineBits-1:0] line = group >> head_groups_log2;
+    // verilator lint_on UNUSEDSIGNAL
 
     genvar g, s;
     generate

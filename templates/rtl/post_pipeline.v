@@ -51,6 +51,8 @@ module post_pipeline #(
 
     input  wire                            step_load_i,
     input  wire                            step_parity_i,
+    // verilator lint_off UNUSEDSIGNAL
+    // Words as they stand in a record, which the sequencer has bounded; without tables nobody writes them.
     input  wire [31:0]                     out_bits_i,
     input  wire [31:0]                     out_signed_i,
     input  wire [31:0]                     out_zero_i,
@@ -70,6 +72,7 @@ module post_pipeline #(
     input  wire                            table_bank_i,
     input  wire [TableBits-3:0]            table_address_i,
     input  wire [63:0]                     table_data_i,
+    // verilator lint_on UNUSEDSIGNAL
 
     input  wire                            result_valid_i,
     input  wire [1:0]                      result_kind_i,
@@ -112,7 +115,10 @@ module post_pipeline #(
     wire [(Stages+1)*ControlBits-1:0] control = {
         control_q, result_valid_i, result_kind_i, result_merge_i, result_tag_i
     };
+    // verilator lint_off UNUSEDSIGNAL
+    // Not every stage asks.
     wire [Stages:0]                   valid, parity, linear, scores, is_context;
+    // verilator lint_on UNUSEDSIGNAL
     genvar k, h, p, t;
     generate
         for (k = 0; k <= Stages; k = k + 1) begin : stages
@@ -167,110 +173,110 @@ module post_pipeline #(
         end
     end
 
-    // ---- 0, 1: constants of the rows, and their way to where they are used
+    // ---- 0, 1: constants of the rows, scales of the queries
     assign constants_re_o = valid[0];
-    assign constants_group_o = result_tag_i[ExtraAt +: 6];
-    wire [16*Rows-1:0] row_multiplier;
-    wire [6*Rows-1:0]  row_shift;
-    delay_line #(.Width(16 * Rows), .Length(5)) multipliers (
-        .clk_i(clk_i), .value_i(constants_multiplier_i), .value_o(row_multiplier)
-    );
-    delay_line #(.Width(6 * Rows), .Length(7)) shifts (
-        .clk_i(clk_i), .value_i(constants_shift_i), .value_o(row_shift)
-    );
-    wire [15:0] step_multiplier = scores[6] ? score_multiplier_q[parity[6]] : multiplier_q[parity[6]];
-    wire [5:0]  step_shift = scores[8] ? score_shift_q[parity[8]] : shift_q[parity[8]];
-    wire        pair = control[ControlBits + 1];
+    assign constants_group_o = result_tag_i[ExtraAt+:6];
+    wire                      pair = control[ControlBits+1];
+    wire [Heads*Tokens*17-1:0] scale_r = pair ? scale_r_i[Heads*Tokens*17+:Heads*Tokens*17]
+        : scale_r_i[0+:Heads*Tokens*17];
+    wire [Heads*Tokens*6-1:0]  scale_n = pair ? scale_n_i[Heads*Tokens*6+:Heads*Tokens*6]
+        : scale_n_i[0+:Heads*Tokens*6];
 
     // ---- 3, 4: the residual is asked for, 5, 6: it comes; P words of the row's bank group
-    wire [Groups-1:0] groups5 = control[5*ControlBits + GroupAt +: Groups];
-    wire [Groups-1:0] groups6 = control[6*ControlBits + GroupAt +: Groups];
-    wire [31:0] line3 = {{32 - LineBits{1'b0}}, control[3*ControlBits + 4 +: LineBits]};
-    wire [31:0] line4 = {{32 - LineBits{1'b0}}, control[4*ControlBits + 4 +: LineBits]};
+    wire [31:0] line3 = {{(32-LineBits){1'b0}}, control[3*ControlBits+4+:LineBits]};
+    wire [31:0] line4 = {{(32-LineBits){1'b0}}, control[4*ControlBits+4+:LineBits]};
     wire        low_re = HasAdd != 0 && valid[3] && linear[3] && has_residual_q[parity[3]];
     wire        high_re = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
     assign residual_re_o = low_re || high_re;
     assign residual_line_o = low_re ? line3 + residual_at_q[parity[3]]
         : line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
 
-    reg [Rows*WordBits-1:0] low_words_q, residual_low_q, residual_high_q;
-    reg [Rows*WordBits-1:0] words5, words6;
+    // Results with a residual are two cycles apart at least, so that one multiplexer serves both planes.
+    wire low_data = HasAdd != 0 && valid[5] && linear[5] && has_residual_q[parity[5]];
+    wire high_data = HasAdd != 0 && valid[6] && linear[6] && has_residual_q[parity[6]];
+    wire [Groups-1:0] groups = low_data ? control[5*ControlBits+GroupAt+:Groups]
+        : control[6*ControlBits+GroupAt+:Groups];
+    reg [Rows*WordBits-1:0] words, words_q, low7_q;
     integer n;
     always @* begin
-        words5 = {Rows * WordBits{1'b0}};
-        words6 = {Rows * WordBits{1'b0}};
-        for (n = 0; n < Groups; n = n + 1) begin
-            if (groups5[n]) words5 = words5 | store_data_i[Rows*WordBits*n +: Rows*WordBits];
-            if (groups6[n]) words6 = words6 | store_data_i[Rows*WordBits*n +: Rows*WordBits];
+        words = {Rows * WordBits{1'b0}};
+        if (low_data || high_data) begin
+            for (n = 0; n < Groups; n = n + 1) begin
+                if (groups[n]) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
+            end
         end
     end
     always @(posedge clk_i) begin
-        low_words_q <= words5;
-        residual_low_q <= low_words_q;
-        residual_high_q <= words6;
+        words_q <= words;
+        low7_q <= words_q;
     end
 
     // ---- the lanes
-    wire [31:0] zero = linear[11] ? zero_q[parity[11]] : 32'd0;
-    wire [16:0] lane_high = linear[12] ? high_q[parity[12]] : scores[12] ? 17'd32767 : 17'd127;
-    wire [16:0] lane_low = linear[12] ? low_q[parity[12]] : scores[12] ? -17'd32767 : -17'd127;
-    wire        table13 = HasTable != 0 && linear[13] && has_table_q[parity[13]];
-    reg [Heads*Rows*Tokens*16-1:0] value_q;
-    assign value_o = value_q;
+    wire [15:0] step_multiplier = score_multiplier_q[parity[1]];
+    wire [5:0]  step_shift = score_shift_q[parity[1]];
+    wire        second_context7 = HasAttention != 0 && is_context[7];
+    wire [15:0] second_multiplier = second_context7 ? multiplier_q[parity[7]] : residual_multiplier_q[parity[7]];
+    wire [5:0]  second_shift = HasAttention != 0 && is_context[9] ? shift_q[parity[9]] : residual_shift_q[parity[9]];
+    wire [31:0] zero = linear[7] ? zero_q[parity[7]] : 32'd0;
+    wire        second = is_context[12] || (linear[12] && has_residual_q[parity[12]]);
+    wire [16:0] high13 = linear[13] ? high_q[parity[13]] : scores[13] ? 17'd32767 : 17'd127;
+    wire [16:0] low13 = linear[13] ? low_q[parity[13]] : scores[13] ? -17'd32767 : -17'd127;
+    wire        table13 = linear[13] && has_table_q[parity[13]];
 
     generate
         for (h = 0; h < Heads; h = h + 1) begin : heads
             for (p = 0; p < Rows; p = p + 1) begin : rows
-                wire [31:0] bias = linear[1] ? bias_i[32*p +: 32] : 32'd0;
-                wire [15:0] multiplier = linear[6] ? row_multiplier[16*p +: 16] : step_multiplier;
-                wire [5:0]  shift = linear[8] ? row_shift[6*p +: 6] : step_shift;
+                wire [Tokens*16-1:0] residual, entry;
+                // verilator lint_off UNUSEDSIGNAL
+                // Only the first head's lanes have tables.
+                wire [Tokens*16-1:0] index;
+                // verilator lint_on UNUSEDSIGNAL
                 for (t = 0; t < Tokens; t = t + 1) begin : tokens
-                    localparam Lane = (h*Rows + p)*Tokens + t;
-                    localparam Scale = h*Tokens + t;
-                    wire [16:0] scale_r = pair ? scale_r_i[17*(Heads*Tokens + Scale) +: 17] : scale_r_i[17*Scale +: 17];
-                    wire [5:0]  scale_n = pair ? scale_n_i[6*(Heads*Tokens + Scale) +: 6] : scale_n_i[6*Scale +: 6];
-                    wire [15:0] index, value;
-                    requantise_lane #(
-                        .Divides(HasAttention),
-                        .Adds(h == 0 ? HasAdd : 0)
-                    ) lane (
+                    assign residual[t*16+:16] = {words_q[8*(p*Tokens+t)+:8], low7_q[8*(p*Tokens+t)+:8]};
+                end
+                requantise_row #(
+                    .Tokens(Tokens),
+                    .Attends(HasAttention),
+                    .Adds(h == 0 ? HasAdd : 0),
+                    .LooksUp(h == 0 ? HasTable : 0)
+                ) lanes (
+                    .clk_i(clk_i),
+                    .valid_i(valid[13:0]),
+                    .linear_i(linear[13:0]),
+                    .context_i(is_context[13:0]),
+                    .sum_i(result_sum_i[32*Tokens*(h*Rows+p)+:32*Tokens]),
+                    .bias_i(bias_i[32*p+:32]),
+                    .multiplier_i(linear[1] ? constants_multiplier_i[16*p+:16] : step_multiplier),
+                    .shift_i(linear[1] ? constants_shift_i[6*p+:6] : step_shift),
+                    .scale_r_i(scale_r[17*Tokens*h+:17*Tokens]),
+                    .scale_n_i(scale_n[6*Tokens*h+:6*Tokens]),
+                    .residual_i(residual),
+                    .second_multiplier_i(second_multiplier),
+                    .zero_i(zero),
+                    .table_last_i(table_last_q[parity[8]]),
+                    .index_o(index),
+                    .second_shift_i(second_shift),
+                    .second_i(second),
+                    .table_i(table13),
+                    .entry_i(entry),
+                    .low_i(low13),
+                    .high_i(high13),
+                    .value_o(value_o[16*Tokens*(h*Rows+p)+:16*Tokens])
+                );
+                if (h == 0 && HasTable != 0) begin : lookup
+                    table_row #(.Tokens(Tokens), .TableBits(TableBits)) pointwise (
                         .clk_i(clk_i),
-                        .sum_i(result_sum_i[32*Lane +: 32]),
-                        .bias_i(bias),
-                        .r_i(scale_r),
-                        .n_i(scale_n),
-                        .is_context_i(is_context[5]),
-                        .multiplier_i(multiplier),
-                        .shift_i(shift),
-                        .residual_i({residual_high_q[8*(p*Tokens + t) +: 8], residual_low_q[8*(p*Tokens + t) +: 8]}),
-                        .residual_multiplier_i(residual_multiplier_q[parity[7]]),
-                        .residual_shift_i(residual_shift_q[parity[9]]),
-                        .has_residual_i(linear[11] && has_residual_q[parity[11]]),
-                        .zero_i(zero),
-                        .table_last_i(table_last_q[parity[12]]),
-                        .high_i(lane_high),
-                        .low_i(lane_low),
-                        .index_o(index),
-                        .value_o(value)
+                        .we_i(table_we_i),
+                        .bank_i(table_bank_i),
+                        .address_i(table_address_i),
+                        .data_i(table_data_i),
+                        .re_i(valid[9] && linear[9]),
+                        .read_bank_i(parity[9]),
+                        .index_i(index),
+                        .entry_o(entry)
                     );
-                    if (h == 0 && HasTable != 0) begin : lookup
-                        wire [15:0] entry;
-                        lookup_table #(.TableBits(TableBits)) pointwise (
-                            .clk_i(clk_i),
-                            .we_i(table_we_i),
-                            .bank_i(table_bank_i),
-                            .address_i(table_address_i),
-                            .data_i(table_data_i),
-                            .read_bank_i(parity[12]),
-                            .index_i(index[TableBits-1:0]),
-                            .entry_o(entry)
-                        );
-                        always @(posedge clk_i) value_q[16*Lane +: 16] <= table13 ? entry : value;
-                        wire unused = &{1'b0, index};
-                    end else begin : plain
-                        always @(posedge clk_i) value_q[16*Lane +: 16] <= value;
-                        wire unused = &{1'b0, index};
-                    end
+                end else begin : plain
+                    assign entry = {Tokens * 16{1'b0}};
                 end
             end
         end
@@ -278,12 +284,7 @@ module post_pipeline #(
 
     assign score_valid_o = valid[Stages] && scores[Stages];
     assign value_valid_o = valid[Stages] && !scores[Stages];
-    assign value_merge_o = control[Stages*ControlBits + TagBits +: 4];
-    assign value_tag_o = control[Stages*ControlBits +: TagBits];
-
-    // Kinds and parities of stages where nothing is decided.
-    wire unused_control = &{1'b0, linear, scores, is_context, parity, scale_r_i, scale_n_i, table_we_i, table_bank_i,
-        table_address_i, table_data_i, table13, out_bits_i, score_multiplier_i, score_shift_i, multiplier_i, shift_i,
-        residual_multiplier_i, residual_shift_i, table_bits_i};
+    assign value_merge_o = control[Stages*ControlBits+TagBits+:4];
+    assign value_tag_o = control[Stages*ControlBits+:TagBits];
 
 endmodule

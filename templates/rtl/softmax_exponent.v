@@ -1,4 +1,4 @@
-// exp(score - maximum) of P keys, T queries and all heads a cycle, by table: e = seen ? table[min(max - score, 255)] : 0.
+// exp(score - maximum) of P keys, T queries and all heads a cycle: e = seen ? table[min(max - score, 255)] : 0.
 //
 // Timing, in cycles from the read of a group of scores (e0): e1 scores and what is seen of them (inputs), e2 index,
 // e3 table entry, e4 low_o and high_o, the bytes of the numerators.

@@ -53,9 +53,15 @@ module softmax_pass #(
 
     wire [ShiftBits-1:0] key_shift = BanksLog2[ShiftBits-1:0] - abreast_log2_i;
     wire [31:0] keys_up = {{(32-LengthBits){1'b0}}, pair_keys_i} + (32'd1 << key_shift) - 32'd1;
+    // Counts are cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] row_groups = keys_up >> key_shift << key_shift >> RowsLog2;
+    // verilator lint_on UNUSEDSIGNAL
     wire [CountBits-1:0] groups = row_groups[CountBits-1:0];
+    // Counts are cut to what the engine holds.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0] dividing = Tokens << abreast_log2_i;
+    // verilator lint_on UNUSEDSIGNAL
     wire [CountBits-1:0] divisions = dividing[CountBits-1:0];
 
     wire [CountBits-1:0] next_group = group_q + {{(CountBits-1){1'b0}}, 1'b1};

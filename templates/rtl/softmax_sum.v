@@ -82,8 +82,11 @@ module softmax_sum #(
     reg                       waiting_q;
     wire                      dividing = left_q != {(QueryBits+1){1'b0}};
     wire                      waited = waiting_q && wait_q == {(QueryBits+1){1'b0}};
+    // No more than all queries.
+    // verilator lint_off UNUSEDSIGNAL
     wire [31:0]               divisions = Tokens << abreast_log2_i;
     wire [31:0]               waits = divisions > Ahead + 1 ? divisions - Ahead - 1 : 32'd0;
+    // verilator lint_on UNUSEDSIGNAL
     wire [SumBits-1:0]        value = queue_q[0 +: SumBits];
     // All keys of a query masked: a sum of 0 counts as 1.
     wire [SumBits-1:0]        divisor = value | {{(SumBits-1){1'b0}}, value == {SumBits{1'b0}}};

@@ -1,5 +1,5 @@
-// The running sum of one query's numerators, P a cycle: `sum_o` is the sum with those that came log2 P cycles ago, beside
-// `valid_i` and `first_i`, which come with them then.
+// The running sum of one query's numerators, P a cycle: `sum_o` includes those that came log2 P cycles ago; `valid_i`
+// and `first_i` of theirs come beside it.
 module sum_tree #(
     parameter Rows = 2,
     parameter SumBits = 20
