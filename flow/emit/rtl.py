@@ -118,11 +118,12 @@ class RtlContext:
         """Name and value of the engine's parameters as the modules call them."""
         e = self.engine
         fields = (
-            "tokens banks rows norm_lanes heads beat_bytes stream_bytes sequence operand_depth store_depth "
-            "values_depth depth row_cycles steps table_bits"
+            "tokens banks rows heads beat_bytes stream_bytes sequence operand_depth store_depth values_depth "
+            " depth row_cycles steps table_bits"
         )
         return (
             *((camel(name), getattr(e, name)) for name in fields.split()),
+            *([("NormLanes", e.norm_lanes)] if self.has("norm") or self.has("pool") else []),
             ("DspProducts", self.packing.products),
             ("DspSpacing", self.packing.spacing or 18),
             ("HasAdd", int(self.has("add"))),
