@@ -21,7 +21,9 @@ ENGINES = {
     "small": SMALL,
     "single": Engine(1, 1, 1, 1, 1, beat_bytes=8, stream_bytes=4, sequence=1, depth=1, row_cycles=1),
     "wide": Engine(8, 64, 8, 16, 4, beat_bytes=64, stream_bytes=16, sequence=128, depth=48),
-    "many tokens": Engine(16, 8, 8, 8, 8, beat_bytes=128, stream_bytes=64, sequence=32, depth=12, table_bits=12),
+    "many tokens": Engine(
+        16, 8, 8, 8, 8, beat_bytes=128, stream_bytes=64, sequence=32, depth=12, table_bits=12
+    ),
     "array alone": replace(SMALL, features=()),
     "no attention": replace(SMALL, features=("add", "norm", "table")),
 }
