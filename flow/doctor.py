@@ -140,6 +140,7 @@ CAPABILITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("flow sim --backend golden", ()),
     ("flow sim --backend csim", ("g++",)),
     ("flow sim --backend cosim", ("g++", "make", "perl", "verilator", "cocotb", "cocotbext-axi")),
+    ("flow sim --backend rtl", ("g++", "make", "perl", "verilator", "cocotb", "cocotbext-axi")),
     ("checking emitted Verilog", ("pyverilog",)),
     ("open synthesis", ("yosys",)),
     ("open place and route for ECP5", ("yosys", "nextpnr-ecp5")),

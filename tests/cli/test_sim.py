@@ -155,8 +155,8 @@ def test_bad_inputs(flow: Flow, digits_build: Path, tmp_path: Path, images: Any)
 
 
 def test_options(flow: Flow, digits_build: Path, tmp_path: Path) -> None:
-    assert refuse(flow, "sim", digits_build, "--backend", "rtl") == (
-        "--backend: found 'rtl'; expected one of golden, csim, cosim"
+    assert refuse(flow, "sim", digits_build, "--backend", "vhdl") == (
+        "--backend: found 'vhdl'; expected one of golden, csim, cosim, rtl"
     )
     assert refuse(flow, "sim", tmp_path) == (
         f"{tmp_path}: found no manifest.json (No such file or directory); expected a build directory; "
