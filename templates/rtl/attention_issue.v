@@ -2,8 +2,8 @@
 //
 // Results of scores and of context alternate as they can: context as soon as a pair's numerators are there and its
 // reciprocals will be in time (`context_ready_i`, a pulse for each pair), else scores if their buffer is free. No
-// result interrupts another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of the array's
-// timing); the key's line is requested the cycle before, and without the grant there is no slot.
+// result interrupts another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of
+// the array's timing); the key's line is requested the cycle before, and without the grant there is no slot.
 //
 // Pairs have slots 0 and 1 in turn, of queries, numerators and reciprocals, and slots 0 to 3 of scores: with as many
 // the scores run ahead far enough that the order of results never waits for softmax in the long run. `score_start_i`

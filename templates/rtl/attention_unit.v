@@ -22,7 +22,8 @@
 //
 // Timing of the slot in cycle t: multiplier_array.v and post_pipeline.v. The store line of keys is requested in t-1;
 // where it is not granted, the slot waits. attention_operand_o and attention_weight_o are there in t + 4, scale_r_o and
-// scale_n_o of the slot's pair (of both: (pair*Heads + head)*Tokens + token) in t + ArrayLatency + 1. A context result is written in t + ArrayLatency + WriteLatency.
+// scale_n_o of the slot's pair (of both: (pair*Heads + head)*Tokens + token) in t + ArrayLatency + 1. A context
+// result is written in t + ArrayLatency + WriteLatency.
 //
 // Tags: of context as in post_pipeline.v; of scores from bit 1 on the slot, the group of P keys, the head of lane 0
 // where heads follow one another, and whether the pair's scores are complete.

@@ -241,7 +241,8 @@ module post_pipeline #(
                     .LooksUp(h == 0 ? HasTable : 0)
                 ) lanes (
                     .clk_i(clk_i),
-                    .valid_i(valid[13:0]),
+                    // Linear results have one head.
+                    .valid_i(h == 0 ? valid[13:0] : valid[13:0] & ~linear[13:0]),
                     .linear_i(linear[13:0]),
                     .context_i(is_context[13:0]),
                     .sum_i(result_sum_i[32*Tokens*(h*Rows+p)+:32*Tokens]),

@@ -78,23 +78,27 @@ module requantise_row #(
     // Signed numbers are extended to what they are assigned to.
     always @(posedge clk_i) begin
         if (valid_i[13]) begin
+            /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
                 value14_q[t*16+:16] <= LooksUp != 0 && table_i ? entry_i[t*16+:16]
                     : total13_q[t] > high ? high[15:0] : total13_q[t] < low ? low[15:0] : total13_q[t][15:0];
             end
         end
         if (valid_i[12]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 total13_q[t] = HasSecond && second_i ? kept12_q[t] + second12_q[t] : kept12_q[t];
             end
         end
         if (valid_i[11]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept12_q[t] = kept11_q[t];
                 second12_q[t] = (fine11_q[t] >>> 1) + $signed({1'b0, fine11_q[t][0]});
             end
         end
         if (valid_i[10]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept11_q[t] = kept10_q[t];
                 fine11_q[t] = coarse10_q[t] >>> shift10_q;
@@ -102,12 +106,14 @@ module requantise_row #(
         end
         if (valid_i[9]) begin
             shift10_q = second_shift_i[2:0];
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept10_q[t] = kept9_q[t];
                 coarse10_q[t] = $signed({second9_q[t], 1'b0}) >>> {second_shift_i[5:3], 3'd0};
             end
         end
         if (valid_i[8]) begin
+            /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept9_q[t] = kept8_q[t];
                 second9_q[t] = second8_q[t] * factor8_q;
@@ -117,6 +123,7 @@ module requantise_row #(
         end
         if (valid_i[7]) begin
             factor8_q = second_multiplier_i;
+            /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept8_q[t] = Attends != 0 && context_i[7] ? 52'sd0 : scaled7_q[t] + $signed(zero_i);
                 second8_q[t] = Attends != 0 && (context_i[7] || Adds == 0) ? $signed(scaled7_q[t][17:0])
@@ -124,26 +131,31 @@ module requantise_row #(
             end
         end
         if (valid_i[6]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 scaled7_q[t] = (fine6_q[t] >>> 1) + $signed({1'b0, fine6_q[t][0]});
             end
         end
         if (valid_i[5]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) fine6_q[t] = coarse5_q[t] >>> shift5_q[t][2:0];
         end
         if (valid_i[4]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 shift5_q[t] = shift4_q[t];
                 coarse5_q[t] = $signed({product4_q[t], 1'b0}) >>> {shift4_q[t][5:3], 3'd0};
             end
         end
         if (valid_i[3]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 shift4_q[t] = shift3_q[t];
                 product4_q[t] = $signed({upper3_q[t], 17'd0}) + lower3_q[t];
             end
         end
         if (valid_i[2]) begin
+            /* verilator unroll_disable */
             for (t = 0; t < Tokens; t = t + 1) begin
                 shift3_q[t] = shift2_q[t];
                 lower3_q[t] = $signed({1'b0, x2_q[t][16:0]}) * factor2_q[t];
@@ -151,6 +163,7 @@ module requantise_row #(
             end
         end
         if (valid_i[1]) begin
+            /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
                 x2_q[t] = linear_i[1] ? sum1_q[t] + $signed(bias_i) : sum1_q[t];
                 factor2_q[t] = Attends != 0 && context_i[1] ? $signed({1'b0, scale_r_i[t*17+:17]})
@@ -159,6 +172,7 @@ module requantise_row #(
             end
         end
         if (valid_i[0]) begin
+            /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) sum1_q[t] = sum_i[t*32+:32];
         end
     end

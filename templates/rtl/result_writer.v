@@ -81,7 +81,10 @@ module result_writer #(
 
     // ---- the value in hand
     reg                            valid_q;
+    // verilator lint_off UNUSEDSIGNAL
+    // With one head there is no choice.
     reg [3:0]                      merge_q;
+    // verilator lint_on UNUSEDSIGNAL
     reg [TagBits-1:0]              tag_q;
     reg [Heads*Rows*Tokens*16-1:0] value_q;
     // Cycles that it has been written: plane, or part of the keys.
@@ -91,7 +94,10 @@ module result_writer #(
     wire [1:0]        space = tag_q[3:2];
     wire [31:0]       line = {{32 - LineBits{1'b0}}, tag_q[4 +: LineBits]};
     wire [Groups-1:0] groups = tag_q[GroupAt +: Groups];
+    // verilator lint_off UNUSEDSIGNAL
+    // With one head there is no choice.
     wire [5:0]        pitch_log2 = tag_q[ExtraAt +: 6];
+    // verilator lint_on UNUSEDSIGNAL
     wire [KeyBits-1:0] keys = tag_q[KeysAt +: KeyBits];
     wire              completes = tag_q[FinalAt];
     wire              two = two_q[parity];
@@ -107,18 +113,33 @@ module result_writer #(
     assign write_line_o = line + (high ? (parity ? depth1_q : depth0_q) : 32'd0);
     assign values_line_o = line + {{32 - KeyBits{1'b0}}, phase_q} * (parity ? stride1_q : stride0_q);
 
+    // The plane at hand, P words of T bytes a head; and the keys' words, P bytes each, of the first head.
+    wire [Heads*Lanes*8-1:0] plane;
+    wire [Lanes*8-1:0]       words;
     genvar g, p, t, b;
     generate
-        for (g = 0; g < Groups; g = g + 1) begin : groups_of_banks
+        for (t = 0; t < Heads * Lanes; t = t + 1) begin : bytes
+            assign plane[8*t+:8] = high ? value_q[16*t+8+:8] : value_q[16*t+:8];
+        end
+        for (t = 0; t < Tokens; t = t + 1) begin : tokens
+            for (p = 0; p < Rows; p = p + 1) begin : channels
+                assign words[8*(t*Rows+p)+:8] = value_q[16*(p*Tokens+t)+:8];
+            end
+        end
+        for (g = 0; g < Groups; g = g + 1) begin : banks
             localparam [31:0] First = g * Rows;
-            wire [31:0] head = merge_q == 0 ? 32'd0 : (First >> pitch_log2) & ((32'd1 << merge_q) - 32'd1);
-            wire [16*Lanes-1:0] lanes = value_q[16*Lanes*head +: 16*Lanes];
-            assign write_mask_o[g*Rows +: Rows] = {Rows{groups[g] && valid_q && !is_values}};
-            for (p = 0; p < Rows; p = p + 1) begin : rows
-                for (t = 0; t < Tokens; t = t + 1) begin : tokens
-                    assign write_data_o[8*((g*Rows + p)*Tokens + t) +: 8] = high
-                        ? lanes[16*(p*Tokens + t) + 8 +: 8] : lanes[16*(p*Tokens + t) +: 8];
+            assign write_mask_o[g*Rows+:Rows] = {Rows{groups[g] && valid_q && !is_values}};
+            if (Heads == 1) begin : single
+                assign write_data_o[8*Lanes*g+:8*Lanes] = plane;
+            end else begin : several
+                reg [8*Lanes-1:0] mine;
+                wire [31:0] head = (First >> pitch_log2) & ((32'd1 << merge_q) - 32'd1);
+                integer n;
+                always @* begin
+                    mine = plane[0+:8*Lanes];
+                    for (n = 1; n < Heads; n = n + 1) if (head == n) mine = plane[8*Lanes*n+:8*Lanes];
                 end
+                assign write_data_o[8*Lanes*g+:8*Lanes] = mine;
             end
         end
         for (b = 0; b < Banks; b = b + 1) begin : keys_of_banks
@@ -126,14 +147,13 @@ module result_writer #(
             wire [31:0] token;
             if (TokensLog2 <= LeastKeyLog2) begin : fixed
                 assign token = b % Tokens;
+                assign values_data_o[8*b*Rows+:8*Rows] = words[8*Rows*(b%Tokens)+:8*Rows];
             end else begin : chosen
                 wire [31:0] in_row = b & ((32'd1 << head_key_log2) - 32'd1);
-                assign token = (in_row & (Tokens - 1)) | ({{32 - KeyBits{1'b0}}, phase_q} << head_key_log2);
+                assign token = (in_row & (Tokens - 1)) | ({{(32-KeyBits){1'b0}}, phase_q} << head_key_log2);
+                assign values_data_o[8*b*Rows+:8*Rows] = words[8*Rows*token+:8*Rows];
             end
-            assign values_we_o[b] = valid_q && is_values && groups[b / Rows] && token < {{32 - KeyBits{1'b0}}, keys};
-            for (p = 0; p < Rows; p = p + 1) begin : channels
-                assign values_data_o[8*(b*Rows + p) +: 8] = value_q[16*(p*Tokens + token) +: 8];
-            end
+            assign values_we_o[b] = valid_q && is_values && groups[b/Rows] && token < {{(32-KeyBits){1'b0}}, keys};
         end
     endgenerate
 
