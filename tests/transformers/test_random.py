@@ -7,8 +7,9 @@ that it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from flow.golden import execute
 from flow.golden.host import HostProgram
 from flow.ir import Array, Graph, Node
 from flow.ops.boundary import DeviceOutput
+from flow.sim import cosim, rtl
 from flow.sim.compare import count_differences
-from flow.sim.cosim import Bench, Stalls, run_program
+from flow.sim.cosim import Bench, Stalls
 from flow.sim.kernel import run_frames
 from tests.transformers import zoo
 from tests.transformers.bounds import check_steps, closing_steps
@@ -48,6 +50,7 @@ than the banks."""
 FLOAT = 1e-4
 """Recognised graph against torch, relative to the largest output: float32 sums in another order."""
 CALIBRATED_DB, FRESH_DB = 30.0, 22.0
+Clocked = Callable[..., list[bytes]]
 BENCH = Bench(seed=5, stalls=Stalls(idle=0.4, backpressure=0.4, memory=0.2, latency=15))
 
 
@@ -112,15 +115,17 @@ def check_bounds(model: Model, samples: Sequence[Sample]) -> None:
 
 
 def check_csim(
-    model: Model, engine: Engine, samples: Sequence[Sample], *, beside_clock: bool = False
+    model: Model, engine: Engine, samples: Sequence[Sample], beside_clock: Clocked | None = None
 ) -> None:
-    """The compiled kernel gives the golden model's integers, every one of them; also behind stalling ports."""
+    """The compiled kernel gives the golden model's integers, every one of them; also the engine that `beside_clock`
+    runs, behind stalling ports."""
     program = lay_out(model.graph, engine).program
     host = HostProgram.of(model.graph, program.tokens)
     lengths = [host.length(sample) for sample in samples]
     assert lengths == [zoo.length(model.spec, sample) for sample in samples]
     frames = [program.frame(host.before(s), n) for s, n in zip(samples, lengths, strict=True)]
-    results = run_program(program, frames, BENCH) if beside_clock else run_frames(program, frames, lengths)
+    clocked = beside_clock and partial(beside_clock, bench=BENCH)
+    results = clocked(program, frames) if clocked else run_frames(program, frames, lengths)
     assert len(results) == len(samples)
     for sample, data, n in zip(samples, results, lengths, strict=True):
         golden: dict[str, Array] = {}
@@ -145,7 +150,15 @@ def test_covering(spec: Spec, tmp_path: Path) -> None:
 def test_covering_beside_a_clock(spec: Spec, tmp_path: Path) -> None:
     """The same kernels behind their ports, every sample of another length where the spec has lengths."""
     samples = [*zoo.samples(spec, 3, seed=2), *zoo.samples(spec, 4, seed=3, stress=True)]
-    check_csim(make(spec, tmp_path), ENGINES[spec.seed % len(ENGINES)], samples, beside_clock=True)
+    check_csim(make(spec, tmp_path), ENGINES[spec.seed % len(ENGINES)], samples, cosim.run_program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", covering(COVERED, COVERING_SEED), ids=describe)
+def test_covering_in_verilog(spec: Spec, tmp_path: Path) -> None:
+    """The same models on the Verilog engine, under the same stalls."""
+    samples = [*zoo.samples(spec, 3, seed=2), *zoo.samples(spec, 4, seed=3, stress=True)]
+    check_csim(make(spec, tmp_path), ENGINES[spec.seed % len(ENGINES)], samples, rtl.run_program)
 
 
 @given(spec=specs())
