@@ -103,6 +103,7 @@ class Edges:
         yield from self.images()
         yield from self.damaged_later()
         yield self.full_page()
+        yield self.cut_page()
         yield self.widest_code()
         yield from self.tables()
         # Offsets that the rest of the record makes meaningless.
@@ -299,6 +300,18 @@ class Edges:
             (Opcode.OUTPUT, {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": 1})
         )
         return Case("full page", self.image(steps), self.header() + frame, Status.OK, None)
+
+    def cut_page(self) -> Case:
+        """A code page that goes on beyond the end of the image, where zeros stand for its entries."""
+        steps, frame = self.inputs()
+        page = struct.pack("<HHIBBHHH", 1, 256, 0, 1, 0, 1, 0xFFFF, 0)
+        words = {name: word for name, word in self.identity().items() if name != "page"}
+        words["page"] = page.ljust(-(-len(page) // self.engine.beat_bytes) * self.engine.beat_bytes, b"\0")
+        steps.append((Opcode.LINEAR, words))
+        steps.append(
+            (Opcode.OUTPUT, {"source_space": Space.OPERAND1, "source_base": 0, "planes": 1, "depth": 1})
+        )
+        return Case("cut page", self.image(steps), self.header() + frame, Status.OK, None)
 
     def widest_code(self) -> Case:
         """A shape of the widest codes and most weights, which a matrix without weights may name."""
