@@ -1,5 +1,6 @@
 // A memory of lines: B banks, all read at one address, data two cycles later; a line is written at the same time, in the
-// banks of the mask. STORE (words of T tokens) and VALUES (words of P channels) are such memories.
+// banks of the mask. STORE (words of T tokens) and VALUES (words of P channels) are such memories. A word may be read
+// from the cycle after its write on.
 module line_memory #(
     parameter Banks = 4,
     parameter WordBits = 16,
@@ -14,24 +15,25 @@ module line_memory #(
     input  wire [AddressBits-1:0]    write_line_i,
     input  wire [Banks*WordBits-1:0] write_data_i
 );
+    /* verilator no_inline_module */
+
+    // The output register has to follow in the cycle after a read alone.
+    reg read_q;
+    always @(posedge clk_i) read_q <= re_i;
 
     genvar b;
     generate
         for (b = 0; b < Banks; b = b + 1) begin : banks
-            ram_1wnr #(
-                .Width(WordBits),
-                .Depth(Depth),
-                .Reads(1),
-                .AddressBits(AddressBits)
-            ) bank (
-                .clk_i(clk_i),
-                .we_i(we_i[b]),
-                .waddr_i(write_line_i),
-                .wdata_i(write_data_i[WordBits*b +: WordBits]),
-                .re_i(re_i),
-                .raddr_i(read_line_i),
-                .rdata_o(read_data_o[WordBits*b +: WordBits])
-            );
+            // Nobody reads a word in the cycle in which it is written.
+            (* no_rw_check *)
+            reg [WordBits-1:0] word [0:Depth-1];
+            reg [WordBits-1:0] word_q, data_q;
+            always @(posedge clk_i) begin
+                if (we_i[b]) word[write_line_i] <= write_data_i[WordBits*b+:WordBits];
+                if (re_i) word_q <= word[read_line_i];
+                if (read_q) data_q <= word_q;
+            end
+            assign read_data_o[WordBits*b+:WordBits] = data_q;
         end
     endgenerate
 

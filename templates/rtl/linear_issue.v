@@ -5,8 +5,8 @@
 // one slot, two where it has two byte planes, and T/W where it goes to VALUES and the W banks of a head hold fewer than
 // T keys: slots beyond the weights multiply nothing (`slot_zero_o`).
 //
-// The tag is laid out as post_pipeline.v says. `group_free_o` gives a row buffer slot back with the last tile's first
-// read of the last plane: from there on it is read once, word by word.
+// The tag is laid out as post_pipeline.v says. `group_free_o` gives a row buffer slot back in the cycle of its last read.
+// The first slot leaves five cycles after `start_i`, or later.
 module linear_issue #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -82,7 +82,8 @@ module linear_issue #(
     localparam [31:0] Values = 3;
 
     // ---- words of the step, and what follows from them: two cycles of setup
-    localparam [2:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4;
+    // Drain: the writer still puts keys away, part by part.
+    localparam [2:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4, Drain = 5;
     reg [2:0]  state_q;
     // `none_q`: no tile at all, so that row groups pass by unused.
     reg        parity_q, operand_q, two_q, signed_q, values_q, none_q;
@@ -117,6 +118,7 @@ module linear_issue #(
     reg [CycleBits:0]   cycle_q, cycles_q;
     // Slots of the result beyond its weights, counted from its first.
     reg [31:0]          slot_q;
+    reg [TokensLog2:0]  drain_q;
     reg [5:0]           ring_q;
     // Of VALUES: the head among those abreast, the chunk in it, and the line of the round.
     reg [31:0]          side_q, chunk_q, round_line_q;
@@ -236,6 +238,7 @@ module linear_issue #(
             end
             default: ;
         endcase
+        drain_q <= state_q == Drain ? drain_q - 1'b1 : least_q[TokensLog2:0];
         if (issue && !last_slot) begin
             slot_q <= slot_q + 32'd1;
             if (!weights_left) empty_q <= 1'b1;
@@ -292,7 +295,8 @@ module linear_issue #(
                 Multiply: state_q <= Place;
                 Place: state_q <= Fetch;
                 Fetch: if (take) state_q <= Issue;
-                default: if (step_end) state_q <= Idle;
+                Drain: if (drain_q == 0) state_q <= Idle;
+                default: if (step_end) state_q <= least_q > 2 ? Drain : Idle;
                 else if (group_end && !take) state_q <= Fetch;
             endcase
         end

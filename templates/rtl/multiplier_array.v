@@ -116,10 +116,9 @@ module multiplier_array #(
     wire [Rows*Banks*8-1:0] row_weight;
     wire                    zero;
 
-    // Registered in array_row.
-    wire [Rows*Banks*8-1:0] weight = HasAttention != 0 && pick_q[3][1] ? attention_weight_i : row_weight;
-    wire [Rows*Banks*Tokens*8-1:0] operand = HasAttention != 0 && pick_q[3][1] ? {Rows{attention_operand_i}}
-        : pick_q[3][0] ? operand1_data_i : operand0_data_i;
+    // Both are registered in array_row.
+    wire attends = HasAttention != 0 && pick_q[3][1];
+    wire [Rows*Banks*8-1:0] weight = attends ? attention_weight_i : row_weight;
 
     delay_line #(.Width(Rows * Banks * 8), .Length(WeightStages)) weights (
         .clk_i(clk_i), .value_i(row_weight_i), .value_o(row_weight)
@@ -160,13 +159,16 @@ module multiplier_array #(
 
         for (row = 0; row < Rows; row = row + 1) begin : rows
             wire [Heads*Tokens*32-1:0] result;
+            wire [Banks*Tokens*8-1:0] operand = attends ? attention_operand_i
+                : pick_q[3][0] ? operand1_data_i[row*Banks*Tokens*8+:Banks*Tokens*8]
+                : operand0_data_i[row*Banks*Tokens*8+:Banks*Tokens*8];
             array_row #(
                 .Tokens(Tokens), .Banks(Banks), .Heads(Heads), .DspProducts(DspProducts), .DspSpacing(DspSpacing)
             ) lanes (
                 .clk_i(clk_i),
                 .sign_i(sign),
                 .zero_i(zero),
-                .operand_i(operand[row*Banks*Tokens*8+:Banks*Tokens*8]),
+                .operand_i(operand),
                 .weight_i(weight[row*Banks*8+:Banks*8]),
                 .add_i(add),
                 .valid_i(valid_q[SumCycle-1]),

@@ -1,5 +1,8 @@
 // An operand memory: B banks of words of T bytes. Each of P rows reads every bank at an address of its own, data two
-// cycles later; a line is written at the same time, in the banks of the mask.
+// cycles later; a line is written at the same time, in the banks of the mask. A word may
+// be read from the cycle after its write on.
+//
+// A bank is one array with P read ports, of which tools make as many copies as they need.
 module operand_memory #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -16,32 +19,31 @@ module operand_memory #(
     input  wire [AddressBits-1:0]            write_line_i,
     input  wire [Banks*Tokens*8-1:0]         write_data_i
 );
+    /* verilator no_inline_module */
 
     localparam WordBits = 8 * Tokens;
+
+    // The output register has to follow in the cycle after a read alone.
+    reg read_q;
+    always @(posedge clk_i) read_q <= re_i;
 
     genvar b, p;
     generate
         for (b = 0; b < Banks; b = b + 1) begin : banks
-            wire [Rows*AddressBits-1:0] line;
-            wire [Rows*WordBits-1:0]    data;
+            // Nobody reads a word in the cycle in which it is written.
+            (* no_rw_check *)
+            reg [WordBits-1:0] word [0:Depth-1];
+            always @(posedge clk_i) if (we_i[b]) word[write_line_i] <= write_data_i[WordBits*b+:WordBits];
+
             for (p = 0; p < Rows; p = p + 1) begin : rows
-                assign line[AddressBits*p +: AddressBits] = read_line_i[AddressBits*(p*Banks + b) +: AddressBits];
-                assign read_data_o[WordBits*(p*Banks + b) +: WordBits] = data[WordBits*p +: WordBits];
+                localparam Lane = p * Banks + b;
+                reg [WordBits-1:0] word_q, data_q;
+                always @(posedge clk_i) begin
+                    if (re_i) word_q <= word[read_line_i[AddressBits*Lane+:AddressBits]];
+                    if (read_q) data_q <= word_q;
+                end
+                assign read_data_o[WordBits*Lane+:WordBits] = data_q;
             end
-            ram_1wnr #(
-                .Width(WordBits),
-                .Depth(Depth),
-                .Reads(Rows),
-                .AddressBits(AddressBits)
-            ) bank (
-                .clk_i(clk_i),
-                .we_i(we_i[b]),
-                .waddr_i(write_line_i),
-                .wdata_i(write_data_i[WordBits*b +: WordBits]),
-                .re_i(re_i),
-                .raddr_i(line),
-                .rdata_o(data)
-            );
         end
     endgenerate
 

@@ -1,5 +1,5 @@
 // A memory with one write port and several read ports, data two cycles after the address. One array: tools make as many
-// copies as the read ports need. What is read in the cycle in which it is written is the old word.
+// copies as the read ports need. A word may be read from the cycle after its write on.
 module ram_1wnr #(
     parameter Width = 8,
     parameter Depth = 16,
@@ -16,6 +16,7 @@ module ram_1wnr #(
 );
     /* verilator no_inline_module */
 
+    (* no_rw_check *)
     reg [Width-1:0]       word [0:Depth-1];
     reg [Reads*Width-1:0] read_q, data_q;
 

@@ -22,6 +22,8 @@ GROUPS = B // P
 KEY_BITS = (T - 1).bit_length() + 1
 SETUP = 6
 """Cycles from start to the first slot, at most, where nothing keeps it waiting."""
+FIRST = 5
+"""Cycles from start to the first slot, at least."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Run:
         self.dut, self.step, self.slow, self.met = dut, step, slow, met
         self.loader, self.slots = Loader(dut, step, slow), step.slots()
         self.source = 0 if slow else 0xFFFF
-        self.at = self.cycle = self.bubbles = 0
+        self.at = self.cycle = self.bubbles = self.ended = 0
         # What the unit saw when it decided on the slot that shows.
         self.seen = self.source
 
@@ -222,6 +224,7 @@ class Run:
             _check(dut, slot, step, f"slot {self.at}")
             assert slot.group > 0 or slot.tile < self.seen, f"slot {self.at}: ahead of its source"
             self.at += 1
+            self.ended = self.cycle
         elif 0 < self.at < len(self.slots):
             self.bubbles += 1
         elif self.at == 0 and self.slots and not self.slow:
@@ -248,6 +251,11 @@ class Run:
             self.seen = self.source
             self.cycle += 1
             assert self.cycle < most, "hangs"
+            if int(self.dut.issued_o.value) and self.slots:
+                last = self.at == len(self.slots)
+                assert not last or self.cycle + FIRST - self.ended >= self.step.least(), (
+                    "the next result is too early"
+                )
             rest -= int(self.dut.issued_o.value)
             await RisingEdge(self.dut.clk_i)
             self._grow()
