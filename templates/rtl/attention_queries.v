@@ -1,7 +1,7 @@
 // The query buffer: the queries of two pairs, fetched from the store while the array works on the pair before.
 //
-// A pair's `lines_i` lines go to slot 0 and 1 in turn. `full_o[slot]` rises when the last has been granted; reads then
-// come at least four cycles later and find all. A read in cycle t is answered in t + 1; `free_i` may come two cycles
+// A pair's `lines_i` lines go to slot 0 and 1 in turn. `full_o[slot]` is high from the cycle on when the last has been
+// granted; reads then come at least three cycles later and find all. A read in cycle t is answered in t + 1; `free_i` may come two cycles
 // before the last read of the slot, because a line fetched then is written three cycles later.
 module attention_queries #(
     parameter Tokens = 2,
@@ -50,7 +50,7 @@ module attention_queries #(
     assign pair_next_o = load;
     assign store_re_o = active_q;
     assign store_line_o = line_q;
-    assign full_o = full_q;
+    assign full_o = full_q | {filled && slot_q, filled && !slot_q};
 
     // Data come two cycles after the grant.
     reg [1:0]         we_q;

@@ -2,13 +2,14 @@
 //
 // For each record, in order: for g < G, for p < P, for k < K the offsets list[bank][g*stride + member k] of all banks
 // go to word g*K + k of the row buffer, row p. A shape without code bits (dense: every row reads the same columns)
-// takes G*K cycles, the others P*G*K; records follow each other with at most one lost cycle. A record begins only where
-// its slot of the row buffer is free (0 and 1 take turns, `group_free_i` gives the older one back) and, with `map_i`,
-// where its lists stand. With the last write of a record, or in its place, `done_o` is high.
+// takes G*K cycles, the others P*G*K; records follow each other with at most one lost cycle. With `map_i` a record waits
+// until its lists stand. A record's first write waits until its slot of the row buffer is free (0 and 1 take turns,
+// `group_free_i` gives the older one back, to be written from the next cycle on), and all stages with it. With the last
+// write of a record, or in its place, `done_o` is high.
 //
 //     X   the row's codes leave the window     3   table's members
 //     1   codes of 0 to 12 bits, aligned       4   column of the list
-//     2   codes, table's address               5   offset -> write to the row buffer in the cycle after
+//     2   codes, table's address               5   offset, which stage 6 writes to the row buffer
 //
 // `list_old_o`: look-ups in lists before the current ones are under way. `list_waiting_o`: nothing is under way, and the
 // next record has a map. `error_o`: a code beyond the table's part, or a column beyond the list.
@@ -52,6 +53,7 @@ module code_expander #(
     output wire                        list_old_o,
     output wire                        list_waiting_o,
 
+    output wire                        table_re_o,
     output wire [10*Banks-1:0]         table_addresses_o,
     input  wire [16*Banks-1:0]         table_members_i,
     output wire                        column_re_o,
@@ -84,7 +86,7 @@ module code_expander #(
     localparam [Rows:0] OneRow = 1;
 
     // The record in work.
-    reg                  active_q, slot_q;
+    reg                  active_q, begun_q, slot_q;
     reg [1:0]            free_q;
     reg [CycleBits:0]    left_q;
     reg [4:0]            take_q, member_q;
@@ -103,7 +105,7 @@ module code_expander #(
     reg [ColumnBits:0]   list_end_q;
 
     // What goes with a look-up through the stages; `done_q` also stands alone, for a record without codes.
-    reg [6:1]            valid_q, done_q;
+    reg [6:1]            valid_q, done_q, first_q;
     reg [4:0]            old_q;
     reg [InfoBits-1:0]   info1_q, info2_q, info3_q, info4_q, info5_q, info6_q;
     reg                  new1_q;
@@ -124,8 +126,12 @@ module code_expander #(
     wire [12*Banks-1:0] window;
     wire [PosBits+LaneBits+LaneLog2-1:0] start_unit = {{PosBits{1'b0}}, lane_i, {LaneLog2{1'b0}}};
 
+    // Everything stands where a record's first write has no slot.
+    wire claim = first_q[6] && (valid_q[6] || done_q[6]);
+    wire go = !claim || free_q != 0;
+
     wire new_row = member_q == 0;
-    wire fire = active_q && (!new_row || window_valid);
+    wire fire = go && active_q && (!new_row || window_valid);
     wire row_done = member_q + 5'd1 == take_q;
     // All rows at once where nothing tells them apart.
     wire all_rows = code_bits_q == 0;
@@ -133,7 +139,7 @@ module code_expander #(
     wire group_done = row_done && last_row;
     wire last = fire && group_done && left_q == 1;
     wire empty = groups_i == 0;
-    wire load = record_valid_i && (!active_q || (last && !empty)) && free_q != 0 && (!map_i || list_valid_i);
+    wire load = go && record_valid_i && (!active_q || (last && !empty)) && (!map_i || list_valid_i);
     wire [TakeBits+3:0] load_units = {{TakeBits{1'b0}}, code_bits_i} << RowUnitsLog2;
     wire [TakeBits+3:0] row_units = {{TakeBits{1'b0}}, code_bits_q} << RowUnitsLog2;
     // After the last row of a record the window wants nothing more of it.
@@ -171,6 +177,7 @@ module code_expander #(
             left_q <= groups_i;
             take_q <= take_i;
             member_q <= 5'd0;
+            begun_q <= 1'b0;
             code_bits_q <= code_bits_i;
             stride_q <= stride_i;
             first_entry_q <= first_entry_i;
@@ -181,6 +188,7 @@ module code_expander #(
             base_q <= {{(BaseBits-ColumnBits){1'b0}}, list_base};
         end else if (fire) begin
             member_q <= row_done ? 5'd0 : member_q + 5'd1;
+            begun_q <= 1'b1;
             if (row_done) row_q <= last_row ? 0 : row_q + 1'b1;
             if (group_done) begin
                 left_q <= left_q - 1'b1;
@@ -207,10 +215,12 @@ module code_expander #(
         end else begin
             active_q <= load ? !empty : active_q && !last;
             if (load) slot_q <= !slot_q;
-            free_q <= free_q - {1'b0, load} + {1'b0, group_free_i};
-            old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
-            valid_q <= {valid_q[5:1], fire};
-            done_q <= {done_q[5:1], last || (load && empty)};
+            free_q <= free_q - {1'b0, claim && go} + {1'b0, group_free_i};
+            if (go) begin
+                old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
+                valid_q <= {valid_q[5:1], fire};
+                done_q <= {done_q[5:1], last || (load && empty)};
+            end
         end
     end
 
@@ -232,87 +242,90 @@ module code_expander #(
     wire base_beyond = base4_q[BaseBits-1:ColumnBits] != 0;
     wire [SumBits-1:0] base_sum = {{(SumBits-ColumnBits){1'b0}}, base4_q[ColumnBits-1:0]};
     wire [SumBits-1:0] end_sum = {{(SumBits-ColumnBits-1){1'b0}}, end4_q};
-    wire [SumBits*Banks-1:0] columns;
-    integer i;
+    wire [Banks-1:0]            unknown2, beyond4;
+    wire [12*Banks-1:0]         member3;
+    wire [Banks*ColumnBits-1:0] column4;
 
     always @(posedge clk_i) begin
-        // The address of a look-up's word: records begun so far have moved the slot on.
-        info1_q <= {row_mask, !slot_q, word[CycleBits-1:0]};
-        new1_q <= new_row;
-        code_bits1_q <= code_bits_q;
-        member1_q <= member_q[3:0];
-        first1_q <= first_entry_q;
-        entries1_q <= entries_q;
-        identity1_q <= identity_q;
-        base1_q <= base_q;
-        end1_q <= list_end_q;
-        same1_q <= list_identity_q;
+        if (go) begin
+            // The address of a look-up's word: records begun so far have moved the slot on.
+            info1_q <= {row_mask, !slot_q, word[CycleBits-1:0]};
+            new1_q <= new_row;
+            code_bits1_q <= code_bits_q;
+            member1_q <= member_q[3:0];
+            first1_q <= first_entry_q;
+            entries1_q <= entries_q;
+            identity1_q <= identity_q;
+            base1_q <= base_q;
+            end1_q <= list_end_q;
+            same1_q <= list_identity_q;
+
+            info2_q <= info1_q;
+            member2_q <= member1_q;
+            first2_q <= first1_q;
+            entries2_q <= entries1_q;
+            identity2_q <= identity1_q;
+            base2_q <= base1_q;
+            end2_q <= end1_q;
+            same2_q <= same1_q;
+
+            info3_q <= info2_q;
+            member3_q <= member2_q[1:0];
+            identity3_q <= identity2_q;
+            base3_q <= base2_q;
+            end3_q <= end2_q;
+            same3_q <= same2_q;
+
+            info4_q <= info3_q;
+            base4_q <= base3_q;
+            end4_q <= end3_q;
+            same4_q <= same3_q;
+            unknown4_q <= unknown3_q;
+
+            info5_q <= info4_q;
+            same5_q <= same4_q;
+            unknown5_q <= unknown4_q;
+
+            info6_q <= info5_q;
+            first_q <= {first_q[5:1], !fire || !begun_q};
+        end
+        error_q <= rst_ni && go && valid_q[5] && (unknown5_q || beyond5_q);
+
+        // All banks: left alone where nothing comes, for they are many.
         if (fire && new_row) raw_q <= window;
-
-        info2_q <= info1_q;
-        member2_q <= member1_q;
-        first2_q <= first1_q;
-        entries2_q <= entries1_q;
-        identity2_q <= identity1_q;
-        base2_q <= base1_q;
-        end2_q <= end1_q;
-        same2_q <= same1_q;
-        if (valid_q[1] && new1_q) code2_q <= fields(raw_q, code_bits1_q);
-
-        info3_q <= info2_q;
-        member3_q <= member2_q[1:0];
-        identity3_q <= identity2_q;
-        base3_q <= base2_q;
-        end3_q <= end2_q;
-        same3_q <= same2_q;
-        if (valid_q[2]) begin
+        if (go && valid_q[1] && new1_q) code2_q <= fields(raw_q, code_bits1_q);
+        if (go && valid_q[2]) begin
             code3_q <= code2_q;
-            unknown3_q <= 1'b0;
-            for (i = 0; i < Banks; i = i + 1)
-                if (!identity2_q && code2_q[12*i +: 12] >= {3'd0, entries2_q}) unknown3_q <= 1'b1;
+            unknown3_q <= unknown2 != 0;
         end
-
-        info4_q <= info3_q;
-        base4_q <= base3_q;
-        end4_q <= end3_q;
-        same4_q <= same3_q;
-        unknown4_q <= unknown3_q;
-        if (valid_q[3]) begin
-            for (i = 0; i < Banks; i = i + 1)
-                member4_q[12*i +: 12] <= identity3_q ? code3_q[12*i +: 12]
-                    : {8'd0, table_members_i[16*i + 4*member3_q +: 4]};
+        if (go && valid_q[3]) member4_q <= member3;
+        if (go && valid_q[4]) begin
+            column5_q <= column4;
+            beyond5_q <= base_beyond || beyond4 != 0;
         end
-
-        info5_q <= info4_q;
-        same5_q <= same4_q;
-        unknown5_q <= unknown4_q;
-        if (valid_q[4]) begin
-            beyond5_q <= base_beyond;
-            for (i = 0; i < Banks; i = i + 1) begin
-                column5_q[ColumnBits*i +: ColumnBits] <= columns[SumBits*i +: ColumnBits];
-                if (columns[SumBits*i +: SumBits] >= end_sum) beyond5_q <= 1'b1;
-            end
-        end
-
-        info6_q <= info5_q;
-        error_q <= rst_ni && valid_q[5] && (unknown5_q || beyond5_q);
     end
 
     genvar b;
     generate
         for (b = 0; b < Banks; b = b + 1) begin : bank
-            wire [7:0] entry = first2_q + code2_q[12*b +: 8];
-            assign columns[SumBits*b +: SumBits] = base_sum + {{(SumBits-12){1'b0}}, member4_q[12*b +: 12]};
+            wire [7:0]         entry = first2_q + code2_q[12*b +: 8];
+            wire [SumBits-1:0] column = base_sum + {{(SumBits-12){1'b0}}, member4_q[12*b +: 12]};
             assign table_addresses_o[10*b +: 10] = {entry, member2_q[3:2]};
+            assign unknown2[b] = !identity2_q && code2_q[12*b +: 12] >= {3'd0, entries2_q};
+            assign member3[12*b +: 12] = identity3_q ? code3_q[12*b +: 12]
+                : {8'd0, table_members_i[16*b + 4*member3_q +: 4]};
+            assign column4[ColumnBits*b +: ColumnBits] = column[ColumnBits-1:0];
+            assign beyond4[b] = column >= end_sum;
         end
     endgenerate
 
-    assign column_re_o = valid_q[5];
+    assign table_re_o = go;
+    assign column_re_o = go && valid_q[5];
     assign column_identity_o = same5_q;
     assign columns_o = column5_q;
-    assign we_o = info6_q[CycleBits+1 +: Rows] & {Rows{valid_q[6]}};
+    assign we_o = info6_q[CycleBits+1 +: Rows] & {Rows{valid_q[6] && go}};
     assign address_o = info6_q[CycleBits:0];
-    assign done_o = done_q[6];
+    assign done_o = done_q[6] && go;
     assign error_o = error_q;
 
     wire unused = &{1'b0, start_unit, load_units, row_units, word};

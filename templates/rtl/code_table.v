@@ -1,14 +1,15 @@
 // The code page's table, as many times as the bank lanes need it: two lanes read one true dual-port block RAM.
 //
-// A word is four 4-bit members of an entry: address {entry, member / 4}. Read data come one cycle after the address.
-// While a word is written, the even lanes read nothing: the page is written while no code is looked up.
+// A word is four 4-bit members of an entry: address {entry, member / 4}. Read data come one cycle after `re_i` and stay.
+// A write takes eight members through both ports, at {entry, member / 8}; the page is written while no code is looked up.
 module code_table #(
     parameter Banks = 2
 ) (
     input  wire                clk_i,
     input  wire                we_i,
-    input  wire [9:0]          waddress_i,
-    input  wire [15:0]         wdata_i,
+    input  wire [8:0]          waddress_i,
+    input  wire [31:0]         wdata_i,
+    input  wire                re_i,
     input  wire [10*Banks-1:0] addresses_i,
     output wire [16*Banks-1:0] members_o
 );
@@ -26,13 +27,16 @@ module code_table #(
     genvar i;
     generate
         for (i = 0; i < Pairs; i = i + 1) begin : pair
-            ram_2r1w #(.Width(16), .AddressBits(10)) table_words (
+            ram_2rw #(.Width(16), .AddressBits(10)) table_words (
                 .clk_i(clk_i),
-                .we_i(we_i),
-                .address_a_i(we_i ? waddress_i : addresses[20*i +: 10]),
-                .wdata_i(wdata_i),
+                .re_i(re_i),
+                .we_a_i(we_i),
+                .address_a_i(we_i ? {waddress_i, 1'b0} : addresses[20*i +: 10]),
+                .wdata_a_i(wdata_i[15:0]),
                 .rdata_a_o(members[32*i +: 16]),
-                .address_b_i(addresses[20*i+10 +: 10]),
+                .we_b_i(we_i),
+                .address_b_i(we_i ? {waddress_i, 1'b1} : addresses[20*i+10 +: 10]),
+                .wdata_b_i(wdata_i[31:16]),
                 .rdata_b_o(members[32*i+16 +: 16])
             );
         end

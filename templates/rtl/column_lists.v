@@ -24,18 +24,16 @@ module column_lists #(
     genvar b;
     generate
         for (b = 0; b < Banks; b = b + 1) begin : bank
-            reg [16*OffsetBits-1:0] list [0:Words-1];
-            reg [OffsetBits-1:0]    offset_q;
-
-            wire [ColumnBits-1:0]    column = columns_i[b*ColumnBits +: ColumnBits];
-            wire [16*OffsetBits-1:0] entries = list[column[ColumnBits-1:4]];
-
-            assign offsets_o[b*OffsetBits +: OffsetBits] = offset_q;
-
-            always @(posedge clk_i) begin
-                if (we_i[b]) list[word_i] <= data_i;
-                if (re_i) offset_q <= identity_i ? column[OffsetBits-1:0] : entries[column[3:0]*OffsetBits +: OffsetBits];
-            end
+            column_list #(.OffsetBits(OffsetBits), .Words(Words), .WordBits(WordBits)) columns (
+                .clk_i(clk_i),
+                .we_i(we_i[b]),
+                .word_i(word_i),
+                .data_i(data_i),
+                .re_i(re_i),
+                .identity_i(identity_i),
+                .column_i(columns_i[b*ColumnBits +: ColumnBits]),
+                .offset_o(offsets_o[b*OffsetBits +: OffsetBits])
+            );
         end
     endgenerate
 

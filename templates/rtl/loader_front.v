@@ -7,7 +7,7 @@
 // work behind this module; the page is only written while that holds, and `done_o` waits for it.
 //
 // Table: four entries of 16 bits a cycle, at `table_address_o` in fours. Parameters: one of 32 bits a cycle. Page: an
-// entry of K members takes ceil(max K / 4) cycles, at {entry, member / 4} four members of 4 bits.
+// entry of K members takes ceil(max K / 8) cycles, at {entry, member / 8} eight members of 4 bits.
 module loader_front #(
     parameter Rows = 1,
     parameter BeatBytes = 8,
@@ -38,8 +38,8 @@ module loader_front #(
     output wire [2:0]             shapes_o,
     output wire [4*43-1:0]        shape_o,
     output wire                   page_we_o,
-    output wire [9:0]             page_address_o,
-    output wire [15:0]            page_data_o,
+    output wire [8:0]             page_address_o,
+    output wire [31:0]            page_data_o,
     output wire                   table_we_o,
     output wire [TableBits-3:0]   table_address_o,
     output wire [63:0]            table_data_o,
@@ -64,10 +64,10 @@ module loader_front #(
     // Words of a section: where in the beat, how many came before, and the part of a word that takes several cycles.
     reg [WordBits-1:0] word_q;
     reg [12:0]         count_q;
-    reg [1:0]          part_q;
+    reg                part_q;
     // The page.
     reg [15:0]         shapes_q, entries_q;
-    reg [1:0]          quads_q;
+    reg                two_q;
     reg [4*43-1:0]     shape_q;
     // Records: of the stream, of the head, of the step; beats of the record, and of the stream.
     reg [31:0]         chunks_q, heads_q, groups_q, left_q, beats_q;
@@ -84,7 +84,7 @@ module loader_front #(
 
     wire section = state_q == Page || state_q == Table || state_q == Parameters;
     wire [12:0] section_last = state_q == Page ? page_last : state_q == Table ? table_last : 13'd7;
-    wire [1:0] last_part = state_q == Parameters ? 2'd1 : state_q == Page && !page_first && !is_shape ? quads_q : 2'd0;
+    wire last_part = state_q == Parameters || (state_q == Page && !page_first && !is_shape && two_q);
     wire step = section && data_valid_i && (state_q != Page || units_idle_i);
     wire word_done = step && part_q == last_part;
     wire section_done = word_done && count_q == section_last;
@@ -98,7 +98,6 @@ module loader_front #(
     wire identity = first_entry == 16'hFFFF;
     wire in_table = {1'b0, first_entry} + {1'b0, shape_entries} <= {1'b0, entries_q} && shape_entries != 0;
     wire shape_ok = take >= 8'd1 && take <= 8'd16 && code_bits <= 8'd12 && (identity ? take == 8'd1 : in_table);
-    wire [3:0] take_less = take[3:0] - 4'd1;
 
     // Records.
     wire ends = groups_q == 0 || (values_i && heads_q == 0);
@@ -122,13 +121,13 @@ module loader_front #(
     assign shape_o = shape_q;
     assign page_we_o = step && state_q == Page && !page_first && !is_shape;
     assign page_address_o = {entry[7:0], part_q};
-    assign page_data_o = word[16*part_q +: 16];
+    assign page_data_o = word[32*part_q +: 32];
     assign table_we_o = step && state_q == Table;
     assign table_address_o = count_q[TableBits-3:0];
     assign table_data_o = word;
     assign stage_we_o = step && state_q == Parameters;
-    assign stage_index_o = {count_q[2:0], part_q[0]};
-    assign stage_data_o = word[32*part_q[0] +: 32];
+    assign stage_index_o = {count_q[2:0], part_q};
+    assign stage_data_o = word[32*part_q +: 32];
 
     integer i;
     always @(posedge clk_i) begin
@@ -153,14 +152,14 @@ module loader_front #(
         if (step && state_q == Page && page_first) begin
             shapes_q <= page_shapes;
             entries_q <= page_entries;
-            quads_q <= 2'd0;
+            two_q <= 1'b0;
         end
         if (step && state_q == Page && is_shape) begin
             for (i = 0; i < 4; i = i + 1)
                 if (count_q == i[12:0] + 13'd1)
                     shape_q[43*i +: 43] <= {identity, shape_entries[8:0], first_entry[7:0], word[31:16], code_bits[3:0],
                         take[4:0]};
-            if (!identity && take_less[3:2] > quads_q) quads_q <= take_less[3:2];
+            if (!identity && take > 8'd8) two_q <= 1'b1;
         end
 
         if (!rst_ni) begin
@@ -168,13 +167,13 @@ module loader_front #(
             error_q <= 1'b0;
             word_q <= 0;
             count_q <= 13'd0;
-            part_q <= 2'd0;
+            part_q <= 1'b0;
         end else begin
             if (start_i && state_q == Idle) error_q <= row_groups_i == 0;
             else if (fail_i || short_stream) error_q <= 1'b1;
             else if (step && state_q == Page && (page_first ? !page_fits : is_shape && !shape_ok)) error_q <= 1'b1;
 
-            if (step) part_q <= word_done ? 2'd0 : part_q + 2'd1;
+            if (step) part_q <= !word_done;
             if (word_done) begin
                 word_q <= beat_done ? 0 : word_q + 1'b1;
                 count_q <= section_done ? 13'd0 : count_q + 13'd1;
@@ -192,6 +191,6 @@ module loader_front #(
         end
     end
 
-    wire unused = &{1'b0, page_shapes, page_entries, entry, table_bits_i, shape_entries, first_entry, take_less, count_q};
+    wire unused = &{1'b0, page_shapes, page_entries, entry, table_bits_i, shape_entries, first_entry, count_q};
 
 endmodule

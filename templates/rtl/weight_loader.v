@@ -8,8 +8,8 @@
 // A row group is offered with `group_valid_o`, its cycles G*K (0: no weights) and its slot; `group_ready_i` takes it.
 // Slots take turns, 0 first, also for groups of no cycles. `group_free_i` (a pulse for every group taken) gives the
 // older slot back: it may come as early as the cycle in which word 0 of the group is read for the last time, if from then
-// on a word a cycle is read in order, for writes go up the words no faster than that, and begin later. The constants of
-// a group lie at its number since reset modulo 64.
+// on a word a cycle is read in order, for writes begin a cycle later and go up the words no faster than that. The
+// constants of a group lie at its number since reset modulo 64.
 //
 // Throughput: records follow each other in max(beats, look-up cycles, map cycles) cycles with at most one lost, where
 // look-ups are P*G*K (G*K where the shape has no code bits), and a map is B cycles, or B * ceil(M / 16) for longer lists
@@ -97,8 +97,8 @@ module weight_loader #(
     wire [2:0] shapes;
     wire [4*43-1:0] shape;
     wire page_we;
-    wire [9:0] page_address;
-    wire [15:0] page_data;
+    wire [8:0] page_address;
+    wire [31:0] page_data;
     wire units_rst_n = rst_ni && !error;
     wire four_bits = weight_bits_i == 32'd4;
     // ceil(log2 depth), at least 1
@@ -235,10 +235,11 @@ module weight_loader #(
     wire [ColumnBits:0] list_count;
     wire [10*Banks-1:0] table_addresses;
     wire [16*Banks-1:0] table_members;
-    wire column_re, column_identity;
+    wire table_re, column_re, column_identity;
     wire [Banks*ColumnBits-1:0] columns;
     wire map_idle, map_error, expander_idle, expander_error, offsets_done;
-    wire unpacker_idle, weights_done, weights_begin, weights_slot;
+    wire unpacker_idle, weights_done, claim, claim_slot;
+    wire [CycleBits:0] claim_cycles;
 
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
@@ -282,6 +283,7 @@ module weight_loader #(
         .we_i(page_we),
         .waddress_i(page_address),
         .wdata_i(page_data),
+        .re_i(table_re),
         .addresses_i(table_addresses),
         .members_o(table_members)
     );
@@ -314,6 +316,7 @@ module weight_loader #(
         .list_count_i(list_count),
         .list_old_o(list_old),
         .list_waiting_o(list_waiting),
+        .table_re_o(table_re),
         .table_addresses_o(table_addresses),
         .table_members_i(table_members),
         .column_re_o(column_re),
@@ -341,8 +344,9 @@ module weight_loader #(
         .address_o(weight_address_o),
         .data_o(weight_data_o),
         .done_o(weights_done),
-        .begin_o(weights_begin),
-        .begin_slot_o(weights_slot),
+        .claim_o(claim),
+        .claim_slot_o(claim_slot),
+        .claim_cycles_o(claim_cycles),
         .idle_o(unpacker_idle)
     );
 
@@ -357,14 +361,16 @@ module weight_loader #(
 
     wire group_taken = group_valid_o && group_ready_i;
 
-    assign group_valid_o = weights_q != 0 && offsets_q != 0 && !error;
+    // The last write may be made in this very cycle: a read can only follow.
+    assign group_valid_o = (weights_q != 0 || weights_done) && (offsets_q != 0 || offsets_done) && !error
+        && !fail;
     assign group_slot_o = slot_q;
     assign group_cycles_o = slot_q ? cycles1_q : cycles0_q;
     assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle;
 
     always @(posedge clk_i) begin
-        if (weights_begin && !weights_slot) cycles0_q <= weight_cycles;
-        if (weights_begin && weights_slot) cycles1_q <= weight_cycles;
+        if (claim && !claim_slot) cycles0_q <= claim_cycles;
+        if (claim && claim_slot) cycles1_q <= claim_cycles;
         if (!units_rst_n) begin
             weights_q <= 2'd0;
             offsets_q <= 2'd0;

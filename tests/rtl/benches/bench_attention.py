@@ -65,9 +65,25 @@ class Step:
     def abreast(self) -> int:
         return max(1, min(H, B // self.words["pitch"]))
 
-    @property
-    def pairs(self) -> int:
-        return self.tiles * -(-self.words["heads"] // self.abreast)
+    def features(self) -> set[str]:
+        """What the step has of the things that are to occur in every engine that can have them."""
+        words, a = self.words, self.abreast
+        found = {f"exp {words['exp_bits']}", f"causal {words['causal']}", f"space {words['space']}"}
+        if self.length % T:
+            found.add("part of a tile")
+        if self.length == SEQUENCE:
+            found.add("longest")
+        if words["heads"] % a:
+            found.add("heads missing")
+        if words["pitch"] * a < B:
+            found.add("heads one after the other")
+        elif a > 1:
+            found.add("heads abreast")
+        if words["pitch"] > B:
+            found.add("lines of a head")
+        if words["heads"] * words["pitch"] < words["depth"] * B:
+            found.add("rest")
+        return found
 
     def slots(self) -> int:
         """Slots of the array that the step takes."""
@@ -249,7 +265,9 @@ def prepare(machine: Machine, words: dict[str, int], length: int) -> Step:
     for base, x in ((words["query_base"], q), (words["key_base"], k)):
         channels = np.arange(heads * pitch)
         for token in range(length):
-            machine.store[base + token // T * depth + channels // B, channels % B, token % T] = x[token].astype(np.uint8)
+            machine.store[base + token // T * depth + channels // B, channels % B, token % T] = x[
+                token
+            ].astype(np.uint8)
     a = max(1, min(H, B // pitch))
     w, rounds, chunks = B // a, -(-heads // a), pitch // P
     for head in range(heads):
@@ -279,8 +297,16 @@ def draw_words(rng: random.Random, pitch: int, length: int, index: int) -> dict[
     base = LINES - size - rng.randint(0, 3)
     assert key + size <= LINES
     return {
-        **{"query_base": query, "key_base": key, "value_base": rng.randint(0, 5), "depth": depth, "heads": heads},
-        **{"pitch": pitch, "exp_bits": rng.choice([8, 16]), "causal": rng.randint(0, 1), "space": space, "base": base},
+        "query_base": query,
+        "key_base": key,
+        "value_base": rng.randint(0, 5),
+        "depth": depth,
+        "heads": heads,
+        "pitch": pitch,
+        "exp_bits": rng.choice([8, 16]),
+        "causal": rng.randint(0, 1),
+        "space": space,
+        "base": base,
     }
 
 
@@ -299,7 +325,9 @@ def check(machine: Machine, step: Step, tiles: int) -> None:
     tokens = np.arange(tiles * T).reshape(tiles, 1, 1, T) < step.length
     channels = np.arange(words["depth"] * B).reshape(1, -1, B, 1) >= words["heads"] * words["pitch"]
     wrong = (found != step.result[:tiles]) & (tokens | channels)
-    assert not wrong.any(), f"{words}, {step.length} tokens: {np.argwhere(wrong)[:4].tolist()} of {wrong.sum()}"
+    assert not wrong.any(), (
+        f"{words}, {step.length} tokens: {np.argwhere(wrong)[:4].tolist()} of {wrong.sum()}"
+    )
 
 
 async def begin(machine: Machine, step: Step, parity: int) -> None:
@@ -358,8 +386,15 @@ async def run(machine: Machine, step: Step, next_step: Step | None) -> int:
 
 async def start(dut: Any, stall: float, compute: bool) -> Machine:
     """A machine behind a reset."""
-    cocotb.start_soon(Clock(dut.clk_i, 10, "ns").start())
-    for name in ("load_start_i", "start_i", "data_valid_i", "score_valid_i", "store_grant_i", "write_ready_i"):
+    Clock(dut.clk_i, 10, "ns").start()
+    for name in (
+        "load_start_i",
+        "start_i",
+        "data_valid_i",
+        "score_valid_i",
+        "store_grant_i",
+        "write_ready_i",
+    ):
         getattr(dut, name).value = 0
     dut.source_tiles_i.value = 0
     dut.rst_ni.value = 0
@@ -386,8 +421,8 @@ async def equals_golden(dut: Any) -> None:
     words = [draw_words(rng, pitch, length, i) for i, (pitch, length) in enumerate(kinds)]
     step = prepare(machine, words[0], kinds[0][1])
     load(machine, step)
-    seen = set()
-    for index, (pitch, _) in enumerate(kinds):
+    seen: set[str] = set()
+    for index in range(len(kinds)):
         if machine.rng.random() < 0.5:
             await machine.tick()
             dut.load_start_i.value = 0
@@ -402,11 +437,16 @@ async def equals_golden(dut: Any) -> None:
         taken = sum(kind != 0 for kind in machine.history[before - 1 :])
         assert taken == step.slots(), f"{taken} slots"
         check(machine, step, step.tiles)
-        seen.add((step.words["exp_bits"], step.words["causal"], step.abreast > 1, pitch > B))
+        seen |= step.features()
         if index + 1 < len(kinds):
             machine.out[:] = machine.draw.integers(0, 256, machine.out.shape, np.uint8)
             step = prepare(machine, words[index + 1], kinds[index + 1][1])
-    assert len(seen) >= min(3, len(kinds))
+    wanted = {"exp 8", "exp 16", "causal 0", "causal 1", "space 0", "space 1", "space 2", "longest", "rest"}
+    wanted |= {"lines of a head"} | ({"part of a tile"} if T > 1 else set())
+    least = max(1, min(H, GROUPS))
+    wanted |= {"heads abreast", "heads missing"} if least > 1 else set()
+    wanted |= {"heads one after the other"} if P * least < B else set()
+    assert wanted <= seen, f"never reached: {wanted - seen}"
     assert not machine.beats
 
 
@@ -415,10 +455,15 @@ async def keeps_the_array_busy(dut: Any) -> None:
     """A slot a cycle between fill and drain."""
     machine = await start(dut, 0.0, False)
     words = {
-        **{"query_base": 0, "key_base": 0, "value_base": 0, "depth": CASE["words"]["depth"], "space": 2, "base": 0},
+        "query_base": 0,
+        "key_base": 0,
+        "value_base": 0,
+        "depth": CASE["words"]["depth"],
+        "space": 2,
+        "base": 0,
         **CASE["words"],
     }
-    step = Step(words, SEQUENCE, np.zeros((1, 1, 1, 1), np.int8))
+    step = Step(words, CASE["length"], np.zeros((1, 1, 1, 1), np.int8))
     load(machine, step)
     for _ in range(300):
         await machine.tick()
@@ -434,9 +479,9 @@ async def keeps_the_array_busy(dut: Any) -> None:
     last = len(history) - 1 - history[::-1].index(1)
     inside = sum(kind != 0 for kind in history[first : last + 1]) / (last + 1 - first)
     overall = step.slots() / cycles
-    print(f"{step.slots()} slots, {cycles} cycles, {inside:.4f} inside, {overall:.4f} overall, "
-          f"first slot {busy[0]}, first context {first}, last slot {len(history) - busy[-1]} before the end")
-    Path("pace.json").write_text(json.dumps({"inside": inside, "overall": overall, "cycles": cycles}))
-    Path("history.txt").write_text("".join(map(str, history)))
+    cocotb.log.info(
+        "%d slots, %d cycles: %.4f inside, %.4f overall; first slot %d, first context %d, %d after the last",
+        *(step.slots(), cycles, inside, overall, busy[0], first, len(history) - 1 - busy[-1]),
+    )
     assert inside >= CASE["inside"]
     assert overall >= CASE["overall"]
