@@ -2,20 +2,23 @@
 // accumulated over the cycles of a result.
 //
 // Packing. Token t shares a primitive with token t + T/2 (DspProducts 2): the wide operand is
-// high * 2^DspSpacing + low, exact for 9-bit activations, and one product with the shared weight carries both. Up to
-// four packed products (one at spacing 16) are summed before the halves part: the lower sum then still is a signed
+// high * 2^DspSpacing + low, mere wiring as both are unsigned bytes, and one product with the shared weight carries
+// both. Up to four products (one at spacing 16) are summed before the halves part: the lower sum then still is a signed
 // number of DspSpacing bits. Where it is negative it has borrowed 1 from the upper one, which bit DspSpacing-1 gives
 // back: as the carry input of the next adder, whose own second carry goes on to the next level, so that the correction
 // costs no adder.
+//
+// Signs. A signed byte s is (s ^ 128) - 128 as an unsigned one: bytes come in with their top bits flipped, and 128
+// times the sum of a row's weights is taken off its totals.
 //
 // Merging. The tree ends in Heads segments of Banks/Heads banks (at most 256); where fewer heads lie side by side
 // their sums are added up: total[s] = total[2s] + total[2s+1] a level, so that total[j] belongs to head j. Accumulators
 // have 32 bits and wrap; a high byte plane counts 256 times.
 //
 // Timing. operand_i, weight_i, zero_i (count nothing) and sign_i (operand bytes are signed) belong to cycle c-1 and are
-// registered here. Packed operands are there in c+1, products in c+2, sums of a segment in c+2+log2(Banks/Heads), with
-// their carry a cycle later; then one merge level a cycle, add_i[n] being that of the sums in level n. valid_i, first_i
-// and high_i belong to cycle c+3+log2(Banks), and result_o shows it in the next.
+// registered here. Products are there in c+1, sums of a segment in c+1+log2(Banks/Heads), with their carry a cycle
+// later, and without what signs add in the next; then one merge level a cycle, add_i[n] being that of the sums in level
+// n. valid_i, first_i and high_i belong to cycle c+3+log2(Banks), and result_o shows it in the next.
 //
 // The registers of the tree are arrays that one block writes in loops, the last stage first, so that each reads what
 // the cycle before has left: a simulator then runs a few loops where it would run thousands of statements. Only
@@ -56,6 +59,8 @@ module array_row #(
     // The upper half of a packed sum.
     localparam Upper = Pairs > 0 ? DspSpacing : 1;
 
+    localparam TotalBits = 16 + Levels + HeadLevels;
+
     // Node i of level n sums 2^n banks in 16 + n bits; i = (bank*Heads + segment)*Parts + part. It and the node half
     // a level further make one of level n + 1.
     localparam Nodes = Banks * Parts;
@@ -67,46 +72,62 @@ module array_row #(
     localparam Nodes6 = Levels >= 6 ? Nodes >> 6 : 1;
     localparam Nodes7 = Levels >= 7 ? Nodes >> 7 : 1;
     localparam Nodes8 = Levels >= 8 ? Nodes >> 8 : 1;
+    localparam Sums1 = Levels >= 1 ? Banks >> 1 : 1;
+    localparam Sums2 = Levels >= 2 ? Banks >> 2 : 1;
+    localparam Sums3 = Levels >= 3 ? Banks >> 3 : 1;
+    localparam Sums4 = Levels >= 4 ? Banks >> 4 : 1;
+    localparam Sums5 = Levels >= 5 ? Banks >> 5 : 1;
+    localparam Sums6 = Levels >= 6 ? Banks >> 6 : 1;
+    localparam Sums7 = Levels >= 7 ? Banks >> 7 : 1;
+    localparam Sums8 = Levels >= 8 ? Banks >> 8 : 1;
 
-    // Numbers are kept as wide as a simulator's words; tools find how many of their bits differ.
-    reg        [Tokens*8-1:0] word_q [0:Banks-1];
-    reg signed [7:0]          weight_q [0:Banks-1];
-    reg signed [63:0]         factor_q [0:Banks-1];
-    reg signed [63:0]         packed_q [0:Nodes-1];
+    // Products are as wide as a simulator's word: tools see that their upper bits are copies of the sign.
+    reg        [Tokens*8-1:0]   word_q [0:Banks-1];
+    reg signed [7:0]            weight_q [0:Banks-1];
     // verilator lint_off UNUSEDSIGNAL
-    // Halves are taken out of them.
-    reg signed [63:0]         product_q [0:Nodes-1];
-    reg signed [63:0]         chain1_q [0:Nodes1-1];
-    reg signed [63:0]         chain2_q [0:Nodes2-1];
+    // 9 x 8 bits leave a bit more than 255 x -128 needs.
+    reg signed [63:0]           product_q [0:Nodes-1];
+    reg signed [63:0]           chain1_q [0:Nodes1-1];
+    reg signed [63:0]           chain2_q [0:Nodes2-1];
     // verilator lint_on UNUSEDSIGNAL
-    reg signed [31:0]         lower1_q [0:Nodes1-1], upper1_q [0:Nodes1-1];
-    reg signed [31:0]         lower2_q [0:Nodes2-1], upper2_q [0:Nodes2-1];
-    reg signed [31:0]         lower3_q [0:Nodes3-1], upper3_q [0:Nodes3-1];
-    reg signed [31:0]         lower4_q [0:Nodes4-1], upper4_q [0:Nodes4-1];
-    reg signed [31:0]         lower5_q [0:Nodes5-1], upper5_q [0:Nodes5-1];
-    reg signed [31:0]         lower6_q [0:Nodes6-1], upper6_q [0:Nodes6-1];
-    reg signed [31:0]         lower7_q [0:Nodes7-1], upper7_q [0:Nodes7-1];
-    reg signed [31:0]         lower8_q [0:Nodes8-1], upper8_q [0:Nodes8-1];
+    reg signed [16:0]           lower1_q [0:Nodes1-1], upper1_q [0:Nodes1-1];
+    reg signed [17:0]           lower2_q [0:Nodes2-1], upper2_q [0:Nodes2-1];
+    reg signed [18:0]           lower3_q [0:Nodes3-1], upper3_q [0:Nodes3-1];
+    reg signed [19:0]           lower4_q [0:Nodes4-1], upper4_q [0:Nodes4-1];
+    reg signed [20:0]           lower5_q [0:Nodes5-1], upper5_q [0:Nodes5-1];
+    reg signed [21:0]           lower6_q [0:Nodes6-1], upper6_q [0:Nodes6-1];
+    reg signed [22:0]           lower7_q [0:Nodes7-1], upper7_q [0:Nodes7-1];
+    reg signed [23:0]           lower8_q [0:Nodes8-1], upper8_q [0:Nodes8-1];
     // What an upper sum lacks.
-    reg                       carry1_q [0:Nodes1-1];
-    reg                       carry2_q [0:Nodes2-1];
-    reg                       carry3_q [0:Nodes3-1];
-    reg                       carry4_q [0:Nodes4-1];
-    reg                       carry5_q [0:Nodes5-1];
-    reg                       carry6_q [0:Nodes6-1];
-    reg                       carry7_q [0:Nodes7-1];
-    reg                       carry8_q [0:Nodes8-1];
+    reg                         carry1_q [0:Nodes1-1];
+    reg                         carry2_q [0:Nodes2-1];
+    reg                         carry3_q [0:Nodes3-1];
+    reg                         carry4_q [0:Nodes4-1];
+    reg                         carry5_q [0:Nodes5-1];
+    reg                         carry6_q [0:Nodes6-1];
+    reg                         carry7_q [0:Nodes7-1];
+    reg                         carry8_q [0:Nodes8-1];
+    // Sums of 2^n weights: bank * Heads + segment.
+    reg signed [8:0]            weights1_q [0:Sums1-1];
+    reg signed [9:0]            weights2_q [0:Sums2-1];
+    reg signed [10:0]           weights3_q [0:Sums3-1];
+    reg signed [11:0]           weights4_q [0:Sums4-1];
+    reg signed [12:0]           weights5_q [0:Sums5-1];
+    reg signed [13:0]           weights6_q [0:Sums6-1];
+    reg signed [14:0]           weights7_q [0:Sums7-1];
+    reg signed [15:0]           weights8_q [0:Sums8-1];
+    reg signed [7+Levels:0]     weights_q [0:Heads-1];
+    reg signed [TotalBits-1:0]  sum_q [0:Heads*Tokens-1], excess_q [0:Heads-1];
     // Totals of level n of merging, head h and token t: index (n*Heads + h)*Tokens + t.
-    reg signed [31:0]         merge_q [0:(HeadLevels+1)*Heads*Tokens-1];
-    reg [Heads*Tokens*32-1:0] result_q;
-    reg                       sign_q;
+    reg signed [TotalBits-1:0]  merge_q [0:(HeadLevels+1)*Heads*Tokens-1];
+    reg [Heads*Tokens*32-1:0]   result_q;
+    // Bit n: signs of cycle c + n.
+    reg [Levels+1:0]            sign_q;
 
     // Variables of the block. `i` is unsigned: simulators compare such a counter in one instruction.
-    reg        [31:0]         i;
-    integer                   level, segment, token;
-    // A signed byte s is (s ^ 128) - 128 as an unsigned one: `flip` and what it takes to undo it.
-    reg        [Tokens*8-1:0] flip;
-    reg signed [63:0]         offset;
+    reg        [31:0]           i;
+    integer                     level, segment, token;
+    reg        [Tokens*8-1:0]   flip;
 
     assign result_o = result_q;
 
@@ -118,8 +139,8 @@ module array_row #(
         if (valid_i) begin
             /* verilator unroll_full */
             for (i = 0; i < Heads * Tokens; i = i + 1) begin
-                result_q[i*32+:32] <= (first_i ? 32'd0 : result_q[i*32+:32])
-                    + (high_i ? {merge_q[HeadLevels*Heads*Tokens+i][23:0], 8'd0}
+                result_q[i*32+:32] <= $signed(first_i ? 32'd0 : result_q[i*32+:32])
+                    + (high_i ? $signed({merge_q[HeadLevels*Heads*Tokens+i], 8'd0})
                         : merge_q[HeadLevels*Heads*Tokens+i]);
             end
         end
@@ -138,71 +159,86 @@ module array_row #(
             end
         end
         for (segment = 0; segment < Heads; segment = segment + 1) begin
+            for (token = 0; token < Tokens; token = token + 1) begin
+                merge_q[segment*Tokens+token] = sum_q[segment*Tokens+token] - excess_q[segment];
+            end
+            excess_q[segment] = sign_q[Levels+1] ? $signed({weights_q[segment], 7'd0}) : $signed({TotalBits{1'b0}});
+            if (Levels == 0) weights_q[segment] = weight_q[segment];
+            else if (Levels == 1) weights_q[segment] = weights1_q[segment];
+            else if (Levels == 2) weights_q[segment] = weights2_q[segment];
+            else if (Levels == 3) weights_q[segment] = weights3_q[segment];
+            else if (Levels == 4) weights_q[segment] = weights4_q[segment];
+            else if (Levels == 5) weights_q[segment] = weights5_q[segment];
+            else if (Levels == 6) weights_q[segment] = weights6_q[segment];
+            else if (Levels == 7) weights_q[segment] = weights7_q[segment];
+            else if (Levels == 8) weights_q[segment] = weights8_q[segment];
+        end
+        for (segment = 0; segment < Heads; segment = segment + 1) begin
             for (token = 0; token < Parts; token = token + 1) begin
                 if (Levels == 0) begin
-                    merge_q[segment*Tokens+token] = $signed(product_q[segment*Parts+token][15:0]);
+                    sum_q[segment*Tokens+token] = $signed(product_q[segment*Parts+token][15:0]);
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = $signed(product_q[segment*Parts+token][Upper+:16])
+                        sum_q[segment*Tokens+token+Pairs] = $signed(product_q[segment*Parts+token][Upper+:16])
                             + $signed({1'b0, product_q[segment*Parts+token][Upper-1]});
                     end
                 end else if (Chain == 1) begin
-                    merge_q[segment*Tokens+token] = $signed(chain1_q[segment*Parts+token][16:0]);
+                    sum_q[segment*Tokens+token] = $signed(chain1_q[segment*Parts+token][16:0]);
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = $signed(chain1_q[segment*Parts+token][Upper+:17])
+                        sum_q[segment*Tokens+token+Pairs] = $signed(chain1_q[segment*Parts+token][Upper+:17])
                             + $signed({1'b0, chain1_q[segment*Parts+token][Upper-1]});
                     end
                 end else if (Chain == 2 && Levels == 2) begin
-                    merge_q[segment*Tokens+token] = $signed(chain2_q[segment*Parts+token][17:0]);
+                    sum_q[segment*Tokens+token] = $signed(chain2_q[segment*Parts+token][17:0]);
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = $signed(chain2_q[segment*Parts+token][Upper+:18])
+                        sum_q[segment*Tokens+token+Pairs] = $signed(chain2_q[segment*Parts+token][Upper+:18])
                             + $signed({1'b0, chain2_q[segment*Parts+token][Upper-1]});
                     end
                 end else if (Levels == 1) begin
-                    merge_q[segment*Tokens+token] = lower1_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower1_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper1_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper1_q[segment*Parts+token]
                             + $signed({1'b0, carry1_q[segment*Parts+token]});
                     end
                 end else if (Levels == 2) begin
-                    merge_q[segment*Tokens+token] = lower2_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower2_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper2_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper2_q[segment*Parts+token]
                             + $signed({1'b0, carry2_q[segment*Parts+token]});
                     end
                 end else if (Levels == 3) begin
-                    merge_q[segment*Tokens+token] = lower3_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower3_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper3_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper3_q[segment*Parts+token]
                             + $signed({1'b0, carry3_q[segment*Parts+token]});
                     end
                 end else if (Levels == 4) begin
-                    merge_q[segment*Tokens+token] = lower4_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower4_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper4_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper4_q[segment*Parts+token]
                             + $signed({1'b0, carry4_q[segment*Parts+token]});
                     end
                 end else if (Levels == 5) begin
-                    merge_q[segment*Tokens+token] = lower5_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower5_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper5_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper5_q[segment*Parts+token]
                             + $signed({1'b0, carry5_q[segment*Parts+token]});
                     end
                 end else if (Levels == 6) begin
-                    merge_q[segment*Tokens+token] = lower6_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower6_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper6_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper6_q[segment*Parts+token]
                             + $signed({1'b0, carry6_q[segment*Parts+token]});
                     end
                 end else if (Levels == 7) begin
-                    merge_q[segment*Tokens+token] = lower7_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower7_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper7_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper7_q[segment*Parts+token]
                             + $signed({1'b0, carry7_q[segment*Parts+token]});
                     end
                 end else if (Levels == 8) begin
-                    merge_q[segment*Tokens+token] = lower8_q[segment*Parts+token];
+                    sum_q[segment*Tokens+token] = lower8_q[segment*Parts+token];
                     if (Pairs > 0) begin
-                        merge_q[segment*Tokens+token+Pairs] = upper8_q[segment*Parts+token]
+                        sum_q[segment*Tokens+token+Pairs] = upper8_q[segment*Parts+token]
                             + $signed({1'b0, carry8_q[segment*Parts+token]});
                     end
                 end
@@ -319,26 +355,59 @@ module array_row #(
                 chain1_q[i] = product_q[i] + product_q[i+Nodes1];
             end
         end
+        if (Levels >= 8) begin
+            for (i = 0; i < Sums8; i = i + 1) begin
+                weights8_q[i] = weights7_q[i] + weights7_q[i+Sums8];
+            end
+        end
+        if (Levels >= 7) begin
+            for (i = 0; i < Sums7; i = i + 1) begin
+                weights7_q[i] = weights6_q[i] + weights6_q[i+Sums7];
+            end
+        end
+        if (Levels >= 6) begin
+            for (i = 0; i < Sums6; i = i + 1) begin
+                weights6_q[i] = weights5_q[i] + weights5_q[i+Sums6];
+            end
+        end
+        if (Levels >= 5) begin
+            for (i = 0; i < Sums5; i = i + 1) begin
+                weights5_q[i] = weights4_q[i] + weights4_q[i+Sums5];
+            end
+        end
+        if (Levels >= 4) begin
+            for (i = 0; i < Sums4; i = i + 1) begin
+                weights4_q[i] = weights3_q[i] + weights3_q[i+Sums4];
+            end
+        end
+        if (Levels >= 3) begin
+            for (i = 0; i < Sums3; i = i + 1) begin
+                weights3_q[i] = weights2_q[i] + weights2_q[i+Sums3];
+            end
+        end
+        if (Levels >= 2) begin
+            for (i = 0; i < Sums2; i = i + 1) begin
+                weights2_q[i] = weights1_q[i] + weights1_q[i+Sums2];
+            end
+        end
+        if (Levels >= 1) begin
+            for (i = 0; i < Sums1; i = i + 1) begin
+                weights1_q[i] = weight_q[i] + weight_q[i+Sums1];
+            end
+        end
         /* verilator unroll_disable */
         for (i = 0; i < Banks; i = i + 1) begin
             /* verilator unroll_full */
             for (token = 0; token < Parts; token = token + 1) begin
-                product_q[i*Parts+token] = packed_q[i*Parts+token] * factor_q[i];
+                if (Pairs > 0) begin
+                    product_q[i*Parts+token] = weight_q[i] * $signed({1'b0, word_q[i][(token+Pairs)*8+:8],
+                                                                      {(DspSpacing-8){1'b0}}, word_q[i][token*8+:8]});
+                end else begin
+                    product_q[i*Parts+token] = weight_q[i] * $signed({1'b0, word_q[i][token*8+:8]});
+                end
             end
         end
-        offset = !sign_q ? 64'sd0 : Pairs > 0 ? (64'sd128 << DspSpacing) + 64'sd128 : 64'sd128;
-        /* verilator unroll_disable */
-        for (i = 0; i < Banks; i = i + 1) begin
-            factor_q[i] = weight_q[i];
-            /* verilator unroll_full */
-            for (token = 0; token < Parts; token = token + 1) begin
-                packed_q[i*Parts+token] = Pairs > 0
-                    ? $signed({1'b0, word_q[i][(token+Pairs)*8+:8], {(DspSpacing-8){1'b0}}, word_q[i][token*8+:8]})
-                        - offset
-                    : $signed({1'b0, word_q[i][token*8+:8]}) - offset;
-            end
-        end
-        sign_q = sign_i;
+        sign_q = {sign_q[Levels:0], sign_i};
         flip = {Tokens{sign_i, 7'd0}};
         // Slices at constant places.
         /* verilator unroll_full */

@@ -90,7 +90,7 @@ module linear_issue #(
     reg [1:0]  space_q;
     reg [31:0] first_q, end_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
     reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
-    reg [31:0] skipped_q, out_skipped_q;
+    reg [31:0] skipped_q, out_skipped_q, key_start_q, row_stride_q;
 
     wire [31:0] all_tiles = (length_i + Tokens - 32'd1) >> TokensLog2;
     wire [31:0] first_tile = first_tile_i < all_tiles ? first_tile_i : all_tiles;
@@ -122,6 +122,8 @@ module linear_issue #(
     reg [5:0]           ring_q;
     // Of VALUES: the head among those abreast, the chunk in it, and the line of the round.
     reg [31:0]          side_q, chunk_q, round_line_q;
+    // Of the tile's first key: its line from there, and its bank among those of its head.
+    reg [31:0]          key_offset_q, key_bank_q;
 
     wire last_tile = tile_q + 32'd1 == end_q;
     wire last_group = group_q + 32'd1 == row_groups_q;
@@ -144,13 +146,15 @@ module linear_issue #(
     assign source_waits_o = state_q == Issue && !none_q && !issue;
 
     // ---- the tag
+    wire [31:0] first_of_range = first_q << TokensLog2;
+    wire [31:0] first_row = first_of_range >> key_log2_q;
     wire [31:0] first_key = tile_q << TokensLog2;
-    wire [31:0] key_row = first_key >> key_log2_q;
-    wire [31:0] key_in_row = first_key & ((32'd1 << key_log2_q) - 32'd1);
-    wire [31:0] key_group = ((side_q << key_log2_q) + key_in_row) >> RowsLog2;
+    wire [31:0] key_group = ((side_q << key_log2_q) + key_bank_q) >> RowsLog2;
     wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
-    // Rows of keys are few: the product is as wide as a line.
-    wire [31:0] key_line = round_line_q + chunk_q + {16'd0, key_row[15:0]} * {16'd0, key_stride_q[15:0]};
+    wire [31:0] key_line = round_line_q + chunk_q + key_offset_q;
+    // The keys of the next tile: further along the row, or in the row after the last of this tile.
+    wire [31:0] next_bank = key_bank_q + Tokens;
+    wire        next_row = next_bank >= (32'd1 << key_log2_q);
     wire [31:0] keys_left = length_q - first_key;
     wire [31:0] keys = length_q <= first_key ? 32'd0 : keys_left > Tokens ? Tokens : keys_left;
     wire [31:0] line = values_q ? key_line : out_line_q + row_line_q;
@@ -227,6 +231,9 @@ module linear_issue #(
                 if (values_q && head_groups < row_groups_q) row_groups_q <= head_groups;
             end
             Place: begin
+                key_start_q <= {16'd0, first_row[15:0]} * {16'd0, key_stride_q[15:0]};
+                // As many rows as a tile of keys fills.
+                row_stride_q <= values_q ? {16'd0, key_stride_q[15:0]} * {16'd0, least_q[15:0]} : key_stride_q;
                 source_start_q <= source_base_q + skipped_q;
                 out_start_q <= base_q + out_skipped_q;
                 group_q <= 32'd0;
@@ -257,6 +264,8 @@ module linear_issue #(
             tile_q <= tile_q + 32'd1;
             source_line_q <= source_line_q + depth_q;
             out_line_q <= out_line_q + out_stride_q;
+            key_bank_q <= next_row ? 32'd0 : next_bank;
+            if (next_row) key_offset_q <= key_offset_q + row_stride_q;
         end
         if (group_end) begin
             group_q <= group_q + 32'd1;
@@ -280,6 +289,8 @@ module linear_issue #(
             tile_q <= first_q;
             source_line_q <= source_start_q;
             out_line_q <= out_start_q;
+            key_offset_q <= key_start_q;
+            key_bank_q <= first_of_range & ((32'd1 << key_log2_q) - 32'd1);
         end
         if (!rst_ni) begin
             state_q <= Idle;
@@ -303,6 +314,7 @@ module linear_issue #(
     end
 
     // Words that the sequencer has bounded.
-    wire unused = &{1'b0, source_space_i, key_stride_q, key_row, key_group, line, keys, depth_q, out_stride_q, rounds_q, heads_q};
+    wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line, keys, depth_q, out_stride_q, rounds_q,
+        heads_q};
 
 endmodule

@@ -78,6 +78,7 @@ module record_router #(
     localparam [31:0] FirstWord = 1 + Rows;
     localparam [31:0] MaxColumnsWord = MaxColumns;
     localparam [31:0] RowCyclesWord = RowCycles;
+    localparam [31:0] LastConstants = Rows / (BeatBytes / 8);
     localparam [31:0] MapFirst = (1 + Rows) / (BeatBytes / 8);
     localparam RowBanksLog2 = $clog2(RowBanks);
     localparam BanksLog2 = $clog2(Banks);
@@ -188,6 +189,7 @@ module record_router #(
     wire [WordBits-1:0] code_last5 = code_end5_q - 1'b1;
     wire [WordBits-1:0] last5 = end5_q - 1'b1;
     wire [31:0] needed5 = ({{(32-WordBits){1'b0}}, last5} >> BeatWordsLog2) + 32'd1;
+    wire constants_end = index6_q == LastConstants[IndexBits-1:0];
     wire [LaneBits-1:0] in_beat = BeatWords > 1 ? {LaneBits{1'b1}} : 0;
 
     always @(posedge clk_i) begin
@@ -276,8 +278,9 @@ module record_router #(
             open_q <= first_q[6];
             map_q <= has_map6_q && index6_q + 1'b1 > MapFirst[IndexBits-1:0] && index6_q <= map_last6_q;
             code_q <= has_codes6_q && index6_q >= code_first6_q && index6_q <= code_last6_q;
-            weight_q <= has_weights6_q ? index6_q >= weight_first6_q && index6_q <= last6_q : first_q[6];
-            start_q <= has_weights6_q ? index6_q == weight_first6_q : first_q[6];
+            // A group without weights is whole when its constants stand.
+            weight_q <= has_weights6_q ? index6_q >= weight_first6_q && index6_q <= last6_q : constants_end;
+            start_q <= has_weights6_q ? index6_q == weight_first6_q : constants_end;
         end
         if (!rst_ni) begin
             leave_q <= 1'b0;

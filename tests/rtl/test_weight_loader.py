@@ -11,21 +11,42 @@ import pytest
 from tests.rtl.benches.weight_streams import Loader
 from tests.rtl.harness import simulate
 
-HP = ["dense", "dense4", "hp-2-1", "hp-4-2", "hp-8-3", "hp-half4", "block", "pattern", "unstructured", "zeros"]
+HP = [
+    "dense",
+    "dense4",
+    "hp-2-1",
+    "hp-4-2",
+    "hp-8-3",
+    "hp-half4",
+    "block",
+    "pattern",
+    "unstructured",
+    "zeros",
+]
 SMALL = ["dense", "dense4", "block", "unstructured", "zeros"]
 
 CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
     "few banks": (Loader(4, 2, 32, 16, 16), {"structures": HP, "pace": HP}),
-    "narrow beats": (Loader(16, 8, 8, 12, 12), {"structures": HP, "pace": ["dense", "hp-4-2", "block"], "jobs": 4}),
+    "narrow beats": (
+        Loader(16, 8, 8, 12, 12),
+        {"structures": HP, "pace": ["dense", "hp-4-2", "block"], "jobs": 4},
+    ),
     "one": (Loader(1, 1, 8, 12, 12, 8), {"structures": SMALL}),
     "one in wide beats": (Loader(1, 1, 64, 8, 5, 12), {"structures": SMALL}),
-    "widest beats": (Loader(8, 4, 128, 33, 40, 10), {"structures": HP, "pace": HP, "pace_groups": 8, "jobs": 4}),
-    "many banks": (Loader(128, 1, 8, 8, 3), {"structures": SMALL, "pace": SMALL, "pace_groups": 8, "jobs": 2}),
+    "widest beats": (
+        Loader(8, 4, 128, 40, 40, 10),
+        {"structures": HP, "pace": HP, "pace_groups": 8, "jobs": 4},
+    ),
+    "many banks": (Loader(64, 1, 8, 8, 3), {"structures": SMALL, "pace": SMALL, "pace_groups": 8, "jobs": 2}),
     # The reference engine: what it does is seen above, here its pace counts.
     "reference": (
         Loader(64, 8, 64, 16, 12),
         {
-            **{"structures": ["hp-4-2"], "pace": ["dense", "dense4", "hp-2-1", "hp-8-3", "block"], "pace_groups": 8},
+            **{
+                "structures": ["hp-4-2"],
+                "pace": ["dense", "dense4", "hp-2-1", "hp-8-3", "block"],
+                "pace_groups": 8,
+            },
             **{"jobs": 1, "groups": 3, "damaged": 6, "reasons": 1},
         },
     ),

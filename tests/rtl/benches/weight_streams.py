@@ -146,7 +146,12 @@ class _Decoder:
 
     def record(self, data: bytes, head: int, shapes: list[_Shape], table: list[int]) -> Group:
         loader = self.loader
-        groups, index, kind, columns = head & 0xFFF, head >> 12 & 15, MapKind(head >> 16 & 3), head >> 18 & 0xFFF
+        groups, index, kind, columns = (
+            head & 0xFFF,
+            head >> 12 & 15,
+            MapKind(head >> 16 & 3),
+            head >> 18 & 0xFFF,
+        )
         if groups and index >= len(shapes):
             raise DamagedError("record: shape")
         shape = shapes[index] if groups else _Shape(1, 0, 0, 0xFFFF, 0)
@@ -279,7 +284,9 @@ def _random_map(rng: random.Random, loader: Loader, depth: int) -> ColumnMap:
     kind = rng.randrange(5)
     if kind == 0:
         return ColumnMap(np.tile(np.arange(depth, dtype=np.uint16), (loader.banks, 1)), depth)
-    count = rng.choice([rng.randint(1, most), rng.randint(1, min(depth + 2, most)), rng.randint(1, min(16, most))])
+    count = rng.choice(
+        [rng.randint(1, most), rng.randint(1, min(depth + 2, most)), rng.randint(1, min(16, most))]
+    )
     rows = []
     for _ in range(loader.banks):
         if kind < 3:
@@ -290,7 +297,9 @@ def _random_map(rng: random.Random, loader: Loader, depth: int) -> ColumnMap:
     return ColumnMap(np.array(rows, dtype=np.uint16), depth)
 
 
-def random_encoding(rng: random.Random, loader: Loader, groups: int, depth: int, weight_bits: int) -> EncodedMatrix:
+def random_encoding(
+    rng: random.Random, loader: Loader, groups: int, depth: int, weight_bits: int
+) -> EncodedMatrix:
     """Anything that the format can say, not what an encoder would choose."""
     budget, shapes = MAX_ENTRIES, []
     for _ in range(rng.randint(1, MAX_SHAPES)):
