@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+# Tests import from benches as benches do, which run inside the simulator.
+sys.path.insert(0, str(HERE / "benches"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -45,7 +45,9 @@ def simulate(
     """
     names = [f"{name}.v" for name in closure(top)]
     files = {name: (RTL / name).read_bytes() for name in names}
-    program = compile_model(Model(files, tuple(names), top, FLAGS, parameters=parameters, ports_only=ports_only))
+    program = compile_model(
+        Model(files, tuple(names), top, FLAGS, parameters=parameters, ports_only=ports_only)
+    )
     (place / "case.json").write_text(json.dumps(dict(case or {})))
     results = run_bench(program, [BENCHES], bench, place, environment={})
     assert results, "found no cocotb test; expected some"

@@ -14,8 +14,12 @@ from tests.rtl.harness import simulate
 )
 def test_memory_reader(beat_bytes: int, fifo_log2: int, longest: int, tmp_path: Path) -> None:
     case = {
-        **{"beat_bytes": beat_bytes, "seed": beat_bytes, "base_beats": 5, "image_beats": 1500},
-        **{"spans": 24, "longest": longest},
+        "beat_bytes": beat_bytes,
+        "seed": beat_bytes,
+        "base_beats": 5,
+        "image_beats": 1500,
+        "spans": 24,
+        "longest": longest,
     }
     parameters = {"BeatBytes": beat_bytes, "FifoLog2": fifo_log2}
     simulate("memory_reader", parameters, "bench_memory_reader", tmp_path, case)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weight_streams import Loader
 
-from tests.rtl.benches.weight_streams import Loader
 from tests.rtl.harness import simulate
 
 HP = [
@@ -42,12 +42,13 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
     "reference": (
         Loader(64, 8, 64, 16, 12),
         {
-            **{
-                "structures": ["hp-4-2"],
-                "pace": ["dense", "dense4", "hp-2-1", "hp-8-3", "block"],
-                "pace_groups": 8,
-            },
-            **{"jobs": 1, "groups": 3, "damaged": 6, "reasons": 1},
+            "structures": ["hp-4-2"],
+            "pace": ["dense", "dense4", "hp-2-1", "hp-8-3", "block"],
+            "pace_groups": 8,
+            "jobs": 1,
+            "groups": 3,
+            "damaged": 6,
+            "reasons": 1,
         },
     ),
 }
@@ -57,7 +58,14 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
 def test_weight_loader(name: str, tmp_path: Path) -> None:
     loader, more = CASES[name]
     case = {
-        **{"loader": asdict(loader), "seed": len(name), "groups": 8, "jobs": 6, "damaged": 50, "reasons": 5},
-        **{"pace": [], "pace_groups": 24, **more},
+        "loader": asdict(loader),
+        "seed": len(name),
+        "groups": 8,
+        "jobs": 6,
+        "damaged": 50,
+        "reasons": 5,
+        "pace": [],
+        "pace_groups": 24,
+        **more,
     }
     simulate("weight_loader", loader.parameters, "bench_weight_loader", tmp_path, case, ports_only=True)

@@ -46,7 +46,8 @@ class Memory:
         self.cycle += 1
 
     def accept(self, address: int, beats: int) -> None:
-        assert address % BEAT == 0 and address >= BASE
+        assert address % BEAT == 0
+        assert address >= BASE
         assert address // 4096 == (address + beats * BEAT - 1) // 4096, "a burst crosses a page of 4096 bytes"
         assert address - BASE + beats * BEAT <= len(self.image), "a burst reads beyond the image"
         first = self.due[-1][0] + 1 if self.due else 0
@@ -104,9 +105,12 @@ async def _reset(dut: Any, image: bytes) -> None:
     dut.rst_ni.value = 1
 
 
-async def _deliver(dut: Any, memory: Memory, spans: list[tuple[int, int, int]], beats: int, ready: float) -> bytes:
+async def _deliver(
+    dut: Any, memory: Memory, spans: list[tuple[int, int, int]], beats: int, ready: float
+) -> bytes:
     """Ask for the spans as fast as they are taken and return `beats` beats."""
-    rng, queue, found = memory.rng, deque(spans), []
+    rng, queue = memory.rng, deque(spans)
+    found: list[bytes] = []
     limit = 200 * len(spans) + 10 * beats + 2000
     for _ in range(limit):
         if not queue and len(found) == beats:
@@ -123,7 +127,8 @@ async def _deliver(dut: Any, memory: Memory, spans: list[tuple[int, int, int]], 
             found.append(dut.data_o.value.to_unsigned().to_bytes(BEAT, "little"))
         memory.settle()
         await RisingEdge(dut.clk_i)
-    assert not queue and len(found) == beats, f"found {len(found)} beats; expected {beats}"
+    assert not queue
+    assert len(found) == beats, f"found {len(found)} beats; expected {beats}"
     return b"".join(found)
 
 
@@ -147,7 +152,8 @@ async def order(dut: Any) -> None:
     image = bytearray(rng.randbytes(CASE["image_beats"] * BEAT))
     spans, expected, padded = _spans(rng, image)
     await _reset(dut, bytes(image))
-    assert padded and any(beats == 0 and not page for _, beats, page in spans)
+    assert padded
+    assert any(beats == 0 and not page for _, beats, page in spans)
     for latency, gaps, ready in [(1, 0.0, 1.0), (30, 0.3, 0.5), (100, 0.0, 0.9)]:
         memory = Memory(dut, bytes(image), latency, gaps, rng)
         assert await _deliver(dut, memory, spans, len(expected) // BEAT, ready) == expected
@@ -205,7 +211,8 @@ async def flush(dut: Any) -> None:
             await RisingEdge(dut.clk_i)
             if idle:
                 break
-        assert idle and not memory.due
+        assert idle
+        assert not memory.due
         dut.flush_i.value = 0
         assert await _deliver(dut, memory, [(7, 50, 0)], 50, 1.0) == bytes(image[7 * BEAT : 57 * BEAT])
         await _quiet(dut, memory, 30)

@@ -78,6 +78,10 @@ class Memories:
                 found = word & 0xFFFFFFFF, word >> 32 & 0xFFFF, word >> 48 & 63
                 if we >> p & 1:
                     self.constants[int(dut.constants_group_o.value), p] = found
+        self.write_stages(dut)
+
+    def write_stages(self, dut: Any) -> None:
+        """Tables, and parameters of plug-in stages."""
         if dut.table_we_o.value:
             value, at = int(dut.table_data_o.value), 4 * int(dut.table_address_o.value)
             for i in range(4):
@@ -195,7 +199,8 @@ class Bench:
         for _ in range(4 * LOADER.row_cycles + 3 * self.stalls.hold + 60):
             await self.step()
             await RisingEdge(self.dut.clk_i)
-        assert not self.expected and not self.passes, f"{len(self.expected)} groups are missing"
+        assert not self.expected, f"{len(self.expected)} groups are missing"
+        assert not self.passes
 
 
 def _table_bytes(job: Job) -> bytes:

@@ -104,7 +104,8 @@ class MemoryModel:
     def _read(self, line: int) -> Lines:
         self.on_read(line)
         self.reads += 1
-        return self.space[STORE, line].copy()
+        found: Lines = self.space[STORE, line].copy()
+        return found
 
     def _write(self) -> None:
         dut = self.dut

@@ -35,8 +35,12 @@ class Loader:
     @property
     def parameters(self) -> dict[str, int]:
         return {
-            **{"Banks": self.banks, "Rows": self.rows, "BeatBytes": self.beat_bytes},
-            **{"RowCycles": self.row_cycles, "Depth": self.depth, "TableBits": self.table_bits},
+            "Banks": self.banks,
+            "Rows": self.rows,
+            "BeatBytes": self.beat_bytes,
+            "RowCycles": self.row_cycles,
+            "Depth": self.depth,
+            "TableBits": self.table_bits,
         }
 
     def beats(self, size: int) -> int:
@@ -345,8 +349,14 @@ def make_job(rng: random.Random, loader: Loader, encoded: EncodedMatrix) -> Job:
     )
     stream = pack(encoded, values, loader.beat_bytes)
     words = {
-        **{"depth": encoded.depth, "row_groups": len(encoded.row_groups), "weight_bits": encoded.weight_bits},
-        **{"weight_beats": len(stream) // loader.beat_bytes, "table_bits": 0, "stage": 0, "space": 0},
-        **{"heads": rng.getrandbits(32), "pitch": rng.getrandbits(32)},
+        "depth": encoded.depth,
+        "row_groups": len(encoded.row_groups),
+        "weight_bits": encoded.weight_bits,
+        "weight_beats": len(stream) // loader.beat_bytes,
+        "table_bits": 0,
+        "stage": 0,
+        "space": 0,
+        "heads": rng.getrandbits(32),
+        "pitch": rng.getrandbits(32),
     }
     return Job(words, CodePage(encoded.shapes).pack(loader.beat_bytes), stream)
