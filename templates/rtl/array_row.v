@@ -58,7 +58,6 @@ module array_row #(
     localparam Chain = Pairs == 0 ? 0 : Levels < ChainMost ? Levels : ChainMost;
     // The upper half of a packed sum.
     localparam Upper = Pairs > 0 ? DspSpacing : 1;
-
     localparam TotalBits = 16 + Levels + HeadLevels;
 
     // Node i of level n sums 2^n banks in 16 + n bits; i = (bank*Heads + segment)*Parts + part. It and the node half

@@ -153,7 +153,7 @@ module post_pipeline #(
     reg [15:0]        table_last_q [0:1];
     reg [1:0]         has_residual_q, has_table_q;
     wire [16:0] high = (17'd1 << (out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0])) - 17'd1;
-    wire [15:0] table_last = (16'd1 << table_bits_i[3:0]) - 16'd1;
+    wire [15:0] last_entry = (16'd1 << table_bits_i[3:0]) - 16'd1;
     always @(posedge clk_i) begin
         if (step_load_i) begin
             zero_q[step_parity_i] <= has_residual_i != 0 ? 32'd0 : out_zero_i;
@@ -167,7 +167,7 @@ module post_pipeline #(
             shift_q[step_parity_i] <= shift_i[5:0];
             high_q[step_parity_i] <= high;
             low_q[step_parity_i] <= out_signed_i != 0 ? -high : 17'd0;
-            table_last_q[step_parity_i] <= table_last;
+            table_last_q[step_parity_i] <= last_entry;
             has_residual_q[step_parity_i] <= has_residual_i != 0;
             has_table_q[step_parity_i] <= table_bits_i != 0;
         end
@@ -221,12 +221,17 @@ module post_pipeline #(
     wire        second = is_context[12] || (linear[12] && has_residual_q[parity[12]]);
     wire [16:0] high13 = linear[13] ? high_q[parity[13]] : scores[13] ? 17'd32767 : 17'd127;
     wire [16:0] low13 = linear[13] ? low_q[parity[13]] : scores[13] ? -17'd32767 : -17'd127;
+    wire [15:0] table_last = table_last_q[parity[8]];
     wire        table13 = linear[13] && has_table_q[parity[13]];
 
     generate
         for (h = 0; h < Heads; h = h + 1) begin : heads
             for (p = 0; p < Rows; p = p + 1) begin : rows
                 wire [Tokens*16-1:0] residual, entry;
+                wire [15:0] multiplier = linear[1] ? constants_multiplier_i[16*p+:16] : step_multiplier;
+                wire [5:0]  shift = linear[1] ? constants_shift_i[6*p+:6] : step_shift;
+                // Linear results have one head.
+                wire [13:0] present = h == 0 ? valid[13:0] : valid[13:0] & ~linear[13:0];
                 // verilator lint_off UNUSEDSIGNAL
                 // Only the first head's lanes have tables.
                 wire [Tokens*16-1:0] index;
@@ -241,20 +246,19 @@ module post_pipeline #(
                     .LooksUp(h == 0 ? HasTable : 0)
                 ) lanes (
                     .clk_i(clk_i),
-                    // Linear results have one head.
-                    .valid_i(h == 0 ? valid[13:0] : valid[13:0] & ~linear[13:0]),
+                    .valid_i(present),
                     .linear_i(linear[13:0]),
                     .context_i(is_context[13:0]),
                     .sum_i(result_sum_i[32*Tokens*(h*Rows+p)+:32*Tokens]),
                     .bias_i(bias_i[32*p+:32]),
-                    .multiplier_i(linear[1] ? constants_multiplier_i[16*p+:16] : step_multiplier),
-                    .shift_i(linear[1] ? constants_shift_i[6*p+:6] : step_shift),
+                    .multiplier_i(multiplier),
+                    .shift_i(shift),
                     .scale_r_i(scale_r[17*Tokens*h+:17*Tokens]),
                     .scale_n_i(scale_n[6*Tokens*h+:6*Tokens]),
                     .residual_i(residual),
                     .second_multiplier_i(second_multiplier),
                     .zero_i(zero),
-                    .table_last_i(table_last_q[parity[8]]),
+                    .table_last_i(table_last),
                     .index_o(index),
                     .second_shift_i(second_shift),
                     .second_i(second),
@@ -265,13 +269,14 @@ module post_pipeline #(
                     .value_o(value_o[16*Tokens*(h*Rows+p)+:16*Tokens])
                 );
                 if (h == 0 && HasTable != 0) begin : lookup
+                    wire re = valid[9] && linear[9];
                     table_row #(.Tokens(Tokens), .TableBits(TableBits)) pointwise (
                         .clk_i(clk_i),
                         .we_i(table_we_i),
                         .bank_i(table_bank_i),
                         .address_i(table_address_i),
                         .data_i(table_data_i),
-                        .re_i(valid[9] && linear[9]),
+                        .re_i(re),
                         .read_bank_i(parity[9]),
                         .index_i(index),
                         .entry_o(entry)

@@ -86,13 +86,13 @@ module result_writer #(
     reg [3:0]                      merge_q;
     // verilator lint_on UNUSEDSIGNAL
     reg [TagBits-1:0]              tag_q;
+    reg [31:0]                     line_q;
     reg [Heads*Rows*Tokens*16-1:0] value_q;
     // Cycles that it has been written: plane, or part of the keys.
     reg [KeyBits-1:0]              phase_q;
 
     wire              parity = tag_q[0];
     wire [1:0]        space = tag_q[3:2];
-    wire [31:0]       line = {{32 - LineBits{1'b0}}, tag_q[4 +: LineBits]};
     wire [Groups-1:0] groups = tag_q[GroupAt +: Groups];
     // verilator lint_off UNUSEDSIGNAL
     // With one head there is no choice.
@@ -110,8 +110,8 @@ module result_writer #(
 
     assign write_valid_o = valid_q && !is_values;
     assign write_space_o = space;
-    assign write_line_o = line + (high ? (parity ? depth1_q : depth0_q) : 32'd0);
-    assign values_line_o = line + {{32 - KeyBits{1'b0}}, phase_q} * (parity ? stride1_q : stride0_q);
+    assign write_line_o = line_q;
+    assign values_line_o = line_q;
 
     // The plane at hand, P words of T bytes a head; and the keys' words, P bytes each, of the first head.
     wire [Heads*Lanes*8-1:0] plane;
@@ -168,8 +168,10 @@ module result_writer #(
             tag_q <= value_tag_i;
             merge_q <= value_merge_i;
             phase_q <= 0;
+            line_q <= {{(32-LineBits){1'b0}}, value_tag_i[4+:LineBits]};
         end else if (valid_q) begin
             phase_q <= phase_q + 1'b1;
+            line_q <= line_q + (is_values ? (parity ? stride1_q : stride0_q) : parity ? depth1_q : depth0_q);
         end
         if (step_load_i) begin
             two_q[step_parity_i] <= step_linear_i && out_bits_i > 8;
