@@ -129,7 +129,8 @@ class RtlContext:
             ("HasAdd", int(self.has("add"))),
             ("HasAttention", int(self.has("attention"))),
             ("HasTable", int(self.has("table"))),
-            ("OutsideStages", len(e.outside)),
+            # Stages of plug-ins have no Verilog: a step that asks for one is refused (BAD_STEP).
+            ("OutsideStages", 0),
         )
 
     @property

@@ -12,7 +12,7 @@ import pytest
 
 from flow.boards import DSP_KINDS
 from flow.emit.rtl import RtlContext, rtl_files
-from flow.engine import RECORDS, Engine, Opcode, interfaces
+from flow.engine import RECORDS, Engine, Opcode, interfaces, parameters
 from flow.sim.kernel import run_tool
 from flow.sim.verilator import Tools
 
@@ -109,3 +109,11 @@ def test_words_of_records() -> None:
             assert context.word(opcode.name, word) == f"record_i[{32 * index} +: 32]"
     assert context.opcode_mask == 0xFF
     assert RtlContext(replace(SMALL, features=("norm",))).opcode_mask == 0xFF & ~(1 << 5) & ~(1 << 6)
+
+
+def test_stages_of_plug_ins_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no Verilog yet: the checker must not let a step pass that asks for one."""
+    monkeypatch.setitem(parameters._OUTSIDE, "swish", None)
+    engine = replace(SMALL, features=(*SMALL.features, "swish"))
+    assert engine.outside == ("swish",)
+    assert dict(RtlContext(engine).parameters)["OutsideStages"] == 0
