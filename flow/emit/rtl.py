@@ -104,6 +104,24 @@ class RtlContext:
         return max(4 + line + e.banks // e.rows + 6 + e.tokens.bit_length() + 1, 40)
 
     @property
+    def acc_bits(self) -> int:
+        """Width of the array's accumulators, sign included: 32, or what attention over the longest sequence takes.
+
+        - linear: lowering proves |bias| + sum |w|*|x| < 2^31 for every row, so 32.
+        - context: a sum of at most `sequence` products of a numerator (<= 2^16 - 1) and a value (>= -2^7); 32 hold
+          up to 256 keys, 24 + ceil(log2 sequence) any.
+        - scores: `pitch` <= depth*B products of two int8 (<= 2^14); 32 hold any head of fewer than 2^17 channels.
+
+        What the accumulator passes is as wide: sum*r (r <= 2^16) takes 18 bits more, its division by 2^(n+7) leaves
+        |t| <= 2^15, as |sum| <= 2^7 * Z and r <= 2^(n+15) / Z. Z and n are of `softmax_sum.v` (16 + log2 sequence).
+        """
+        e = self.engine
+        if not self.has("attention"):
+            return 32
+        largest = max(e.sequence * (2**16 - 1) * 2**7, e.depth * e.banks * 2**14)
+        return max(32, largest.bit_length() + 1)
+
+    @property
     def opcode_mask(self) -> int:
         """Bit i set: the engine runs opcode i."""
         staged = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}

@@ -44,7 +44,9 @@ module post_pipeline #(
     parameter HasAdd = 1,
     parameter HasAttention = 1,
     parameter HasTable = 1,
-    parameter TagBits = 40
+    parameter TagBits = 40,
+    // Of the array's sums, at least 32.
+    parameter AccBits = 32
 ) (
     input  wire                            clk_i,
     input  wire                            rst_ni,
@@ -78,7 +80,7 @@ module post_pipeline #(
     input  wire [1:0]                      result_kind_i,
     input  wire [3:0]                      result_merge_i,
     input  wire [TagBits-1:0]              result_tag_i,
-    input  wire [Heads*Rows*Tokens*32-1:0] result_sum_i,
+    input  wire [Heads*Rows*Tokens*AccBits-1:0] result_sum_i,
 
     output wire                            constants_re_o,
     output wire [5:0]                      constants_group_o,
@@ -241,6 +243,7 @@ module post_pipeline #(
                 end
                 requantise_row #(
                     .Tokens(Tokens),
+                    .AccBits(AccBits),
                     .Attends(HasAttention),
                     .Adds(h == 0 ? HasAdd : 0),
                     .LooksUp(h == 0 ? HasTable : 0)
@@ -249,7 +252,7 @@ module post_pipeline #(
                     .valid_i(present),
                     .linear_i(linear[13:0]),
                     .context_i(is_context[13:0]),
-                    .sum_i(result_sum_i[32*Tokens*(h*Rows+p)+:32*Tokens]),
+                    .sum_i(result_sum_i[AccBits*Tokens*(h*Rows+p)+:AccBits*Tokens]),
                     .bias_i(bias_i[32*p+:32]),
                     .multiplier_i(multiplier),
                     .shift_i(shift),

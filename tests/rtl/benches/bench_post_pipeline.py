@@ -17,7 +17,7 @@ from flow.numerics import requantise, rescale, saturate
 
 CASE = json.loads(Path("case.json").read_text())
 T, B, P, H = (int(CASE[name]) for name in ("tokens", "banks", "rows", "heads"))
-LINES, TABLE_BITS, TAG_BITS = (int(CASE[name]) for name in ("lines", "table_bits", "tag_bits"))
+LINES, TABLE_BITS, TAG_BITS, ACC_BITS = (int(CASE[name]) for name in ("lines", "table_bits", "tag_bits", "acc_bits"))
 HAS_ADD, HAS_ATTENTION, HAS_TABLE = (bool(CASE[name]) for name in ("add", "attention", "table"))
 BLOCKS, RESULTS = 24, 30
 LATENCY = 14
@@ -84,11 +84,11 @@ class Block:
     def _multiplier(self) -> int:
         return int(self.rng.choice([-32768, -1, 0, 1, 32767, *self.rng.integers(-32768, 32768, 10)]))
 
-    def _sums(self) -> Int:
-        """int32 of every size."""
-        shape = (H, P, T)
-        sums = self.rng.integers(-(2**31), 2**31, shape) >> self.rng.integers(0, 32, shape)
-        ends = self.rng.choice([-(2**31), 2**31 - 1, 0, -1], shape)
+    def _sums(self, bits: int) -> Int:
+        """Signed numbers of every size."""
+        shape, end = (H, P, T), 1 << (bits - 1)
+        sums = self.rng.integers(-end, end, shape) >> self.rng.integers(0, bits, shape)
+        ends = self.rng.choice([-end, end - 1, 0, -1], shape)
         return np.where(self.rng.random(shape) < 0.1, ends, sums)
 
     def _count(self, value: Int, low: int, high: int) -> None:
@@ -97,7 +97,7 @@ class Block:
 
     def _linear(self, result: Result) -> None:
         rng, words = self.rng, self.words
-        sums = self._sums() >> 1
+        sums = self._sums(31)
         bias = rng.integers(-(2**30), 2**30, P) >> rng.integers(0, 30, P)
         m = np.array([self._multiplier() for _ in range(P)])
         s = rng.integers(1, 47, P)
@@ -108,7 +108,7 @@ class Block:
         result.inputs[1] = {
             "bias_i": _bits(bias, 32), "constants_multiplier_i": _bits(m, 16), "constants_shift_i": _bits(s, 6)
         }  # fmt: skip
-        result.inputs[0] = {"result_sum_i": _bits(sums, 32)}
+        result.inputs[0] = {"result_sum_i": _bits(sums, ACC_BITS)}
         scaled = rescale(sums[0] + bias[:, None], m[:, None], s[:, None])
         bits, signed = words["out_bits"], bool(words["out_signed"])
         if words["has_residual"]:
@@ -137,18 +137,19 @@ class Block:
         result.merge = int(rng.integers(H.bit_length()))
         pair = int(rng.integers(2))
         result.tag |= pair << 1 | int(rng.integers(0, 2**30)) << 2
-        sums = self._sums()
+        sums = self._sums(ACC_BITS)
         r = rng.integers(2**15, 2**16 + 1, (2, H, T))
-        n = rng.integers(1, 33, (2, H, T))
+        n = rng.integers(1, ACC_BITS, (2, H, T))
         if result.kind == SCORES:
             result.expected = requantise(sums, words["score_multiplier"], words["score_shift"], 16)
         else:  # |sum| <= 128 Z, as sums of numerators times values are
             most = 128 * (2 ** (n[pair] + 15) // r[pair])
             sums = np.clip(sums, -most[:, None, :], most[:, None, :])
+            self.met["wide"] += bool((np.abs(sums) >= 2 ** (ACC_BITS - 2)).any())
             shift = n[pair][:, None, :] + 7
             mean = sums * r[pair][:, None, :] + (np.int64(1) << (shift - 1)) >> shift
             result.expected = requantise(mean, words["multiplier"], words["shift"], 8)
-        result.inputs[0] = {"result_sum_i": _bits(sums, 32)}
+        result.inputs[0] = {"result_sum_i": _bits(sums, ACC_BITS)}
         result.inputs[1] = {"scale_r_i": _bits(r, 17), "scale_n_i": _bits(n, 6)}
         self.met["scores" if result.kind == SCORES else "context"] += 1
 
@@ -173,7 +174,7 @@ class Bench:
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.rng = np.random.default_rng(int(CASE["seed"]))
-        self.met = dict.fromkeys(("low", "high", "residual", "table", "scores", "context"), 0)
+        self.met = dict.fromkeys(("low", "high", "residual", "table", "scores", "context", "wide"), 0)
         self.store = self.rng.integers(0, 256, (17, B, T))
         self.table = self.rng.integers(-32768, 32768, (2, 1 << TABLE_BITS))
         self.past: list[Result | None] = [None] * (LATENCY + 1)
@@ -260,5 +261,5 @@ async def stages(dut: Any) -> None:
     assert bench.seen == BLOCKS * RESULTS
     wanted = {"low", "high"} | ({"residual"} if HAS_ADD else set())
     wanted |= {"table"} if HAS_TABLE else set()
-    wanted |= {"scores", "context"} if HAS_ATTENTION else set()
+    wanted |= {"scores", "context", "wide"} if HAS_ATTENTION else set()
     assert all(bench.met[name] for name in wanted), bench.met
