@@ -13,7 +13,7 @@ from flow.boards import DSP_KINDS, DspKind
 from flow.emit.contexts import TOP, camel
 from flow.emit.cosim import Pin
 from flow.emit.rendering import render
-from flow.emit.sources import Sources
+from flow.emit.sources import Sources, outside_module
 from flow.engine import (
     INFO,
     INFO_WORDS,
@@ -28,6 +28,7 @@ from flow.engine import (
     Space,
     Status,
     interfaces,
+    outside_stages,
 )
 from flow.engine.ports import (
     CLOCK,
@@ -39,6 +40,8 @@ from flow.engine.ports import (
     STREAM_OUT,
     control_address_bits,
 )
+from flow.errors import UnsupportedError
+from flow.ops.post import OUTSIDE, PostStage
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,20 @@ class RtlContext:
         return stage in self.engine.features
 
     @property
+    def outside(self) -> tuple[type[PostStage], ...]:
+        """Stages of plug-ins, in the order in which a linear step's word `stage` counts them from 1.
+
+        None where one of them has no Verilog: the engine then refuses every step that asks for one (BAD_STEP).
+        """
+        stages = tuple(OUTSIDE[name] for name in self.engine.outside if name in OUTSIDE)
+        return () if missing_modules(self.engine) else stages
+
+    @property
+    def stage_latency(self) -> int:
+        """Cycles from the values that stages of plug-ins take to their results: of the slowest, at least 4."""
+        return max(4, *(stage.latency for stage in self.outside), 0)
+
+    @property
     def parameters(self) -> tuple[tuple[str, int], ...]:
         """Name and value of the engine's parameters as the modules call them."""
         e = self.engine
@@ -147,8 +164,7 @@ class RtlContext:
             ("HasAdd", int(self.has("add"))),
             ("HasAttention", int(self.has("attention"))),
             ("HasTable", int(self.has("table"))),
-            # Stages of plug-ins have no Verilog: a step that asks for one is refused (BAD_STEP).
-            ("OutsideStages", 0),
+            ("OutsideStages", len(self.outside)),
         )
 
     @property
@@ -210,6 +226,25 @@ class RtlContext:
         )
 
 
+def missing_modules(engine: Engine) -> tuple[str, ...]:
+    """Stages of plug-ins that the engine has and that bring no Verilog module."""
+    return tuple(name for name in engine.outside if name not in OUTSIDE or not OUTSIDE[name].module)
+
+
+def require_modules(engine: Engine) -> None:
+    """Refuse an engine whose Verilog lacks a stage.
+
+    Raises:
+        UnsupportedError: names the stages.
+    """
+    missing = missing_modules(engine)
+    if missing:
+        raise UnsupportedError(
+            f"rtl: found no Verilog of the stages {', '.join(missing)}; expected a module from each plug-in; "
+            "name its file in the class (`module`, docs/templates.md), or use --backend csim or cosim"
+        )
+
+
 _CHECKED: Mapping[Opcode, tuple[str, ...]] = {
     opcode: tuple(words.split())
     for opcode, words in {
@@ -240,7 +275,12 @@ def rtl_files(
     """
     sources = sources or Sources.of()
     context = RtlContext(engine, packing)
-    files = {s.emits: s.content for s in sources.copied.values() if s.emits.startswith("rtl/")}
+    absent = {outside_module(name) for name in outside_stages() if name not in engine.features}
+    files = {
+        s.emits: s.content
+        for s in sources.copied.values()
+        if s.emits.startswith("rtl/") and s.name not in absent
+    }
     files |= {
         source.emits: render(name, context, sources).encode()
         for name, source in sources.templates.items()

@@ -1,6 +1,7 @@
 // The lanes of one row and head behind the array, T tokens wide: bias or division, scale, residual, saturation.
 //
 //     linear     y = sat(R(sum + bias, m, s) + R(residual, m', s') + zero)     or   table[clip(R(..) + zero)]
+//                or, behind these lanes, a plug-in's stage of clip(R(..) + zero): index_o
 //     scores     y = sat(R(sum, m, s))
 //     context    y = sat(R((sum*r + 2^(n+6)) >> (n+7), m', s'))
 //
@@ -34,7 +35,8 @@ module requantise_row #(
     input  wire [Tokens*16-1:0] residual_i,           // 7
     input  wire [15:0]          second_multiplier_i,  // 7
     input  wire [31:0]          zero_i,               // 7
-    input  wire [15:0]          table_last_i,         // 8
+    input  wire [15:0]          table_first_i,        // 8: least index, signed
+    input  wire [15:0]          table_last_i,         // 8: largest index
     output wire [Tokens*16-1:0] index_o,
     input  wire [5:0]           second_shift_i,       // 9
     input  wire                 second_i,             // 12: count the second product
@@ -69,6 +71,7 @@ module requantise_row #(
 
     wire signed [KeptBits-1:0] low = {{(KeptBits-17){low_i[16]}}, low_i};
     wire signed [KeptBits-1:0] high = {{(KeptBits-17){high_i[16]}}, high_i};
+    wire signed [KeptBits-1:0] first = {{(KeptBits-16){table_first_i[15]}}, table_first_i};
     wire signed [KeptBits-1:0] last = {{(KeptBits-16){1'b0}}, table_last_i};
 
     assign index_o = index9_q;
@@ -121,7 +124,7 @@ module requantise_row #(
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept9_q[t] = kept8_q[t];
                 second9_q[t] = second8_q[t] * factor8_q;
-                index9_q[t*16+:16] <= kept8_q[t][KeptBits-1] ? 16'd0
+                index9_q[t*16+:16] <= kept8_q[t] < first ? table_first_i
                     : kept8_q[t] > last ? table_last_i : kept8_q[t][15:0];
             end
         end
