@@ -50,7 +50,7 @@ def test_summary(flow: Flow, model: Path, tmp_path: Path) -> None:
             (
                 "board 'u2500': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, "
                 "ultra96-v2, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
-                "did you mean u250 or u50?"
+                "did you mean u250 or u200?"
             ),
         ),
         (
