@@ -10,7 +10,7 @@ from typing import cast
 import click
 
 from flow import console
-from flow.cli.base import EXISTING, json_option, main
+from flow.cli.base import EXISTING, board_file_option, json_option, main, read_boards
 from flow.errors import FlowError
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -28,6 +28,7 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     "--accuracy", type=float, required=True, help="Least top-1 accuracy; without labels, least cosine."
 )
 @click.option("--board", "names", multiple=True, metavar="NAME", help="Board; repeatable.  [default: all]")
+@board_file_option(several=True)
 @click.option(
     "--objective", default="cheapest", show_default=True, metavar="NAME", help="cheapest or smallest."
 )
@@ -54,7 +55,8 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 )
 @json_option
 def select_command(
-    model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...], objective: str,
+    model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...],
+    board_file: tuple[Path, ...], objective: str,
     prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
     seed: int, journal: Path | None, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
@@ -70,7 +72,7 @@ def select_command(
     from flow.frontend.torch_required import require_torch
 
     require_torch("flow select")
-    from flow.boards import list_boards, load_board
+    from flow.boards import list_boards
     from flow.compress.train import TrainOptions
     from flow.search.loop import SPARSITIES, Constraints, Objective, SelectOptions, select
 
@@ -87,7 +89,7 @@ def select_command(
         training,
         seed,
     )
-    boards = [load_board(name) for name in dict.fromkeys(names or list_boards())]
+    boards = read_boards(names if names or board_file else list_boards(), board_file)
     with console.spinner() as tell:
         found = select(
             model, data, boards, Constraints(_milliseconds(latency), accuracy), output,

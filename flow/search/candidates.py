@@ -6,8 +6,10 @@ it is trained only where its accuracy is asked for. Each piece of work is a jour
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from flow import __version__
 from flow.boards import Board
+from flow.compress.banks import banks_for
 from flow.compress.checkpoint import digest
 from flow.compress.plan import PruneOptions
 from flow.compress.prune import PruneRun, prune_file
@@ -71,7 +74,9 @@ class Workshop:
             "flow": __version__,
             "model": digest(source.model),
             "data": digest(self._data),
-            "boards": [board.name for board in source.boards],
+            "boards": {
+                board.name: hashlib.sha256(board.text.encode()).hexdigest() for board in source.boards
+            },
             "seed": source.seed,
         }
         self._reference = read_model(source.model)
@@ -123,12 +128,30 @@ class Workshop:
     def _prune(self, recipe: Recipe, training: TrainOptions, output: Path) -> None:
         self.tell(f"{recipe.name}: prune{f', {training.steps} steps' if training.steps else ''}")
         options = PruneOptions(recipe.scheme, recipe.sparsity, score="wanda", seed=self.source.seed)
-        run = PruneRun(self._data, tuple(board.name for board in self.source.boards), training=training)
+        options = replace(options, banks=self._banks(options))
+        run = PruneRun(self._data, training=training)
 
         def tell(what: str, done: int, total: int, note: str = "") -> None:
             self.tell(f"{recipe.name}: {what} {done}/{total} {note}".rstrip())
 
         prune_file(self.source.model, output, options, run, tell)
+
+    def _banks(self, options: PruneOptions) -> int | None:
+        """B that serves every board that can hold the model: balance for B is balance for every divisor."""
+        found = []
+        for board in self.source.boards:
+            self.tell(f"banks for {board.name}")
+            with contextlib.suppress(FitError):
+                found.append(banks_for(self._reference, [self._reach(board)], options)[board.name])
+        return max(found, default=None)
+
+    def _reach(self, board: Board) -> str:
+        """What `load_board` takes: a name, or the path of a copy of the user's own file."""
+        if board.bundled:
+            return board.name
+        copy = self.journal.folder / f"{board.name}.toml"
+        copy.write_text(board.text, encoding="utf-8")
+        return str(copy)
 
     def _costs(self, model: Path, name: str) -> dict[str, Any]:
         graph = integerise(read_model(model), LowerOptions())
@@ -162,8 +185,6 @@ def _cosine(a: Array, b: Array) -> float:
 
 def _fingerprint(part: Samples) -> list[str]:
     """Hashes of the samples and labels."""
-    import hashlib
-
     arrays: Sequence[Array] = [array for sample in part.samples for _, array in sorted(sample.items())]
     labels = [] if part.labels is None else [part.labels]
     digest_of = hashlib.sha256()

@@ -69,10 +69,12 @@ def test_unknown_board(flow: Flow, model: Path, tmp_path: Path, name: str, messa
 
 def test_board_or_engine(flow: Flow, model: Path, digits_build: Path) -> None:
     rest = "expected one of them; name a board, or a build whose engine to use"
-    assert refuse(flow, "lower", model) == f"flow lower: found neither --board nor --engine; {rest}"
+    assert (
+        refuse(flow, "lower", model) == f"flow lower: found none of --board, --board-file, --engine; {rest}"
+    )
     assert (
         refuse(flow, "lower", model, "--board", "u250", "--engine", digits_build)
-        == f"flow lower: found both --board and --engine; {rest}"
+        == f"flow lower: found --board and --engine; {rest}"
     )
 
 
@@ -207,5 +209,5 @@ def test_estimate_and_report(flow: Flow, model: Path, digits_build: Path) -> Non
     assert f"{rows[0]['cycles']:,}" in table.out
     assert (
         refuse(flow, "estimate", model)
-        == "flow estimate: found no board; expected --board NAME or --all-boards"
+        == "flow estimate: found no board; expected --board NAME, --board-file FILE or --all-boards"
     )
