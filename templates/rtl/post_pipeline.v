@@ -226,10 +226,9 @@ module post_pipeline #(
     integer n;
     always @* begin
         words = {Rows * WordBits{1'b0}};
-        if (low_data || high_data) begin
-            for (n = 0; n < Groups; n = n + 1) begin
-                if (groups[n]) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
-            end
+        // The loop stands outside of any condition: Yosys takes its variable for a latch otherwise.
+        for (n = 0; n < Groups; n = n + 1) begin
+            if (groups[n] && (low_data || high_data)) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
         end
     end
     always @(posedge clk_i) begin
