@@ -5,6 +5,10 @@
 // one slot, two where it has two byte planes, and T/W where it goes to VALUES and the W banks of a head hold fewer than
 // T keys: slots beyond the weights multiply nothing (`slot_zero_o`).
 //
+// Of two byte planes, the high one is written a cycle after the low one, which keeps the banks of the row group busy. So
+// two row groups of one slot or none, which lie in different banks, take turns for each tile (a pair): none of them is
+// wasted. The first group of a pair is the first that is not in one before it; a group waits until the next one is there.
+//
 // Row groups lie one behind the other in the row buffer, which is a ring of 2^RingLog2 words: `slot_word_o` is that of a
 // slot. `group_free_o` words, the oldest, are given back in the cycle of their last read (all of a group at once where
 // there is no tile). The tag is laid out as post_pipeline.v says.
@@ -87,7 +91,7 @@ module linear_issue #(
     localparam [2:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4, Drain = 5;
     reg [2:0]  state_q;
     // `none_q`: no tile at all, so that row groups pass by unused.
-    reg        parity_q, operand_q, two_q, signed_q, values_q, none_q;
+    reg        parity_q, operand_q, two_q, signed_q, values_q, none_q, pairs_q;
     reg [1:0]  space_q;
     reg [31:0] first_q, end_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
     reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
@@ -117,8 +121,14 @@ module linear_issue #(
     reg [GroupBits-1:0] bank_group_q;
     reg                 plane_q, empty_q;
     reg [CycleBits:0]   cycle_q, cycles_q;
+    // The group in hand is the first of a pair, whose other one is at work or has these cycles.
+    reg                 pair_q, other_q;
+    reg [CycleBits:0]   other_cycles_q;
     // Of the ring: the group's first word.
     reg [RingLog2-1:0]  word_q;
+    // Lengths of the groups that come next, of the next step as well.
+    reg                 next0_q, next1_q;
+    reg [CycleBits:0]   cycles0_q, cycles1_q;
     // Slots of the result beyond its weights, counted from its first.
     reg [31:0]          slot_q;
     reg [TokensLog2:0]  drain_q;
@@ -130,24 +140,37 @@ module linear_issue #(
 
     wire [RingLog2:0] cycle_word = {{(RingLog2-CycleBits){1'b0}}, cycle_q};
     wire [RingLog2:0] cycles_word = {{(RingLog2-CycleBits){1'b0}}, cycles_q};
+    wire [RingLog2:0] other_word = {{(RingLog2-CycleBits){1'b0}}, other_cycles_q};
     wire last_tile = tile_q + 32'd1 == end_q;
-    wire last_group = group_q + 32'd1 == row_groups_q;
+    // Groups behind those in hand begin at this one.
+    wire [31:0] behind = group_q + (pair_q ? 32'd2 : 32'd1);
+    wire last_group = behind == row_groups_q;
     wire last_cycle = cycle_q + 1'b1 >= cycles_q;
     wire last_plane = !two_q || plane_q;
     wire weights_left = !empty_q && !(last_cycle && last_plane);
     // The slot at hand is the last of its weights, or one beyond them.
-    wire last_slot = !weights_left && slot_q + 32'd1 >= least_q;
+    wire last_slot = !weights_left && (pair_q || slot_q + 32'd1 >= least_q);
     wire source_ready = group_q != 0 || source_tiles_i == 16'hFFFF || {16'd0, source_tiles_i} > tile_q;
     wire issue = state_q == Issue && !none_q && (slot_q != 0 || source_ready);
     wire result_end = issue && last_slot;
-    wire group_end = none_q ? state_q == Issue : result_end && last_tile;
+    wire tile_end = result_end && (!pair_q || other_q);
+    wire group_end = none_q ? state_q == Issue : tile_end && last_tile;
     wire step_end = group_end && last_group;
-    wire take = group_ready_o && group_valid_i;
     wire last_read = issue && last_tile && last_plane && !empty_q;
 
-    assign group_ready_o = state_q == Fetch || (group_end && !last_group);
+    // The next group or pair, for which the one in hand makes room.
+    wire [31:0] first_next = state_q == Fetch ? group_q : behind;
+    wire short0 = cycles0_q == 0 || (cycles0_q == 1 && !two_q);
+    wire short1 = cycles1_q == 0 || (cycles1_q == 1 && !two_q);
+    wire may_pair = pairs_q && short0 && first_next + 32'd1 != row_groups_q;
+    wire wanted = state_q == Fetch || (group_end && !last_group);
+    wire take = wanted && next0_q && (!may_pair || next1_q);
+    wire take_pair = take && may_pair && short1;
+    wire come = group_valid_i && group_ready_o;
+
+    assign group_ready_o = !next1_q;
     assign issued_o = state_q == Idle;
-    assign data_waits_o = state_q == Fetch && !group_valid_i;
+    assign data_waits_o = state_q == Fetch && !take;
     assign source_waits_o = state_q == Issue && !none_q && !issue;
 
     // ---- the tag
@@ -162,13 +185,18 @@ module linear_issue #(
     wire        next_row = next_bank >= (32'd1 << key_log2_q);
     wire [31:0] keys_left = length_q - first_key;
     wire [31:0] keys = length_q <= first_key ? 32'd0 : keys_left > Tokens ? Tokens : keys_left;
-    wire [31:0] line = values_q ? key_line : out_line_q + row_line_q;
+    // Of the other group of a pair: the next bank group, which may lie in the next line.
+    wire [GroupBits:0] other_group = {1'b0, bank_group_q} + 1'b1;
+    wire other_wraps = {{(31-GroupBits){1'b0}}, other_group} == LastGroup + 32'd1;
+    wire [GroupBits-1:0] at_group = !other_q ? bank_group_q : other_wraps ? 0 : other_group[GroupBits-1:0];
+    wire [31:0] line = values_q ? key_line : out_line_q + row_line_q + {31'd0, other_q && other_wraps};
     wire [Groups-1:0] one = 1;
     wire [Groups-1:0] several = (one << key_groups) - one;
-    wire [Groups-1:0] mask = values_q ? several << key_group : one << bank_group_q;
+    wire [Groups-1:0] mask = values_q ? several << key_group : one << at_group;
+    wire [5:0] ring = ring_q + {5'd0, other_q};
     wire [TagBits-1:0] tag = {
-        {TagBits - FinalAt - 1{1'b0}}, last_group, keys[KeyBits-1:0], ring_q, mask, line[LineBits-1:0], space_q, 1'b0,
-        parity_q
+        {TagBits - FinalAt - 1{1'b0}}, last_group && (!pair_q || other_q), keys[KeyBits-1:0], ring, mask, line[LineBits-1:0],
+        space_q, 1'b0, parity_q
     };
 
     // ---- one register in front of the array
@@ -197,9 +225,17 @@ module linear_issue #(
         slot_signed_q <= two_q ? plane_q : signed_q;
         slot_zero_q <= empty_q;
         slot_tag_q <= tag;
-        slot_word_q <= word_q + cycle_word[RingLog2-1:0];
+        slot_word_q <= word_q + (other_q ? cycles_word[RingLog2-1:0] : cycle_word[RingLog2-1:0]);
         slot_line_q <= source_line_q;
-        if (take) cycles_q <= group_cycles_i;
+        if (take) begin
+            cycles_q <= cycles0_q;
+            pair_q <= take_pair;
+            other_cycles_q <= take_pair ? cycles1_q : 0;
+        end
+        // What is taken makes room for what comes.
+        if (come && (take ? take_pair || !next1_q : !next0_q)) cycles0_q <= group_cycles_i;
+        else if (take) cycles0_q <= cycles1_q;
+        if (come) cycles1_q <= group_cycles_i;
         case (state_q)
             Idle: if (start_i) begin
                 parity_q <= parity_i;
@@ -208,6 +244,7 @@ module linear_issue #(
                 signed_q <= source_signed_i != 0;
                 values_q <= values;
                 none_q <= tiles == 0;
+                pairs_q <= two_out && !values && Groups > 1 && tiles != 0;
                 space_q <= space_i[1:0];
                 first_q <= first_tile;
                 end_q <= first_tile + tiles;
@@ -260,7 +297,9 @@ module linear_issue #(
             slot_q <= 32'd0;
             cycle_q <= 0;
             plane_q <= 1'b0;
-            empty_q <= cycles_q == 0;
+            empty_q <= (pair_q && !other_q ? other_cycles_q : cycles_q) == 0;
+        end
+        if (tile_end) begin
             tile_q <= tile_q + 32'd1;
             source_line_q <= source_line_q + depth_q;
             out_line_q <= out_line_q + out_stride_q;
@@ -268,9 +307,11 @@ module linear_issue #(
             if (next_row) key_offset_q <= key_offset_q + row_stride_q;
         end
         if (group_end) begin
-            group_q <= group_q + 32'd1;
-            bank_group_q <= {{32 - GroupBits{1'b0}}, bank_group_q} == LastGroup ? 0 : bank_group_q + 1'b1;
-            if ({{32 - GroupBits{1'b0}}, bank_group_q} == LastGroup) row_line_q <= row_line_q + 32'd1;
+            group_q <= behind;
+            // Of a pair, the other group is in hand when it ends.
+            bank_group_q <= at_group == LastGroup[GroupBits-1:0] ? 0 : at_group + 1'b1;
+            row_line_q <= row_line_q + {31'd0, other_q && other_wraps}
+                + {31'd0, at_group == LastGroup[GroupBits-1:0]};
             chunk_q <= chunk_q + 32'd1;
             if (chunk_q + 32'd1 == chunks_q) begin
                 chunk_q <= 32'd0;
@@ -285,7 +326,7 @@ module linear_issue #(
             slot_q <= 32'd0;
             cycle_q <= 0;
             plane_q <= 1'b0;
-            empty_q <= group_cycles_i == 0;
+            empty_q <= cycles0_q == 0;
             tile_q <= first_q;
             source_line_q <= source_start_q;
             out_line_q <= out_start_q;
@@ -298,11 +339,17 @@ module linear_issue #(
             free_q <= 0;
             ring_q <= 6'd0;
             word_q <= 0;
+            other_q <= 1'b0;
+            next0_q <= 1'b0;
+            next1_q <= 1'b0;
         end else begin
+            if (result_end) other_q <= pair_q && !other_q;
+            next0_q <= come || (next0_q && !take) || (next1_q && !take_pair);
+            next1_q <= (next1_q && !take) || (come && next0_q && !take);
             slot_valid_q <= issue;
             free_q <= group_end && none_q ? cycles_q : {{CycleBits{1'b0}}, last_read};
-            if (group_end) ring_q <= ring_q + 6'd1;
-            if (group_end) word_q <= word_q + cycles_word[RingLog2-1:0];
+            if (group_end) ring_q <= ring + 6'd1;
+            if (group_end) word_q <= word_q + cycles_word[RingLog2-1:0] + (pair_q ? other_word[RingLog2-1:0] : 0);
             case (state_q)
                 Idle: if (start_i) state_q <= Multiply;
                 Multiply: state_q <= Place;
@@ -317,6 +364,6 @@ module linear_issue #(
 
     // Words that the sequencer has bounded.
     wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line, keys, depth_q, out_stride_q, rounds_q,
-        heads_q, cycle_word, cycles_word};
+        heads_q, cycle_word, cycles_word, other_word, other_group};
 
 endmodule

@@ -1,6 +1,6 @@
 // An operand memory: B banks of words of T bytes. Each of P rows reads every bank at an address of its own, data two
-// cycles later; a line is written at the same time, in the banks of the mask. A word may
-// be read from the cycle after its write on.
+// cycles later; a line is written at the same time, in the banks of the mask, and another one, the high one, where banks
+// are told so. A word may be read from the cycle after its write on.
 //
 // A bank is one array with P read ports, of which tools make as many copies as they need.
 module operand_memory #(
@@ -17,6 +17,8 @@ module operand_memory #(
     output wire [Rows*Banks*Tokens*8-1:0]    read_data_o,
     input  wire [Banks-1:0]                  we_i,
     input  wire [AddressBits-1:0]            write_line_i,
+    input  wire [Banks-1:0]                  write_high_i,
+    input  wire [AddressBits-1:0]            write_high_line_i,
     input  wire [Banks*Tokens*8-1:0]         write_data_i
 );
     /* verilator no_inline_module */
@@ -33,7 +35,8 @@ module operand_memory #(
             // Nobody reads a word in the cycle in which it is written.
             (* no_rw_check *)
             reg [WordBits-1:0] word [0:Depth-1];
-            always @(posedge clk_i) if (we_i[b]) word[write_line_i] <= write_data_i[WordBits*b+:WordBits];
+            wire [AddressBits-1:0] write_line = write_high_i[b] ? write_high_line_i : write_line_i;
+            always @(posedge clk_i) if (we_i[b]) word[write_line] <= write_data_i[WordBits*b+:WordBits];
 
             for (p = 0; p < Rows; p = p + 1) begin : rows
                 localparam Lane = p * Banks + b;

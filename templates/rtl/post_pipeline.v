@@ -19,7 +19,8 @@
 //
 // Of a score's tag only `parity` has a meaning here; bits TagBits-1..1 are the attention unit's own. Context writes one
 // byte plane; bank group g takes head (result_merge == 0 ? 0 : ((g*P) >> extra) & ((1 << result_merge) - 1)). A linear
-// result of two byte planes writes the high one out_depth lines further in the next cycle. `final` of a context result
+// result of two byte planes writes the high one out_depth lines further in the next cycle; a result that follows it at once
+// goes to other banks. `final` of a context result
 // is set on the last one of a query tile.
 //
 // TIMING. A slot at the array's input in cycle t (slot_valid high, registered):
@@ -107,8 +108,11 @@ module post_pipeline #(
     input  wire [2*Heads*Tokens*17-1:0]    scale_r_i,
     input  wire [2*Heads*Tokens*6-1:0]     scale_n_i,
 
+    // The low plane of one result, and the high plane of the one before it in its bank group alone.
     output wire                            residual_re_o,
     output wire [31:0]                     residual_line_o,
+    output wire [Banks/Rows-1:0]           residual_high_groups_o,
+    output wire [31:0]                     residual_high_line_o,
     input  wire [Banks*Tokens*8-1:0]       store_data_i,
 
     output wire                            score_valid_o,
@@ -214,26 +218,29 @@ module post_pipeline #(
     wire        low_re = HasAdd != 0 && valid[3] && linear[3] && has_residual_q[parity[3]];
     wire        high_re = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
     assign residual_re_o = low_re || high_re;
-    assign residual_line_o = low_re ? line3 + residual_at_q[parity[3]]
-        : line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
+    assign residual_line_o = line3 + residual_at_q[parity[3]];
+    assign residual_high_line_o = line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
+    assign residual_high_groups_o = high_re ? control[4*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
 
-    // Results with a residual are two cycles apart at least, so that one multiplexer serves both planes.
     wire low_data = HasAdd != 0 && valid[5] && linear[5] && has_residual_q[parity[5]];
     wire high_data = HasAdd != 0 && valid[6] && linear[6] && has_residual_q[parity[6]];
-    wire [Groups-1:0] groups = low_data ? control[5*ControlBits+GroupAt+:Groups]
-        : control[6*ControlBits+GroupAt+:Groups];
-    reg [Rows*WordBits-1:0] words, words_q, low7_q;
+    wire [Groups-1:0] low_groups = control[5*ControlBits+GroupAt+:Groups];
+    wire [Groups-1:0] high_groups = control[6*ControlBits+GroupAt+:Groups];
+    reg [Rows*WordBits-1:0] low_words, high_words, low6_q, low7_q, high7_q;
     integer n;
     always @* begin
-        words = {Rows * WordBits{1'b0}};
+        low_words = {Rows * WordBits{1'b0}};
+        high_words = {Rows * WordBits{1'b0}};
         // The loop stands outside of any condition: Yosys takes its variable for a latch otherwise.
         for (n = 0; n < Groups; n = n + 1) begin
-            if (groups[n] && (low_data || high_data)) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
+            if (low_groups[n] && low_data) low_words = low_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
+            if (high_groups[n] && high_data) high_words = high_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
         end
     end
     always @(posedge clk_i) begin
-        words_q <= words;
-        low7_q <= words_q;
+        low6_q <= low_words;
+        low7_q <= low6_q;
+        high7_q <= high_words;
     end
 
     // ---- the lanes
@@ -264,7 +271,7 @@ module post_pipeline #(
                 wire [Tokens*16-1:0] index;
                 // verilator lint_on UNUSEDSIGNAL
                 for (t = 0; t < Tokens; t = t + 1) begin : tokens
-                    assign residual[t*16+:16] = {words_q[8*(p*Tokens+t)+:8], low7_q[8*(p*Tokens+t)+:8]};
+                    assign residual[t*16+:16] = {high7_q[8*(p*Tokens+t)+:8], low7_q[8*(p*Tokens+t)+:8]};
                 end
                 requantise_row #(
                     .Tokens(Tokens),

@@ -1,8 +1,10 @@
 // Writes what leaves the post pipeline: a plane of P channels by T tokens a cycle to the token memories, P channels a key
 // to VALUES. Fields of the tag: post_pipeline.v.
 //
-// A value that comes in cycle v is written in v+1; its high byte plane, out_depth lines further, in v+2; keys beyond the
-// W banks of a head in the cycles after. Whoever issues the slots leaves that many cycles between results.
+// A value that comes in cycle v is written in v+1; its high byte plane, out_depth lines further, in v+2, where a value of
+// another bank group may be written at the same time: `write_high_groups_o` names the bank groups that take line
+// `write_high_line_o`. Keys beyond the W banks of a head are written in the cycles after; whoever issues the slots leaves
+// that many cycles between results, and two where the bank groups are the same.
 // `retired_tiles_o` counts, for each parity since its step began, the results that completed a token tile.
 module result_writer #(
     parameter Tokens = 2,
@@ -36,6 +38,8 @@ module result_writer #(
     output wire [31:0]                     write_line_o,
     output wire [Banks-1:0]                write_mask_o,
     output wire [Banks*Tokens*8-1:0]       write_data_o,
+    output wire [Banks/Rows-1:0]           write_high_groups_o,
+    output wire [31:0]                     write_high_line_o,
     output wire [Banks-1:0]                values_we_o,
     output wire [31:0]                     values_line_o,
     output wire [Banks*Rows*8-1:0]         values_data_o,
@@ -88,8 +92,14 @@ module result_writer #(
     reg [TagBits-1:0]              tag_q;
     reg [31:0]                     line_q;
     reg [Heads*Rows*Tokens*16-1:0] value_q;
-    // Cycles that it has been written: plane, or part of the keys.
+    // Cycles that its keys have been written.
     reg [KeyBits-1:0]              phase_q;
+    // The high plane of the value before: of a linear step, so of the first head.
+    reg                            high_q, high_completes_q, high_parity_q;
+    reg [1:0]                      high_space_q;
+    reg [Groups-1:0]               high_groups_q;
+    reg [31:0]                     high_line_q;
+    reg [Lanes*8-1:0]              high_plane_q;
 
     wire              parity = tag_q[0];
     wire [1:0]        space = tag_q[3:2];
@@ -101,25 +111,27 @@ module result_writer #(
     wire [KeyBits-1:0] keys = tag_q[KeysAt +: KeyBits];
     wire              completes = tag_q[FinalAt];
     wire              two = two_q[parity];
-    wire              high = phase_q != 0;
     wire [5:0]        head_key_log2 = parity ? key_log2_1_q : key_log2_0_q;
     wire              is_values = space == Values;
     // Parts of a tile's keys; none is a fraction of one.
     wire [31:0]       parts = TokenCount >> head_key_log2;
-    wire              last = is_values ? {{32 - KeyBits{1'b0}}, phase_q} + 32'd1 >= parts : !two || high;
+    wire              last = !is_values || {{32 - KeyBits{1'b0}}, phase_q} + 32'd1 >= parts;
+    wire              low = valid_q && !is_values;
 
-    assign write_valid_o = valid_q && !is_values;
-    assign write_space_o = space;
+    assign write_valid_o = low || high_q;
+    assign write_space_o = low ? space : high_space_q;
     assign write_line_o = line_q;
+    assign write_high_line_o = high_line_q;
+    assign write_high_groups_o = high_q ? high_groups_q : {Groups{1'b0}};
     assign values_line_o = line_q;
 
-    // The plane at hand, P words of T bytes a head; and the keys' words, P bytes each, of the first head.
+    // The low plane, P words of T bytes a head; and the keys' words, P bytes each, of the first head.
     wire [Heads*Lanes*8-1:0] plane;
     wire [Lanes*8-1:0]       words;
     genvar g, p, t, b;
     generate
         for (t = 0; t < Heads * Lanes; t = t + 1) begin : bytes
-            assign plane[8*t+:8] = high ? value_q[16*t+8+:8] : value_q[16*t+:8];
+            assign plane[8*t+:8] = value_q[16*t+:8];
         end
         for (t = 0; t < Tokens; t = t + 1) begin : tokens
             for (p = 0; p < Rows; p = p + 1) begin : channels
@@ -128,9 +140,10 @@ module result_writer #(
         end
         for (g = 0; g < Groups; g = g + 1) begin : banks
             localparam [31:0] First = g * Rows;
-            assign write_mask_o[g*Rows+:Rows] = {Rows{groups[g] && valid_q && !is_values}};
+            wire is_high = high_q && high_groups_q[g];
+            assign write_mask_o[g*Rows+:Rows] = {Rows{(groups[g] && low) || is_high}};
             if (Heads == 1) begin : single
-                assign write_data_o[8*Lanes*g+:8*Lanes] = plane;
+                assign write_data_o[8*Lanes*g+:8*Lanes] = is_high ? high_plane_q : plane;
             end else begin : several
                 reg [8*Lanes-1:0] mine;
                 wire [31:0] head = (First >> pitch_log2) & ((32'd1 << merge_q) - 32'd1);
@@ -139,7 +152,7 @@ module result_writer #(
                     mine = plane[0+:8*Lanes];
                     for (n = 1; n < Heads; n = n + 1) if (head == n) mine = plane[8*Lanes*n+:8*Lanes];
                 end
-                assign write_data_o[8*Lanes*g+:8*Lanes] = mine;
+                assign write_data_o[8*Lanes*g+:8*Lanes] = is_high ? high_plane_q : mine;
             end
         end
         for (b = 0; b < Banks; b = b + 1) begin : keys_of_banks
@@ -160,7 +173,11 @@ module result_writer #(
     // ---- progress
     reg [15:0] retired0_q, retired1_q;
     assign retired_tiles_o = {retired1_q, retired0_q};
-    wire retire = valid_q && last && completes;
+    wire retire = valid_q && last && completes && (is_values || !two);
+    wire high_retire = high_q && high_completes_q;
+    wire [15:0] retired0 = {15'd0, retire && !parity} + {15'd0, high_retire && !high_parity_q};
+    wire [15:0] retired1 = {15'd0, retire && parity} + {15'd0, high_retire && high_parity_q};
+    integer n;
 
     always @(posedge clk_i) begin
         if (value_valid_i) begin
@@ -171,7 +188,15 @@ module result_writer #(
             line_q <= {{(32-LineBits){1'b0}}, value_tag_i[4+:LineBits]};
         end else if (valid_q) begin
             phase_q <= phase_q + 1'b1;
-            line_q <= line_q + (is_values ? (parity ? stride1_q : stride0_q) : parity ? depth1_q : depth0_q);
+            line_q <= line_q + (parity ? stride1_q : stride0_q);
+        end
+        if (low && two) begin
+            high_completes_q <= completes;
+            high_parity_q <= parity;
+            high_space_q <= space;
+            high_groups_q <= groups;
+            high_line_q <= line_q + (parity ? depth1_q : depth0_q);
+            for (n = 0; n < Lanes; n = n + 1) high_plane_q[8*n+:8] <= value_q[16*n+8+:8];
         end
         if (step_load_i) begin
             two_q[step_parity_i] <= step_linear_i && out_bits_i > 8;
@@ -187,12 +212,14 @@ module result_writer #(
         end
         if (!rst_ni) begin
             valid_q <= 1'b0;
+            high_q <= 1'b0;
             retired0_q <= 16'd0;
             retired1_q <= 16'd0;
         end else begin
             valid_q <= value_valid_i || (valid_q && !last);
-            if (retire && !parity) retired0_q <= retired0_q + 16'd1;
-            if (retire && parity) retired1_q <= retired1_q + 16'd1;
+            high_q <= low && two;
+            retired0_q <= retired0_q + retired0;
+            retired1_q <= retired1_q + retired1;
             // Results of the step before last of this parity have all been written.
             if (step_load_i && !step_parity_i) retired0_q <= 16'd0;
             if (step_load_i && step_parity_i) retired1_q <= 16'd0;

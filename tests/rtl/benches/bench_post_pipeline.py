@@ -28,7 +28,7 @@ LINE_BITS = max(1, (LINES - 1).bit_length())
 GROUPS = B // P
 LINEAR, SCORES, CONTEXT = 0, 1, 2
 WATCHED = (
-    "low", "high", "residual", "table", "stage", "stage low", "stage high", "scores", "context", "wide",
+    "low", "high", "residual", "table", "stage", "stage low", "stage high", "scores", "context", "wide", "together",
 )  # fmt: skip
 Int = npt.NDArray[np.int64]
 
@@ -72,6 +72,8 @@ class Block:
         if OUTSIDE and self.is_linear and not table_bits and not residual and rng.random() < 0.7:
             stage = int(rng.integers(1, OUTSIDE + 1))
         self.parameters = rng.integers(0, 2**32, 16)
+        # Bank group of a result of two planes that the next one follows at once.
+        self.before: int | None = None
         if residual:
             out_bits = max(out_bits, 9)
         self.words = {
@@ -115,6 +117,9 @@ class Block:
         m = np.array([self._multiplier() for _ in range(P)])
         s = rng.integers(1, 47, P)
         ring, group = int(rng.integers(64)), int(rng.integers(GROUPS))
+        if self.before is not None:  # whose high plane of the residual is read at the same time
+            group = (self.before + int(rng.integers(1, GROUPS))) % GROUPS
+            self.met["together"] += words["has_residual"]
         line = int(rng.integers(LINES))
         result.group = group
         result.tag |= line << 4 | 1 << (4 + LINE_BITS + group) | ring << (4 + LINE_BITS + GROUPS)
@@ -193,7 +198,9 @@ class Block:
                 self._attention(result)
             found.append(result)
             two = self.is_linear and self.words["out_bits"] > 8
-            found += [None] * (two + (self.rng.random() < 0.3) * int(self.rng.integers(1, 4)))
+            self.before = result.group if two and GROUPS > 1 and self.rng.random() < 0.5 else None
+            if self.before is None:
+                found += [None] * (two + (self.rng.random() < 0.3) * int(self.rng.integers(1, 4)))
         return found + [None] * 3
 
 
@@ -227,18 +234,33 @@ class Bench:
             assert dut.constants_re_o.value == 1
             ring = result.tag >> (4 + LINE_BITS + GROUPS) & 63
             assert int(dut.constants_group_o.value) == ring
-        reads = [past.reads[age] for age, past in enumerate(self.past) if past and age in past.reads]
-        assert int(dut.residual_re_o.value) == len(reads), "reads of the residual"
-        if reads:
-            assert int(dut.residual_line_o.value) == reads[0], "line of the residual"
-        word = self.store[reads[0] % len(self.store)] if reads else self.rng.integers(0, 256, (B, T))
-        self.coming.append(_bits(word, 8))
+        self.coming.append(_bits(self._read(), 8))
         asking = self.past[9]
         if asking is not None and asking.value is not None:
             assert int(dut.stage_value_o.value) == _bits(asking.value, 16), "values of a stage"
             assert int(dut.stage_parameters_o.value) == asking.parameters, "parameters of a stage"
         self._leaves(self.past[LATENCY])
         await RisingEdge(dut.clk_i)
+
+    def _read(self) -> Int:
+        """A line of the store: of one result's low plane, but for the bank group of another one's high plane."""
+        dut = self.dut
+        low, high = (
+            past if past and age in past.reads else None
+            for age, past in ((3, self.past[3]), (4, self.past[4]))
+        )
+        assert int(dut.residual_re_o.value) == bool(low or high), "reads of the residual"
+        groups = 1 << high.group if high else 0
+        assert int(dut.residual_high_groups_o.value) == groups, "bank groups of the high plane"
+        found = self.rng.integers(0, 256, (B, T))
+        if low:
+            assert int(dut.residual_line_o.value) == low.reads[3], "line of the residual"
+            found = self.store[low.reads[3] % len(self.store)].copy()
+        if high:
+            assert int(dut.residual_high_line_o.value) == high.reads[4], "high line of the residual"
+            banks = slice(high.group * P, high.group * P + P)
+            found[banks] = self.store[high.reads[4] % len(self.store)][banks]
+        return found
 
     def _leaves(self, done: Result | None) -> None:
         dut = self.dut
@@ -299,6 +321,7 @@ async def stages(dut: Any) -> None:
         await bench.cycle(None)
     assert bench.seen == BLOCKS * RESULTS
     wanted = {"low", "high"} | ({"residual"} if HAS_ADD else set())
+    wanted |= {"together"} if HAS_ADD and GROUPS > 1 else set()
     wanted |= {"table"} if HAS_TABLE else set()
     wanted |= {"stage", "stage low", "stage high"} if OUTSIDE else set()
     wanted |= {"scores", "context", "wide"} if HAS_ATTENTION else set()

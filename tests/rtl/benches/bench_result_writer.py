@@ -41,6 +41,12 @@ class Write:
     mask: list[bool]
     data: Int
     completes: bool
+    high: bool = False
+
+
+def _mask(writes: list[Write]) -> int:
+    """Banks that one of them writes."""
+    return sum(1 << b for b in range(B) if any(write.mask[b] for write in writes))
 
 
 @dataclass
@@ -58,6 +64,8 @@ class Block:
 
     def __init__(self, rng: np.random.Generator, number: int, met: dict[str, int]) -> None:
         self.rng, self.parity, self.met = rng, number % 2, met
+        # Space and bank group of a value of two planes that the next one follows at once.
+        self.before: tuple[int, int] | None = None
         self.kind = ("linear", "values", "context")[number % 3]
         pitch = (
             P if number % 6 == 1 else int(rng.choice([P << k for k in range(8) if P << k < B] + [B, 2 * B]))
@@ -84,6 +92,8 @@ class Block:
 
     def _linear(self, lanes: Int, line: int, final: bool) -> Value:
         space, group = int(self.rng.integers(3)), int(self.rng.integers(GROUPS))
+        if self.before is not None:  # whose high plane is written at the same time
+            space, group = self.before[0], (self.before[1] + int(self.rng.integers(1, GROUPS))) % GROUPS
         mask = [b // P == group for b in range(B)]
         planes = 2 if self.words["out_bits"] > 8 else 1
         writes = []
@@ -91,8 +101,10 @@ class Block:
             data = np.zeros((B, T), np.int64)
             data[group * P : group * P + P] = lanes[0] >> 8 * plane & 255
             at = (line + plane * self.words["out_depth"]) % 2**32
-            writes.append(Write(space, at, mask, data, final and plane + 1 == planes))
+            writes.append(Write(space, at, mask, data, final and plane + 1 == planes, plane == 1))
         self.met["two"] += planes == 2
+        self.met["together"] += planes == 2 and self.before is not None
+        self.before = (space, group) if planes == 2 and GROUPS > 1 and self.rng.random() < 0.5 else None
         return Value(
             self._tag(space, line, 1 << group, int(self.rng.integers(64)), 0, final), 0, lanes, writes
         )
@@ -151,10 +163,11 @@ class Block:
             make = {"linear": self._linear, "values": self._values, "context": self._context}[self.kind]
             value = make(lanes, line, final)
             found.append(value)
-            found += [None] * (
-                len(value.writes) - 1 + int(self.rng.integers(1, 4)) * (self.rng.random() < 0.3)
-            )
-        return found
+            if self.before is None:
+                found += [None] * (
+                    len(value.writes) - 1 + int(self.rng.integers(1, 4)) * (self.rng.random() < 0.3)
+                )
+        return [*found, None, None]
 
 
 class Bench:
@@ -162,7 +175,7 @@ class Bench:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.due: list[Write] = []
+        self.due: list[list[Write]] = []
         self.retired = [0, 0]
         self.written = 0
 
@@ -170,24 +183,27 @@ class Bench:
         dut = self.dut
         found = int(dut.retired_tiles_o.value)
         assert [found & 0xFFFF, found >> 16] == self.retired, "tiles that are complete"
-        write = self.due.pop(0) if self.due else None
-        is_values = write is not None and write.space == VALUES
-        assert int(dut.write_valid_o.value) == (write is not None and not is_values)
-        if write is None or not is_values:
-            assert int(dut.values_we_o.value) == 0
-        if write is None:
-            return
-        name = "values" if is_values else "write"
-        mask = int(dut.values_we_o.value if is_values else dut.write_mask_o.value)
-        assert mask == sum(1 << b for b, on in enumerate(write.mask) if on), f"write {self.written}: mask"
-        if not is_values:
-            assert int(dut.write_space_o.value) == write.space
-        assert int(getattr(dut, f"{name}_line_o").value) == write.line, f"write {self.written}: line"
-        raw = getattr(dut, f"{name}_data_o").value.to_unsigned().to_bytes(write.data.size, "little")
-        data = np.frombuffer(raw, np.uint8).reshape(write.data.shape)
-        assert (data[write.mask] == write.data[write.mask]).all(), f"write {self.written}: data"
-        self.written += 1
-        self.completed = write.completes
+        writes = self.due.pop(0) if self.due else []
+        keys = [write for write in writes if write.space == VALUES]
+        lines = [write for write in writes if write.space != VALUES]
+        assert int(dut.write_valid_o.value) == bool(lines)
+        assert int(dut.values_we_o.value) == _mask(keys), f"write {self.written}: mask"
+        assert int(dut.write_mask_o.value) == _mask(lines), f"write {self.written}: mask"
+        high = sum(1 << g for w in lines if w.high for g in range(GROUPS) if w.mask[g * P])
+        assert int(dut.write_high_groups_o.value) == high, (
+            f"write {self.written}: bank groups of the high plane"
+        )
+        for write in writes:
+            name = "values" if write.space == VALUES else "write"
+            if write.space != VALUES:
+                assert int(dut.write_space_o.value) == write.space
+            line = "write_high" if write.high else name
+            assert int(getattr(dut, f"{line}_line_o").value) == write.line, f"write {self.written}: line"
+            raw = getattr(dut, f"{name}_data_o").value.to_unsigned().to_bytes(write.data.size, "little")
+            data = np.frombuffer(raw, np.uint8).reshape(write.data.shape)
+            assert (data[write.mask] == write.data[write.mask]).all(), f"write {self.written}: data"
+            self.written += 1
+            self.completed += write.completes
 
     async def cycle(self, value: Value | None, parity: int) -> None:
         """One cycle that brings `value`; what it writes comes in the next ones."""
@@ -196,14 +212,16 @@ class Bench:
         if value is not None:
             dut.value_tag_i.value, dut.value_merge_i.value = value.tag, value.merge
             dut.value_i.value = _bits(value.lanes, 16)
-        self.completed = False
+        self.completed = 0
         await ReadOnly()
         self._look()
         await RisingEdge(dut.clk_i)
         self.retired[parity] += self.completed
         if value is not None:
-            assert not self.due, "the bench sends values too close"
-            self.due = list(value.writes)
+            for later, write in enumerate(value.writes):
+                if later == len(self.due):
+                    self.due.append([])
+                self.due[later].append(write)
 
 
 @cocotb.test()
@@ -216,7 +234,7 @@ async def writes(dut: Any) -> None:
         await RisingEdge(dut.clk_i)
     dut.rst_ni.value = 1
     rng = np.random.default_rng(int(CASE["seed"]))
-    met = dict.fromkeys(("two", "apart", "parts", "short"), 0)
+    met = dict.fromkeys(("two", "together", "apart", "parts", "short"), 0)
     bench, owed, parity = Bench(dut), 0, 0
     for number in range(BLOCKS):
         block = Block(rng, number, met)
@@ -237,7 +255,6 @@ async def writes(dut: Any) -> None:
         await bench.cycle(None, parity)
     await bench.cycle(None, parity)
     assert bench.written == owed
-    wanted = (
-        {"two", "short"} | ({"apart"} if H > 1 else set()) | ({"parts"} if T * min(H, GROUPS) > B else set())
-    )
+    wanted = {"two", "short"} | ({"together"} if GROUPS > 1 else set()) | ({"apart"} if H > 1 else set())
+    wanted |= {"parts"} if T * min(H, GROUPS) > B else set()
     assert all(met[name] for name in wanted), met
