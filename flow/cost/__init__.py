@@ -1,7 +1,7 @@
 """What a program costs on a board, and the engine that a model should get.
 
-`estimate_layout` adds up the operators' own estimates; `fit` searches engines with them. Both are
-first-principles, not yet calibrated against synthesis.
+`estimate_layout` adds up the operators' own estimates; `fit` searches engines with them. Resources are calibrated
+against Yosys (`flow.cost.resources`).
 """
 
 from flow.cost.cycles import beat_cycles

@@ -13,7 +13,6 @@ from flow.cost.model import ModelShape
 from flow.cost.resources import (
     BRAM18_SHAPES,
     LUTRAM_WORDS,
-    TRUE_DUAL_WIDTH,
     Usage,
     available,
     budget,
@@ -197,9 +196,9 @@ class _Search:
         operands = max(peaks.get(Space.OPERAND0, 1), peaks.get(Space.OPERAND1, 1))
         sizes = {
             "sequence": engine.tiles(shape.tokens) * engine.tokens,
-            "operand_depth": filled(operands, min(engine.rows, 2), inputs),
-            "store_depth": filled(peaks.get(Space.STORE, 1), 1, inputs),
-            "values_depth": filled(peaks.get(Space.VALUES, 1), 1, inputs),
+            "operand_depth": filled(operands, inputs),
+            "store_depth": filled(peaks.get(Space.STORE, 1), inputs),
+            "values_depth": filled(peaks.get(Space.VALUES, 1), inputs),
             "depth": depth,
             "row_cycles": depth,
             "steps": max(16, round_up(shape.records)),
@@ -253,12 +252,13 @@ def round_up(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def filled(words: int, reads: int, lut_inputs: int) -> int:
+def filled(words: int, lut_inputs: int) -> int:
     """Words of a memory that holds `words`, at no more cost: all of a distributed RAM, or whole block RAMs
     at their widest shape."""
-    if reads == 1 and words <= LUTRAM_WORDS[lut_inputs]:
-        return LUTRAM_WORDS[lut_inputs]
-    step = min(depth for width, depth in BRAM18_SHAPES if reads == 1 or width <= TRUE_DUAL_WIDTH)
+    for most in LUTRAM_WORDS[lut_inputs]:
+        if words <= most:
+            return most
+    step = min(depth for _, depth in BRAM18_SHAPES)
     return -(-words // step) * step
 
 

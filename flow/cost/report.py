@@ -11,7 +11,7 @@ from flow.cost.resources import Usage, available, budget, engine_usage, stages, 
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
-METHOD = "first-principles, not yet calibrated against synthesis"
+METHOD = "resources calibrated against Yosys"
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,82 @@
-"""Stages to a board's primitives. First-principles, not yet calibrated against synthesis.
+"""Stages to a board's primitives, as Yosys maps the Verilog engine.
 
-Multipliers and memories follow the data sheets' geometry and are exact for the stated hardware; LUT and FF
-follow from its adders, multiplexers and registers, and leave out what a tool adds (control, replication) or
-saves (merging).
+Multipliers and memories follow the widths and geometry of the RTL by the rules of Yosys' own mapping, exactly; logic is
+linear in the amounts of `flow.ops.blocks`, with coefficients that `tools/bench/resources.py` fits to what Yosys says
+(`calibration.json`; 7 series takes those of UltraScale+, which has the same look-up tables). Stages of plug-ins are
+first-principles.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
 from flow.boards import DSP_KINDS, Board, DspKind
-from flow.engine import RECORD_WORDS, Engine
+from flow.engine import Engine
 from flow.ir.op import REGISTRY
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, hardware_of
-from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, address_bits
+from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, Term, address_bits
 
 # Width and words of one block RAM of 18 Kibit. AMD RAMB18 (UG573, UG473): simple dual port up to 36 bits,
 # true dual port up
 # to 18; a RAMB36 is two of them. Lattice DP16KD and PDPW16KD (FPGA-DS-02012): the same shapes.
 BRAM18_SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+BRAM36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768))
 TRUE_DUAL_WIDTH = 18
 URAM_WIDTH, URAM_WORDS = 72, 4096
 """UltraRAM (UG573): both ports read or write 72 bits."""
-LUTRAM_WORDS = {6: 64, 4: 16}
-"""Words up to which a memory with one read port goes to LUTs, by LUT inputs."""
-LUTRAM_LUTS = {6: (64, 3, 4), 4: (16, 4, 6)}
-"""(words, bits, LUTs) of one distributed memory: RAM64M (UG574, UG474); DPR16X4 with its write logic
-(FPGA-DS-02012)."""
+LUTRAM_WORDS = {6: (32, 64), 4: (16, 32)}
+"""Words of distributed memories that cost as much with fewer, by LUT inputs."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A RAM primitive: `bits` x `words`, what Yosys takes it to cost, and what it takes: `bram18` blocks or `luts`.
+
+    With `shared` unused bits of the primitive cost nothing.
+    """
+
+    bits: int
+    words: int
+    cost: float
+    bram18: int
+    luts: int
+    shared: bool = False
+
+
+def _blocks(shapes: Iterable[tuple[int, int]], cost: float, bram18: int) -> tuple[Shape, ...]:
+    return tuple(Shape(width, words, cost, bram18, 0) for width, words in shapes)
+
+
+MEMORY_SHAPES: dict[str, tuple[Shape, ...]] = {
+    # Yosys 0.70, xilinx/lutrams_xcu.txt, lutrams_xc5v.txt, brams_xc4v.txt; lattice/lutrams_trellis.txt, brams_16kd.txt.
+    "DSP48E2": (
+        Shape(14, 32, 16, 0, 8, shared=True),
+        Shape(7, 64, 16, 0, 8, shared=True),
+        *_blocks(BRAM18_SHAPES, 129, 1),
+        *_blocks(BRAM36_SHAPES, 257, 2),
+    ),
+    "DSP48E1": (
+        Shape(6, 32, 8, 0, 4, shared=True),
+        Shape(3, 64, 8, 0, 4, shared=True),
+        *_blocks(BRAM18_SHAPES, 129, 1),
+        *_blocks(BRAM36_SHAPES, 257, 2),
+    ),
+    "MULT18X18D": (Shape(4, 16, 4, 0, 6), *_blocks(BRAM18_SHAPES, 128, 1)),
+}
+"""RAM primitives of the families, by their multiplier."""
+LEAST_PRODUCT_BITS = 9
+"""Of a product that AMD's map gives a multiplier."""
+MUX_COST = 0.5
+"""What Yosys takes one bit of a choice between stacked primitives to cost."""
+CALIBRATED = {"DSP48E2": "xcup", "DSP48E1": "xcup", "MULT18X18D": "ecp5"}
+"""The family of `calibration.json` whose coefficients a kind of multiplier takes."""
+CALIBRATION = Path(__file__).with_name("calibration.json")
 
 
 @dataclass(frozen=True)
@@ -71,57 +119,85 @@ def budget(board: Board) -> Usage:
 def stages(engine: Engine) -> dict[str, Resources]:
     """Hardware of the engine by stage: `control`, and every registered device operator that
     `engine.features` asks for."""
-    found = {"control": control(engine)}
+    found = {"control": blocks.control(engine)}
     for name, op in sorted(REGISTRY.items()):
         if issubclass(op, DeviceOp) and (op.stage is None or op.stage in engine.features):
             found[name] = hardware_of(op, engine)
     return found
 
 
-def control(engine: Engine) -> Resources:
-    """Sequencer, store and AXI: what no single operator owns.
-
-    The store has B banks of one read and one write port. The sequencer holds one record in registers and has
-    eight counters of 32 bits (token tile, row group, cycle, plane, addresses); the AXI4-Lite block has a
-    register for every word of information; the AXI4 master a FIFO of one burst of 64 beats; each AXI4-Stream
-    two registers a beat.
-    """
-    record, axi = 32 * RECORD_WORDS, 32 * RECORD_WORDS
-    store = Memory("store", engine.store_depth, 8 * engine.tokens, 1, engine.banks)
-    program = Memory("program", engine.steps * RECORD_WORDS, 32, 1, 1)
-    fifo = Memory("read fifo", 64, 8 * engine.beat_bytes, 1, 1)
-    writers = Mux(8 * engine.tokens * engine.rows, 5)
-    return Resources(
-        products=0,
-        wide=(),
-        trees=(),
-        adder_bits=8 * 32 + 64 + 2 * address_bits(engine.store_depth),
-        muxes=(writers, Mux(32, RECORD_WORDS)),
-        ff=record + axi + 8 * 32 + 2 * 64 + 4 * 8 * engine.stream_bytes + 2 * 8 * engine.beat_bytes,
-        memories=(store, program, fifo),
-    )
-
-
 def dsp_of(multiplier: Multiplier, kind: DspKind) -> int:
-    """Primitives of one wide product: each operand is cut into signed chunks of its port, of which all but
-    the top one lose the sign bit.
+    """Primitives of one product, by the rule of Yosys' mul2dsp.
 
-    A port of w bits takes n bits in 1 + ceil((n - w)/(w - 1)) chunks; of the two ways round the cheaper one.
+    The wider operand takes the wider port. What exceeds a port of w bits is cut off in pieces of 18 bits; AMD's
+    multipliers lose one to the sign: `n = ceil((bits - w) / piece)` and one more for the rest, if that has two
+    bits at least. AMD's map leaves products of fewer than 9 bits to look-up tables.
     """
+    signed_only = kind.name != "MULT18X18D"
+    piece = 17 if signed_only else 18
 
-    def chunks(bits: int, port: int) -> int:
-        return 1 + max(0, -(-(bits - port) // (port - 1)))
+    def parts(bits: int, port: int) -> int:
+        n = max(0, -(-(bits - port) // piece))
+        return n + (1 if bits - n * piece >= 2 else 0)
 
-    a, b, wide, narrow = multiplier.a_bits, multiplier.b_bits, kind.wide_bits, kind.narrow_bits
-    return min(chunks(a, wide) * chunks(b, narrow), chunks(a, narrow) * chunks(b, wide))
+    a, b = max(multiplier.a_bits, multiplier.b_bits), min(multiplier.a_bits, multiplier.b_bits)
+    if signed_only and a + b < LEAST_PRODUCT_BITS:
+        return 0
+    return parts(a, kind.wide_bits) * parts(b, kind.narrow_bits)
 
 
-def bram18_of(memory: Memory) -> int:
-    """Blocks of 18 Kibit: the fewest over all shapes, `ceil(bits/width) * ceil(words/depth)` a copy."""
-    shapes = [s for s in BRAM18_SHAPES if memory.reads == 1 or s[0] <= TRUE_DUAL_WIDTH]
-    return memory.copies * min(
-        -(-memory.bits // width) * -(-memory.words // words) for width, words in shapes
-    )
+@dataclass(frozen=True)
+class Mapped:
+    """What one copy of a memory takes: block RAM, or LUTs (`lutram` of them distributed RAM), and registers."""
+
+    bram18: int
+    lut: int
+    ff: int
+    lutram: int
+
+
+@lru_cache(maxsize=8192)
+def mapped(memory: Memory, dsp_kind: str) -> Mapped:
+    """One copy of a memory on the family of a kind of multiplier, as Yosys' memory_libmap chooses.
+
+    The cheapest primitive: `cost * ceil(bits/width) * ceil(words/depth)` (without rounding the width where unused bits
+    are shared), and half a unit for each bit of a choice between stacked ones. Distributed RAM has its read register in
+    flip-flops. ECP5's simple dual-port block gives no old word on a collision, so that a `checked` memory gets data
+    and address of the last write in registers, compared and chosen.
+    """
+    words, bits = memory.words, memory.bits
+
+    def cost(shape: Shape) -> float:
+        wide = bits / shape.bits if shape.shared else -(-bits // shape.bits)
+        stacked = -(-words // shape.words)
+        return shape.cost * wide * stacked + MUX_COST * bits * (stacked - 1)
+
+    shapes = [s for s in MEMORY_SHAPES[dsp_kind] if _takes(s, memory)]
+    best = min(shapes, key=cost)
+    stacked = -(-words // best.words)
+    count = -(-bits // best.bits) * stacked
+    wide_lut = dsp_kind != "MULT18X18D"
+    choice = bits * (-(-(stacked - 1) // 3) if wide_lut else stacked - 1)
+    if best.luts:
+        lutram = count * best.luts
+        return Mapped(0, lutram + choice, 0 if memory.asynchronous else bits, lutram)
+    kept = memory.checked and not wide_lut
+    lut, ff = (bits + 8, 2 * bits + address_bits(words) + 2) if kept else (0, 0)
+    return Mapped(count * best.bram18, lut + (choice if stacked > 1 else 0), ff, 0)
+
+
+def _takes(shape: Shape, memory: Memory) -> bool:
+    """Whether a primitive has the ports that a memory needs."""
+    if memory.asynchronous:
+        return shape.luts > 0
+    if memory.reads > 1:
+        return not shape.luts and shape.bits <= TRUE_DUAL_WIDTH * shape.bram18
+    return True
+
+
+def bram18_of(memory: Memory, dsp_kind: str = "DSP48E2") -> int:
+    """Blocks of 18 Kibit of all copies of a memory; 0 where it goes to LUTs."""
+    return memory.copies * mapped(memory, dsp_kind).bram18
 
 
 def uram_of(memory: Memory) -> int:
@@ -141,38 +217,64 @@ def tree_bits(tree: AdderTree, kind: DspKind) -> int:
     return tree.adder_bits(min(chain, tree.leaves))
 
 
+@cache
+def calibration() -> dict[str, dict[str, dict[str, float]]]:
+    """Look-up tables and flip-flops of a unit of every term, `block.name`, by family and `lut` or `ff`."""
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(CALIBRATION.read_text(encoding="utf-8"))[
+        "families"
+    ]
+    return found
+
+
+def term_usage(terms: Iterable[Term], dsp_kind: str) -> tuple[int, int]:
+    """(LUT, FF) of logic: the sum over terms of amount times coefficient, each rounded."""
+    family = calibration()[CALIBRATED[dsp_kind]]
+    lut = ff = 0
+    for term in terms:
+        key = f"{term.block}.{term.name}"
+        lut += round(family["lut"][key] * term.amount)
+        ff += round(family["ff"][key] * term.amount)
+    return lut, ff
+
+
 def usage(resources: Resources, board: Board) -> Usage:
     """Primitives of `board` for a stage, or for all stages added up.
 
-    Memories go to LUTs where they are shallow and have one read port, else to block RAM; those that UltraRAM
-    holds in exchange for most block RAM move there, but only while block RAM is short.
+    Memories go where Yosys puts them; those that UltraRAM holds in exchange for most block RAM move there, but only
+    while block RAM is short.
     """
-    return _usage(resources, DSP_KINDS[board.dsp_kind], board.lut_inputs, budget(board))
+    return _usage(resources, board.dsp_kind, board.lut_inputs, budget(board))
 
 
 @lru_cache(maxsize=4096)
-def _usage(resources: Resources, kind: DspKind, lut_inputs: int, limit: Usage) -> Usage:
-    inputs = 6 if lut_inputs >= 6 else 4
+def _usage(resources: Resources, dsp_kind: str, lut_inputs: int, limit: Usage) -> Usage:
+    kind, inputs = DSP_KINDS[dsp_kind], 6 if lut_inputs >= 6 else 4
     products = -(-resources.products // kind.products)
-    dsp = products + sum(m.count * dsp_of(m, kind) for m in resources.wide)
+    dsp = resources.dsp + products + sum(m.count * dsp_of(m, kind) for m in resources.wide)
     trees = sum(tree_bits(tree, kind) for tree in resources.trees)
-    shallow = [m for m in resources.memories if m.reads == 1 and m.words <= LUTRAM_WORDS[inputs]]
-    words, bits, luts = LUTRAM_LUTS[inputs]
-    lutram = sum(m.copies * -(-m.words // words) * -(-m.bits // bits) * luts for m in shallow)
-    lut = trees + resources.adder_bits + lutram + sum(mux_luts(m, inputs) for m in resources.muxes)
-    bram18, uram = place([m for m in resources.memories if m not in shallow], limit)
-    return Usage(dsp, lut, resources.ff + trees, bram18, uram)
+    lut, ff = term_usage(resources.terms, dsp_kind)
+    lut += trees + resources.adder_bits + sum(mux_luts(m, inputs) for m in resources.muxes)
+    for memory in resources.memories:
+        one = mapped(memory, dsp_kind)
+        lut, ff = lut + memory.copies * one.lut, ff + memory.copies * one.ff
+    bram18, uram = place(list(_in_blocks(resources.memories, dsp_kind)), limit, dsp_kind)
+    return Usage(dsp, lut, ff + resources.ff + trees, bram18, uram)
 
 
-def place(memories: list[Memory], limit: Usage) -> tuple[int, int]:
+def _in_blocks(memories: Iterable[Memory], dsp_kind: str) -> Iterator[Memory]:
+    """The memories that go to block RAM."""
+    return (memory for memory in memories if mapped(memory, dsp_kind).bram18)
+
+
+def place(memories: list[Memory], limit: Usage, dsp_kind: str = "DSP48E2") -> tuple[int, int]:
     """(block RAMs of 18 Kibit, UltraRAMs): all in block RAM, then those that free most of it for each
     UltraRAM move until it fits."""
-    bram18, uram = sum(bram18_of(m) for m in memories), 0
-    for memory in sorted(memories, key=lambda m: (-bram18_of(m) / uram_of(m), m.name)):
+    bram18, uram = sum(bram18_of(m, dsp_kind) for m in memories), 0
+    for memory in sorted(memories, key=lambda m: (-bram18_of(m, dsp_kind) / uram_of(m), m.name)):
         if bram18 <= limit.bram18:
             break
         if uram + uram_of(memory) <= limit.uram:
-            bram18, uram = bram18 - bram18_of(memory), uram + uram_of(memory)
+            bram18, uram = bram18 - bram18_of(memory, dsp_kind), uram + uram_of(memory)
     return bram18, uram
 
 

@@ -11,8 +11,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import rescale, saturate
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, pipelined
-from flow.ops.hardware import Multiplier, Mux, Resources, shifter
+from flow.ops.hardware import Resources
 
 
 @register
@@ -49,20 +50,8 @@ class ResidualAdd(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """T*P lanes: a 16 x 16 product of the residual, a shift of 32 bits to 20, an addition before
-        saturation; the residual's two byte planes wait in registers for their result. First-principles, not
-        yet calibrated against synthesis."""
-        lanes = engine.tokens * engine.rows
-        products = Resources(
-            products=0,
-            wide=(Multiplier(lanes, 16, 16),),
-            trees=(),
-            adder_bits=20 * lanes,
-            muxes=(Mux(16 * lanes, engine.banks // engine.rows), Mux(20 * lanes, 2)),
-            ff=(2 * 16 + 20) * lanes,
-            memories=(),
-        )
-        return products + shifter(lanes, 32, 20)
+        """A second product in T*P lanes, and the choice of the residual's words."""
+        return blocks.add(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Pipelined: no cycles of its own; `linear` counts the ports that the residual takes."""

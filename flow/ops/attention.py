@@ -13,8 +13,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import requantise, softmax_numerators, softmax_scale
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
-from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter
+from flow.ops.hardware import Resources
 
 FILL_CYCLES = 52
 """Array latency 20 twice, exponential 4 and its sum 2, and the write of the last (head, tile) pair; the
@@ -76,42 +77,8 @@ class Attention(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """The array's other operands and T*P*H lanes behind it; first-principles, not yet calibrated against
-        synthesis.
-
-        - per product a further choice of operand (query, numerator), per (row, bank) of weight (key, value);
-          a tile's queries (D words) and numerators (both bytes) of B banks; the values memory, P bytes a word
-          in B banks.
-        - the adder tree split for H heads: a choice and an accumulator of 32 bits for each of H - 1 further
-          heads.
-        - scores: the requantiser of the array for one head and one each for the others; running maximum,
-          distance, EXP look-up (two lanes a copy), sum; scores of two (head, tile) pairs, int16.
-        - one reciprocal; per lane a 32 x 18 product and a shift of 50 bits to 16 in front of the requantiser.
-        """
-        T, B, P, H = engine.tokens, engine.banks, engine.rows, engine.heads
-        lanes, further = T * P * H, T * P * (H - 1)
-        memories = (
-            Memory("values", engine.values_depth, 8 * P, 1, B),
-            Memory("queries", 2 * engine.depth, 8 * T, 1, B),
-            Memory("numerators", 2 * (-(-engine.sequence * H // B) + 1), 16 * T, 1, B),
-            Memory("scores", 2 * -(-engine.sequence // P), 16 * T, 1, P * H),
-            Memory("exp", 256, 16, min(lanes, 2), -(-lanes // 2)),
-        )
-        softmax = Resources(
-            products=0,
-            wide=(Multiplier(further, 32, 16), Multiplier(lanes, 32, 18)),
-            trees=(AdderTree(T * H, P, 16, products=False),),
-            adder_bits=lanes * (16 + 17 + 8) + 32 * T * H + 32 * further,
-            muxes=(
-                Mux(9 * engine.multipliers, 2),
-                Mux(8 * P * B, 3),
-                Mux(32 * further, 2),
-                Mux(16 * lanes, 2),
-            ),
-            ff=lanes * (3 * 16) + (16 + 32 + 24) * T * H + 32 * further,
-            memories=memories,
-        )
-        return softmax + divider(31, RECIPROCAL_CYCLES) + shifter(lanes, 50, 16) + shifter(further, 48, 17)
+        """The array's other operands, softmax, and lanes for H heads behind the array."""
+        return blocks.attention(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles over the pairs of head group and query tile, at least two of which interleave:

@@ -11,8 +11,9 @@ from flow.engine import Engine
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
-from flow.ops.hardware import Mux, Resources, address_bits, logic
+from flow.ops.hardware import Resources
 
 
 def stream_cycles(engine: Engine, work: Work) -> int:
@@ -42,16 +43,8 @@ class DeviceOutput(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """Words of T bytes to stream beats, and stream beats to words for the inputs: two beats of registers
-        each way, a choice of the bank, and the addresses. First-principles, not yet calibrated against
-        synthesis."""
-        bits = 8 * engine.stream_bytes
-        ways = max(1, engine.banks * engine.tokens // engine.stream_bytes)
-        return logic(
-            adder_bits=2 * address_bits(engine.store_depth),
-            muxes=(Mux(bits, ways), Mux(8 * engine.tokens, 2)),
-            ff=4 * bits,
-        )
+        """Words of the token memories to beats of the stream."""
+        return blocks.writer(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one stream beat each."""

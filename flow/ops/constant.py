@@ -9,8 +9,9 @@ from flow.engine import Engine
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
-from flow.ops.hardware import Mux, Resources, address_bits, logic
+from flow.ops.hardware import Resources
 
 
 @register
@@ -31,15 +32,8 @@ class DeviceConstant(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """A beat of the memory to words of T bytes: two beats of registers, a choice of the word, and the
-        write address. First-principles, not yet calibrated against synthesis."""
-        bits = 8 * engine.beat_bytes
-        ways = max(1, engine.beat_bytes // engine.tokens)
-        return logic(
-            adder_bits=address_bits(engine.store_depth),
-            muxes=(Mux(min(bits, 8 * engine.tokens), ways),),
-            ff=2 * bits,
-        )
+        """Beats to words of the token memories; INPUT takes the same way."""
+        return blocks.reader(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one memory beat each."""

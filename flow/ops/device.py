@@ -82,7 +82,7 @@ class Estimate:
             of two byte planes.
         bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, norm
             lanes, post lanes or stream.
-        resources: the stage, first-principles, not yet calibrated against synthesis.
+        resources: the stage, calibrated against Yosys.
     """
 
     cycles: int
@@ -99,7 +99,7 @@ class DeviceOp(Op):
     @classmethod
     @abstractmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """The operator's stage on `engine`; first-principles, not yet calibrated against synthesis."""
+        """The operator's stage on `engine`."""
 
     @abstractmethod
     def estimate(self, engine: Engine, work: Work) -> Estimate:

@@ -1,7 +1,8 @@
 """What an operator's stage is built of, in terms that no board defines: `flow.cost.resources` maps them to one.
 
-Every count is first-principles, not yet calibrated against synthesis: it follows from the arithmetic and the
-number of lanes, not from a tool's report.
+Flow's own stages are blocks of the Verilog engine (`flow.ops.blocks`): multipliers and memories exactly, logic as
+`Term`s whose cost in look-up tables and flip-flops is calibrated against Yosys. Plug-ins describe theirs by adders,
+multiplexers and registers, first-principles.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Memory:
     """`copies` equal memories of `words` x `bits`, each with one write port and `reads` read ports.
 
     One read port beside the write port is simple dual port; two read ports are true dual port, and writing
-    then takes one of them while nothing is read.
+    then takes one of them while nothing is read. A `checked` memory promises the old word to who reads what is
+    written in the same cycle; an `asynchronous` one is read without a clock, which distributed RAM alone does.
+    `block` is the instance in the Verilog engine that holds it.
     """
 
     name: str
@@ -63,6 +66,18 @@ class Memory:
     bits: int
     reads: int
     copies: int
+    checked: bool = False
+    asynchronous: bool = False
+    block: str = ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """`amount` units of logic of a block, an instance in the Verilog engine; what a unit costs is calibrated."""
+
+    block: str
+    name: str
+    amount: int
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,9 @@ class Resources:
         adder_bits: bits of carry chains (adders, comparators, counters).
         muxes: multiplexers.
         ff: registers outside DSP primitives and adder trees.
-        memories: memories, small ones included.
+        memories: memories; small ones may be left to `terms`.
+        dsp: multiplier primitives beyond `products` and `wide`, the same on every family.
+        terms: logic of the Verilog engine's blocks.
     """
 
     products: int
@@ -86,6 +103,8 @@ class Resources:
     muxes: tuple[Mux, ...]
     ff: int
     memories: tuple[Memory, ...]
+    dsp: int = 0
+    terms: tuple[Term, ...] = ()
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(
@@ -96,6 +115,8 @@ class Resources:
             self.muxes + other.muxes,
             self.ff + other.ff,
             self.memories + other.memories,
+            self.dsp + other.dsp,
+            self.terms + other.terms,
         )
 
 

@@ -15,8 +15,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
+from flow.ops import blocks
 from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul, hardware_of
-from flow.ops.hardware import AdderTree, Memory, Mux, Resources, address_bits
+from flow.ops.hardware import Resources, address_bits
 
 PIPELINE_CYCLES = 15
 """From an operand's read to its stored result, the adder tree apart: memory 2, product 3, accumulator 1,
@@ -89,54 +90,8 @@ class Linear(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """The array and what feeds it; first-principles, not yet calibrated against synthesis.
-
-        - T*B*P products; T*P adder trees over B products of 17 bits; T*P accumulators of 32 bits, which start
-          from the bias and take the low byte plane shifted by 8.
-        - operands: two halves of B banks in ceil(P/2) two-port copies, T bytes a word; per (row, bank) an
-          address adder and register, and per product a choice between the halves.
-        - weights: two row groups of P*B weights and offsets a word, `row_cycles` words each; constants in
-          registers.
-        - loader: a window of two beats that shifts by any number of bits; per code lane a copy of the code
-          page, WINDOW columns of its banks' lists, a rotation of that window and a WINDOW-to-1 choice.
-        """
-        T, B, P = engine.tokens, engine.banks, engine.rows
-        lanes, offset = code_lanes(engine), address_bits(engine.depth)
-        address = address_bits(engine.operand_depth)
-        beat_bits = 8 * engine.beat_bytes
-        array = Resources(
-            products=engine.multipliers,
-            wide=(),
-            trees=(AdderTree(T * P, B, 17, products=True),),
-            adder_bits=32 * T * P + address * P * B,
-            muxes=(Mux(9 * engine.multipliers, 2), Mux(32 * T * P, 3)),
-            ff=2 * 32 * T * P + (address + 8) * P * B,
-            memories=tuple(
-                Memory(name, engine.operand_depth, 8 * T, min(P, 2), B * -(-P // 2))
-                for name in ("operand0", "operand1")
-            ),
-        )
-        loader = Resources(
-            products=0,
-            wide=(),
-            trees=(),
-            adder_bits=lanes * offset,
-            muxes=(
-                Mux(beat_bits, 2 * engine.beat_bytes),
-                Mux(2 * lanes * WINDOW * offset, 4),
-                Mux(lanes * offset, WINDOW),
-            ),
-            ff=2 * beat_bits + 2 * 64 * P + lanes * (16 + WINDOW * offset),
-            memories=(
-                Memory("weights", 2 * engine.row_cycles, 8 * P * B, 1, 1),
-                Memory("offsets", 2 * engine.row_cycles, offset * P * B, 1, 1),
-                Memory("code page", PAGE_ENTRIES, 64, 1, lanes),
-                Memory(
-                    "column lists", 2 * -(-engine.depth // WINDOW) * (B // lanes), WINDOW * offset, 1, lanes
-                ),
-            ),
-        )
-        return array + loader
+        """The array, its operands and weights, and what issues its slots."""
+        return blocks.linear(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles of all row groups, one after the other, while the next one's record is loaded into the

@@ -11,8 +11,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import norm_gain, normalise
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
-from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter, square_root
+from flow.ops.hardware import Resources
 
 MAX_CHANNELS = 4096
 """C^2 * 2^30 must stay below 2^62 in `normalise`."""
@@ -63,46 +64,8 @@ class Norm(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """Statistics, one root and reciprocal, and T*L lanes; first-principles, not yet calibrated against
-        synthesis.
-
-        - statistics, while the residual is written: T*P squares of 16 bits, trees over P, sums of 28 and 44
-          bits a token.
-        - one token a cycle: `C*sum(x^2)`, `(sum x)^2`, the square root of 62 bits, the reciprocal, and `C*r`
-          and `(sum x)*r`, so that `z = (x*(C*r) - (sum x)*r + 2^(n+2)) >> (n+3)` takes one product a lane.
-        - T*L lanes: 16 x 30 product, subtraction of 46 bits, shift to 20; per output a 20 x 16 product with
-          the gain, the bias' addition of 48 bits and a shift to 16. L channels' constants of both outputs a
-          word.
-        """
-        T, P = engine.tokens, engine.rows
-        lanes = T * engine.norm_lanes
-        words = -(-engine.depth * engine.banks // engine.norm_lanes)
-        statistics = Resources(
-            products=0,
-            wide=(
-                Multiplier(T * P, 16, 16),
-                Multiplier(1, 44, 14),
-                Multiplier(1, 28, 28),
-                Multiplier(1, 17, 14),
-                Multiplier(1, 28, 18),
-            ),
-            trees=(AdderTree(T, P, 32, products=False), AdderTree(T, P, 16, products=False)),
-            adder_bits=T * (28 + 44) + 62,
-            muxes=(),
-            ff=T * (28 + 44) + 4 * 62,
-            memories=(Memory("norm sums", engine.tiles(engine.sequence), T * (28 + 44), 1, 1),),
-        )
-        gains = Resources(
-            products=0,
-            wide=(Multiplier(lanes, 16, 30), Multiplier(OUTPUTS * lanes, 20, 16)),
-            trees=(),
-            adder_bits=lanes * (46 + OUTPUTS * 48),
-            muxes=(Mux(16 * lanes, -(-engine.banks // engine.norm_lanes)),),
-            ff=lanes * (16 + 46 + OUTPUTS * 48),
-            memories=(Memory("norm constants", words, OUTPUTS * 64 * engine.norm_lanes, 1, 1),),
-        )
-        scale = square_root(62) + divider(31, 17)
-        return statistics + scale + gains + shifter(lanes, 46, 20) + shifter(OUTPUTS * lanes, 48, 16)
+        """Statistics, one root and reciprocal, and T*L lanes with two results each."""
+        return blocks.norm(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: `fetch(preload) + tiles * max(ceil(C/L), 2*D, out_planes*D)` plus fill.

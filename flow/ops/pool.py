@@ -13,8 +13,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import Scale, mean_pool, requantise
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
-from flow.ops.hardware import AdderTree, Multiplier, Mux, Resources, divider
+from flow.ops.hardware import Resources
 
 FILL_CYCLES = 16
 """Read 2, tree over tokens, product with the reciprocal 3, requantise 6, write 1."""
@@ -52,19 +53,8 @@ class Pool(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """P trees over T tokens of 16 bits, P accumulators, P products with floor(2^16/len), one divider; the
-        array's requantiser follows. First-principles, not yet calibrated against synthesis."""
-        T, P = engine.tokens, engine.rows
-        sums = Resources(
-            products=0,
-            wide=(Multiplier(P, 32, 18),),
-            trees=(AdderTree(P, T, 16, products=False),),
-            adder_bits=32 * P,
-            muxes=(Mux(16 * T * P, max(1, engine.banks // P)), Mux(32 * P, 2)),
-            ff=2 * 32 * P,
-            memories=(),
-        )
-        return sums + divider(16, 17)
+        """Sums over tokens, a mean and a requantiser."""
+        return blocks.pool(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: `tiles * max(ceil(C/P), planes*D)`, P channels of a tile a cycle behind one read port a

@@ -12,8 +12,9 @@ from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import rescale, saturate
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, pipelined, storage
-from flow.ops.hardware import Multiplier, Mux, Resources, shifter
+from flow.ops.hardware import Resources
 
 
 @register
@@ -43,19 +44,8 @@ class Requantise(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """T*P lanes: a 32 x 16 product, a shift of 48 bits to 17, the zero point's addition.
-        First-principles, not yet calibrated against synthesis."""
-        lanes = engine.tokens * engine.rows
-        products = Resources(
-            products=0,
-            wide=(Multiplier(lanes, 32, 16),),
-            trees=(),
-            adder_bits=17 * lanes,
-            muxes=(Mux(16 * lanes, 3),),
-            ff=2 * 16 * lanes,
-            memories=(),
-        )
-        return products + shifter(lanes, 48, 17)
+        """T*P lanes behind the array, and the constants of its rows."""
+        return blocks.requantise(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Pipelined behind the array: no cycles of its own."""

@@ -12,8 +12,9 @@ from flow.errors import UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
+from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, pipelined, storage
-from flow.ops.hardware import Memory, Mux, Resources
+from flow.ops.hardware import Resources
 
 
 @register
@@ -49,19 +50,8 @@ class Table(DeviceOp):
 
     @classmethod
     def hardware(cls, engine: Engine) -> Resources:
-        """T*P look-ups a cycle in 16 x 2^table_bits: two lanes share a two-port copy. First-principles, not
-        yet calibrated against synthesis."""
-        lanes = engine.tokens * engine.rows
-        table = Memory("table", 1 << engine.table_bits, 16, min(lanes, 2), -(-lanes // 2))
-        return Resources(
-            products=0,
-            wide=(),
-            trees=(),
-            adder_bits=engine.table_bits,
-            muxes=(Mux(16 * lanes, 2),),
-            ff=2 * 16 * lanes,
-            memories=(table,),
-        )
+        """T*P look-ups a cycle, a copy of the table for each lane."""
+        return blocks.table(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Pipelined: no cycles of its own. Its entries are part of the linear step's `preload_beats`."""

@@ -335,12 +335,13 @@ module attention_unit #(
     wire [Lanes-1:0]     score_seen;
     wire [4*Abreast*Tokens*16-1:0] maximum;
     // Tiles of the pairs in the score buffers.
-    reg [4*TileBits-1:0] score_tile_q;
+    // A memory, not a slice of a vector: Yosys spends an ECP5 multiplier on the slice's place.
+    reg [TileBits-1:0]   score_tile_q [0:3];
 
     key_mask #(
         .Tokens(Tokens), .Rows(Rows), .LengthBits(LengthBits), .TileBits(TileBits), .GroupBits(GroupBits)
     ) score_mask (
-        .length_i(length), .causal_i(causal), .tile_i(score_tile_q[score_slot*TileBits +: TileBits]),
+        .length_i(length), .causal_i(causal), .tile_i(score_tile_q[score_slot]),
         .group_i(score_group), .seen_o(score_seen)
     );
 
@@ -479,7 +480,7 @@ module attention_unit #(
     always @(posedge clk_i) begin
         slot_final_q <= tile_finish;
         if (start_i) parity_q <= parity_i;
-        if (pair_next[1]) score_tile_q[score_load_slot*TileBits +: TileBits] <= pair_tile[TileBits +: TileBits];
+        if (pair_next[1]) score_tile_q[score_load_slot] <= pair_tile[TileBits +: TileBits];
         if (pass_valid && pass_first) maximum_q <= maximum[pass_slot*Abreast*Tokens*16 +: Abreast*Tokens*16];
         seen_q <= pass_seen;
         pass1_q <= {pass_first, pass_last, pass_slot[0], pass_group};

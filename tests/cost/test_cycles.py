@@ -150,7 +150,7 @@ def test_a_report_adds_up(graph: Graph) -> None:
     assert report.latency_ms == pytest.approx(report.cycles / 200e3)
     assert 0 <= report.utilisation <= 1
     data = report.to_json()
-    assert data["method"] == "first-principles, not yet calibrated against synthesis"
+    assert data["method"] == "resources calibrated against Yosys"
     assert data["resources"]["dsp"]["available"] == 2520
     assert data["resources"]["dsp"]["used"] > ENGINE.multipliers // 2
     assert [step["kind"] for step in data["steps"]] == [step.kind for step in report.steps]

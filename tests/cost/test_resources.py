@@ -12,8 +12,10 @@ from flow.cost.resources import (
     available,
     bram18_of,
     budget,
+    calibration,
     dsp_of,
     engine_usage,
+    mapped,
     mux_luts,
     place,
     stages,
@@ -64,12 +66,85 @@ def test_ultra_ram_is_72_by_4096(words: int, bits: int, blocks: int) -> None:
         (20, 16, (1, 1, 2)),
         (25, 18, (1, 1, 2)),
         (32, 18, (2, 2, 2)),
-        (44, 44, (6, 6, 9)),
+        (44, 44, (6, 9, 9)),
+        (19, 16, (1, 1, 1)),  # one bit is left to look-up tables
+        (6, 2, (0, 0, 1)),
     ],
 )
 def test_wide_products_are_cut_into_signed_chunks(a: int, b: int, counts: tuple[int, int, int]) -> None:
     found = [dsp_of(Multiplier(1, a, b), DSP_KINDS[kind]) for kind in ("DSP48E2", "DSP48E1", "MULT18X18D")]
     assert tuple(found) == counts
+
+
+# What Yosys 0.70 makes of ram_1r1w, line_memory, ram_2rw and column_list: 18 Kibit blocks, and LUTs of distributed RAM.
+@pytest.mark.parametrize(
+    ("bits", "words", "kind", "amd", "ecp5"),
+    [
+        (8, 32, "checked", (0, 8), (0, 4 * 6)),
+        (8, 256, "checked", (0, 64), (1, 0)),
+        (8, 512, "checked", (1, 0), (1, 0)),
+        (20, 64, "checked", (0, 24), (0, 20 * 6)),
+        (20, 128, "checked", (0, 48), (1, 0)),
+        (20, 1024, "checked", (2, 0), (2, 0)),
+        (20, 2048, "checked", (3, 0), (3, 0)),
+        (36, 64, "checked", (0, 48), (1, 0)),
+        (40, 64, "checked", (0, 48), (0, 40 * 6)),
+        (40, 128, "checked", (0, 96), (2, 0)),
+        (40, 256, "checked", (2, 0), (2, 0)),
+        (40, 1024, "checked", (3, 0), (3, 0)),
+        (54, 64, "checked", (0, 64), (2, 0)),
+        (54, 128, "checked", (2, 0), (2, 0)),
+        (128, 2048, "checked", (15, 0), (15, 0)),
+        (16, 1500, "plain", (2, 0), (2, 0)),
+        (32, 1500, "plain", (3, 0), (3, 0)),
+        (64, 4096, "plain", (16, 0), (16, 0)),
+        (16, 1024, "dual", (1, 0), (1, 0)),
+        (48, 3, "asynchronous", (0, 32), (0, 12 * 6)),
+        (112, 33, "asynchronous", (0, 128), (0, 84 * 6)),
+        (128, 65, "asynchronous", (0, 240), (0, 160 * 6)),
+    ],
+)
+def test_memories_go_where_yosys_puts_them(
+    bits: int, words: int, kind: str, amd: tuple[int, int], ecp5: tuple[int, int]
+) -> None:
+    memory = Memory(
+        "m",
+        words,
+        bits,
+        2 if kind == "dual" else 1,
+        1,
+        checked=kind == "checked",
+        asynchronous=kind == "asynchronous",
+    )
+    found = [mapped(memory, name) for name in ("DSP48E2", "MULT18X18D")]
+    assert [(one.bram18, one.lutram) for one in found] == [amd, ecp5]
+
+
+def test_what_a_memory_takes_beside_its_primitives() -> None:
+    """A read register behind distributed RAM; on ECP5 the last write, where a block has to give the old word."""
+    checked, plain = Memory("m", 64, 64, 1, 1, checked=True), Memory("m", 64, 64, 1, 1)
+    assert (mapped(checked, "DSP48E2").lut, mapped(checked, "DSP48E2").ff) == (80, 64)
+    assert (mapped(checked, "MULT18X18D").lut, mapped(checked, "MULT18X18D").ff) == (72, 136)
+    assert (mapped(plain, "MULT18X18D").lut, mapped(plain, "MULT18X18D").ff) == (0, 0)
+    stacked = Memory("m", 32, 256, 1, 1, checked=True)
+    assert mapped(stacked, "MULT18X18D").lut == 768 + 256
+    listed = Memory("m", 9, 64, 1, 1, asynchronous=True)
+    assert mapped(listed, "DSP48E2").ff == 0
+
+
+def test_every_term_is_calibrated_and_some_cost_something() -> None:
+    """On both families, and no block of logic is free."""
+    terms = [t for part in stages(Engine(4, 16, 2, 4, 2)).values() for t in part.terms]
+    assert len(terms) > 40
+    for family in ("xcup", "ecp5"):
+        units = calibration()[family]
+        assert {f"{t.block}.{t.name}" for t in terms} == set(units["lut"]) == set(units["ff"])
+        for block in {t.block for t in terms}:
+            parts = [
+                units[w][f"{t.block}.{t.name}"] for t in terms if t.block == block for w in ("lut", "ff")
+            ]
+            assert sum(parts) > 0, block
+            assert min(parts) >= 0
 
 
 def test_multiplexers_by_lut_inputs() -> None:
@@ -127,7 +202,8 @@ def test_every_stage_costs_something_and_the_engine_their_sum(name: str) -> None
     assert whole.ff == sum(part.ff for part in parts)
     # Rounding is once for the whole and once for each stage.
     assert 0 <= sum(part.dsp for part in parts) - whole.dsp < len(parts)
-    products = usage(found["linear"], board).dsp
+    # Six products of linear_issue and one of result_writer stand beside the array.
+    products = usage(found["linear"], board).dsp - 7
     assert products == engine.multipliers // board.products_per_dsp
     # The requantiser's two DSP a lane are not free.
     assert whole.dsp - products >= 2 * engine.tokens * engine.rows
