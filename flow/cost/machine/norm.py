@@ -1,0 +1,208 @@
+"""NORM: norm_unit.v, with its two readers, its statistics and norm_collect.v."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flow.engine.timing import Timing
+from flow.cost.machine.unit import End, Start
+
+
+@dataclass
+class _Line:
+    """line_reader.v: line pairs that are asked for, one behind the other."""
+
+    pieces: int
+    depth: int
+    tiles: int
+    want: int
+    pair: int = 0
+
+    @property
+    def left(self) -> bool:
+        return self.pair < self.depth * self.tiles
+
+    @property
+    def tile(self) -> int:
+        return self.pair // self.depth
+
+    @property
+    def opens(self) -> bool:
+        """Whether the next pair is a tile's first."""
+        return self.pair % self.depth == 0
+
+
+class NormModel:
+    """A norm step's timing: the port of the store goes to one line pair after the other."""
+
+    def __init__(self, timing: Timing, start: Start, depth: int, tiles: int, planes: int) -> None:
+        engine = timing.engine
+        self.timing, self.start = timing, start
+        self.depth, self.tiles, self.planes = depth, tiles, planes
+        self.lanes = min(engine.norm_lanes, engine.banks)
+        self.pieces = engine.banks // self.lanes
+        self.ahead = max(4, 128 // engine.tokens)
+        self.single = depth * self.pieces < engine.tokens
+        # Cycles of each tile: last value measured, scale factors there, normalising begun.
+        self.whole: list[int] = []
+        self.measured: list[int] = []
+        self.switched: list[int] = []
+        self.fires: list[int] = []
+        self.pops: list[int] = []
+
+    def run(self) -> End:
+        """Line pairs in the order in which the port serves them."""
+        first = self.start.cycle + 1
+        scan = _Line(self.pieces, self.depth, self.tiles, first)
+        apply = _Line(self.pieces, self.depth, self.tiles, first)
+        port, turn, last = first, False, first
+        collect = _Collect(self)
+        while apply.left:
+            a = self._apply_want(apply)
+            s = self._scan_want(scan) if scan.left else None
+            times = [t for t in (a, s) if t is not None]
+            cycle = max(port, min(times))
+            while cycle in self.start.busy:
+                cycle += 1
+            scanned = s is not None and s <= cycle and (turn or a is None or a > cycle)
+            high = cycle + 1
+            while high in self.start.busy:
+                high += 1
+            if scanned:
+                self._scanned(scan, high)
+            else:
+                self._applied(apply, high, collect)
+            last = high
+            port, turn = high + 1, not scanned
+        ready, done = collect.finish()
+        return End(last + 1, done, ready)
+
+    def _scan_want(self, scan: _Line) -> int | None:
+        want, tile = scan.want, scan.tile
+        if scan.opens:
+            want = max(want, self.start.ready(tile))
+            if tile >= self.ahead:
+                if len(self.switched) <= tile - self.ahead:
+                    return None
+                want = max(want, self.switched[tile - self.ahead] + 1)
+            if self.single and tile:
+                want = max(want, self.measured[tile - 1])
+        return want
+
+    def _apply_want(self, apply: _Line) -> int | None:
+        want, tile = apply.want, apply.tile
+        if apply.opens:
+            if len(self.whole) <= tile:
+                return None
+            want = max(want, self._whole(tile), self.start.ready(tile))
+        return want
+
+    def _whole(self, tile: int) -> int:
+        """From when the scale of all tokens of a tile is there: they leave the queue one a cycle."""
+        if tile == 0:
+            return self.whole[0]
+        return max(self.whole[tile], self.switched[tile - 1] + self.timing.engine.tokens + 1)
+
+    def _scanned(self, scan: _Line, high: int) -> None:
+        fire = high + 2
+        tokens = self.timing.engine.tokens
+        scan.want = high + max(2, self.pieces - 1)
+        scan.pair += 1
+        if scan.pair % self.depth == 0:
+            leave = fire + self.pieces - 1 + 2 + (2 + (self.lanes - 1).bit_length())
+            self.measured.append(leave + tokens)
+            self.whole.append(leave + tokens + 58 + 4)
+
+    def _applied(self, apply: _Line, high: int, collect: _Collect) -> None:
+        fire = high + 2
+        if apply.opens:
+            self.switched.append(fire)
+        fire = collect.put(fire)
+        apply.want = max(high + 2, fire + self.pieces - 3)
+        apply.pair += 1
+
+
+class _Collect:
+    """norm_collect.v: rounds of four cycles, each of which takes some banks in and writes those before."""
+
+    PLACES = 32
+    LANE = 12
+    """From a value's leave from the reader to the queue: x, eleven stages (norm_lane.v)."""
+
+    def __init__(self, model: NormModel) -> None:
+        self.model = model
+        self.values = min(4, model.pieces)
+        self.rounds_a_tile = model.depth * model.pieces // self.values
+        self.phase = 0  # the next round's first cycle, at least
+        self.full = False
+        self.count = 0
+        self.pending: list[int] = []
+        self.pops: list[int] = []
+        self.round_starts: list[int] = []
+        self.ready: list[int] = []
+        self.done = 0
+
+    def put(self, fire: int) -> int:
+        """The values of a line pair, one a cycle from `fire` on while there is a place; returns the first's cycle."""
+        first = None
+        for _ in range(self.model.pieces):
+            n = self.count
+            if n >= self.PLACES:
+                self._drain(n - self.PLACES)
+                fire = max(fire, self.pops[n - self.PLACES] + 1)
+            if first is None:
+                first = fire
+            self.pending.append(fire + self.LANE + 2)
+            self.count += 1
+            fire += 1
+        assert first is not None
+        return first
+
+    def _drain(self, value: int) -> None:
+        while len(self.pops) <= value:
+            self._round()
+
+    def _round(self) -> None:
+        """One round: values in, and the banks of the round before out."""
+        start = self.phase
+        index = len(self.pops)
+        available = self.pending[index] if index < len(self.pending) else None
+        if self.full and (available is None or available > start):
+            self._write(start, start + 4)
+            self.full = False
+            self.phase = start + 4
+            return
+        assert available is not None
+        start = max(start, available)
+        cycle = start
+        steps = []
+        for i in range(4):
+            if i < self.values:
+                cycle = max(cycle, self.pending[index + i])
+                self.pops.append(cycle)
+            steps.append(cycle)
+            cycle += 1
+        if self.full:
+            self._writes(steps)
+        self.full = True
+        self.phase = cycle
+
+    def _write(self, start: int, end: int) -> None:
+        self._writes(list(range(start, end)))
+
+    def _writes(self, steps: list[int]) -> None:
+        """The planes of a round's banks leave; with the last one of a tile the tile is ready."""
+        self.round_starts.append(steps[0])
+        if len(self.round_starts) % self.rounds_a_tile == 0:
+            written = steps[self.model.planes - 1] + 1
+            while written in self.model.start.writes:
+                written += 1
+            # Counted in the next cycle, seen by step_dispatch in the one after.
+            self.ready.append(written + 2)
+            self.done = written + 1
+
+    def finish(self) -> tuple[list[int], int]:
+        """When each tile is ready, and when all is written."""
+        self._drain(self.count - 1)
+        self._round()
+        return self.ready, self.done

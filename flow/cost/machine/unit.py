@@ -1,0 +1,54 @@
+"""What a unit gets and gives: when a step starts, when its source is there, when its result is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Start:
+    """A step's start.
+
+    Attributes:
+        cycle: in which the unit sees its start.
+        tiles: cycles from which each tile of the step before may be read (`source_tiles_o` of step_dispatch); none
+            where all of it was written before the start.
+        whole: the cycle from which all of it counts as written.
+        busy: cycles in which the array still reads residuals of the step before: nobody else has the store then.
+        writes: cycles in which its results are written: other writers wait.
+    """
+
+    cycle: int
+    tiles: Sequence[int] = ()
+    whole: int = 0
+    busy: frozenset[int] = frozenset()
+    writes: frozenset[int] = frozenset()
+
+    def ready(self, tile: int) -> int:
+        """The cycle from which a tile may be read."""
+        if tile < len(self.tiles):
+            return min(self.tiles[tile], self.whole)
+        return self.whole
+
+
+@dataclass(frozen=True)
+class End:
+    """A step's end.
+
+    Attributes:
+        issued: the cycle from which the unit has read everything.
+        done: the cycle from which everything is written.
+        tiles: cycles from which the next step may read each tile.
+        waits: cycles by what the step waited for.
+        busy, writes: see `Start`.
+        drain: cycles that it counts as unfinished beyond `done`, unless the next step begins before that.
+    """
+
+    issued: int
+    done: int
+    tiles: Sequence[int] = ()
+    waits: dict[str, int] = field(default_factory=dict)
+    busy: frozenset[int] = frozenset()
+    writes: frozenset[int] = frozenset()
+    drain: int = 0
