@@ -164,6 +164,11 @@ class AttentionModel:
             self.query.append(last)
             self._query_from, self._query_left = last + 1, self.lines
 
+    @property
+    def released(self) -> int:
+        """From when the exponential table may be written anew: three cycles behind the last pass."""
+        return self.pass_free + 3
+
     def _end(self) -> End:
         way = self.timing.array + self.timing.post + 2
         ends = [self.context_end[(tile + 1) * self.rounds - 1] for tile in range(self.tiles)]

@@ -63,18 +63,18 @@ class LinearIssue:
         self.first = True
         self.data = self.source = self.slots = self.paced = 0
         self.ends: list[int] = []
+        self.freed = (0, 0)
+        self._last = (0, 0)
 
-    def take(self, offered: int, cycles: int) -> tuple[int, int]:
-        """A row group that is offered from a cycle on.
+    def take(self, offered: int, cycles: int) -> int:
+        """Take a row group that is offered from a cycle on; returns the cycle.
 
-        Returns:
-            The first cycle in which its last tile's weights are read for the last time, and how many there are.
+        `freed` then holds the first cycle in which its last tile's weights are read for the last time, and how many
+        words they are.
         """
         sweep = self.sweep
         # Behind another row group it is taken in that one's last cycle.
         taken = max(self.cycle, offered)
-        if not self.first and offered > self.cycle:
-            taken = max(taken, self.cycle + 1)
         self.data += max(0, taken - self.cycle)
         slots = max(cycles * sweep.planes, sweep.least)
         self.slots += slots * sweep.tiles
@@ -93,7 +93,8 @@ class LinearIssue:
             self.ends = []
             self._last = (taken, slots)
         self.cycle, self.first = end, False
-        return end - slots + 1 + (sweep.planes - 1) * cycles, cycles
+        self.freed = end - slots + 1 + (sweep.planes - 1) * cycles, cycles
+        return taken
 
     def end(self) -> End:
         """Behind the last row group."""

@@ -1,0 +1,207 @@
+"""A laid-out program on the engine, step by step and row group by row group: when every step starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flow.cost.machine.attention import AttentionModel, Heads
+from flow.cost.machine.linear import LinearIssue, Sweep
+from flow.cost.machine.loader import Loader, Records
+from flow.cost.machine.memory import LATENCY_CYCLES, Reader
+from flow.cost.machine.norm import NormModel
+from flow.cost.machine.sequencer import ARRAY, LOADED, Dispatch, Front
+from flow.cost.machine.streams import give_output, pool, take_constant, take_input
+from flow.cost.machine.unit import End, Start
+from flow.engine import STAGE_WORDS, Engine, Opcode, Record
+from flow.engine.timing import Timing
+from flow.formats import EncodedMatrix
+
+
+@dataclass(frozen=True)
+class Task:
+    """A record of a program as the engine sees it.
+
+    Attributes:
+        record: opcode and words.
+        tokens: of the longest sequence, 1 where it works on a single token.
+        page_words: cycles that the loader takes for the code page, a 64-bit word each or half of one.
+        page_beats: beats of the code page.
+        records: the weight stream of a linear step.
+    """
+
+    record: Record
+    tokens: int
+    page_cycles: int = 0
+    page_beats: int = 0
+    records: Records | None = None
+
+    @staticmethod
+    def of(engine: Engine, record: Record, tokens: int, encoded: EncodedMatrix | None) -> Task:
+        """The task of a laid-out record."""
+        tokens = 1 if record.words["single_token"] else tokens
+        if encoded is None:
+            return Task(record, tokens)
+        entries = sum(shape.entries for shape in encoded.page.shapes)
+        wide = any(shape.take > 8 and shape.table is not None for shape in encoded.page.shapes)
+        cycles = 1 + len(encoded.shapes) + entries * (2 if wide else 1)
+        beats = len(encoded.page.pack(engine.beat_bytes)) // engine.beat_bytes
+        return Task(record, tokens, cycles, beats, Records.of(encoded, engine))
+
+    def spans(self, engine: Engine) -> list[tuple[int, int, bool]]:
+        """What step_checker finds that the step reads: offset, beats, and whether it is a code page."""
+        words, opcode = self.record.words, self.record.opcode
+        nothing = (0, 0, False)
+
+        def beats(size: int) -> int:
+            return -(-size // engine.beat_bytes)
+
+        if opcode is Opcode.CONSTANT:
+            size = words["tiles"] * words["depth"] * words["planes"] * engine.banks * engine.tokens
+            return [(words["data"], beats(size), False), nothing]
+        if opcode is Opcode.LINEAR:
+            extra = nothing
+            if words.get("table_bits"):
+                extra = (words["table"], beats(2 << words["table_bits"]), False)
+            if words.get("stage"):
+                extra = (words["stage_data"], beats(4 * STAGE_WORDS), False)
+            return [
+                (words["page"], self.page_beats, True),
+                extra,
+                (words["weights"], words["weight_beats"], False),
+            ]
+        if opcode is Opcode.NORM:
+            size = beats(8 * words["depth"] * engine.banks)
+            return [
+                (words[f"constants{i}"], size, False) if i < words["outputs"] else nothing for i in range(2)
+            ]
+        if opcode is Opcode.ATTENTION:
+            return [(words["exp"], beats(512), False), nothing]
+        return [nothing, nothing]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One step of one frame: its start, the next one's, and what it waited for (cycles by cause)."""
+
+    start: int
+    cycles: int
+    waits: dict[str, int]
+
+
+class Walk:
+    """Frames of a program back to back, from the header of the first one's in cycle 0 on."""
+
+    def __init__(
+        self, engine: Engine, tasks: list[Task], pace: float = 1.0, latency: int = LATENCY_CYCLES
+    ) -> None:
+        self.engine, self.tasks, self.timing = engine, tasks, Timing(engine)
+        self.reader = Reader(engine.beat_bytes, latency, pace)
+        self.front, self.dispatch = Front(self.reader), Dispatch()
+        self.loader = Loader(engine, self.reader)
+        self._table_free = 0
+        self._norm_free = 0
+
+    def frames(self, count: int) -> list[list[Timed]]:
+        """The steps of `count` frames; the last one's last step ends with the command."""
+        for _ in range(count):
+            for task in self.tasks:
+                self._step(task, task is self.tasks[-1])
+        # command_control sees that all is idle a cycle later.
+        starts = [*self.dispatch.starts, self.dispatch.dones[-1] + 1]
+        timed = iter(
+            Timed(start, after - start, end.waits)
+            for start, after, end in zip(starts, starts[1:], self.dispatch.ends, strict=False)
+        )
+        return [list(_take(timed, len(self.tasks))) for _ in range(count)]
+
+    def _step(self, task: Task, last: bool) -> None:
+        opcode, dispatch = task.record.opcode, self.dispatch
+        accepted = dispatch.accept(self.front.offer(task.spans(self.engine)), opcode)
+        self.front.accepted(accepted, last)
+        if opcode is Opcode.LINEAR:
+            end = self._linear(task, accepted)
+        elif opcode is Opcode.CONSTANT:
+            start = dispatch.start(accepted, opcode, 0)
+            end = take_constant(self.timing, start, _lines(task, self.engine), self.reader)
+            dispatch.load_free = end.done + 1
+        else:
+            loaded = 0
+            if opcode in LOADED:
+                loaded = self._load(task, accepted + 1)
+                dispatch.load_free = loaded
+            end = self._unit(task, dispatch.start(accepted, opcode, loaded))
+        dispatch.ended(end)
+
+    def _load(self, task: Task, start: int) -> int:
+        """The cycle from which constants of a norm, or the exponential table, count as loaded.
+
+        A beat a cycle, or an entry of the table a cycle; what is there is used until its step is done.
+        """
+        beats = sum(beats for _, beats, _ in task.spans(self.engine))
+        each, free = 1, self._norm_free
+        if task.record.opcode is Opcode.ATTENTION:
+            each, free = self.engine.beat_bytes // 2, self._table_free
+        cycle = max(start + 1, free)
+        for _ in range(beats):
+            first = max(cycle, self.reader.first(len(self.reader.pops)))
+            self.reader.take(first + each - 1)
+            cycle = first + each
+        return cycle + 1
+
+    def _unit(self, task: Task, start: Start) -> End:
+        words, engine, timing = task.record.words, self.engine, self.timing
+        tiles = engine.tiles(task.tokens)
+        opcode = task.record.opcode
+        if opcode is Opcode.INPUT:
+            return take_input(timing, start, _lines(task, engine))
+        if opcode is Opcode.OUTPUT:
+            return give_output(timing, start, _lines(task, engine))
+        if opcode is Opcode.POOL:
+            mean = bool(words["mean"])
+            return pool(timing, start, words["depth"], tiles if mean else 1, mean, 1 + (words["bits"] > 8))
+        if opcode is Opcode.NORM:
+            planes = sum(1 + (words[f"bits{i}"] > 8) for i in range(words["outputs"]))
+            end = NormModel(timing, start, words["depth"], tiles, planes).run()
+            self._norm_free = end.done
+            return end
+        heads = Heads(
+            task.tokens,
+            words["heads"],
+            words["pitch"],
+            1 + (words["exp_bits"] > 8),
+            bool(words["causal"]),
+            words["depth"],
+        )
+        model = AttentionModel(timing, start, heads)
+        end = model.run()
+        self._table_free = model.released
+        return end
+
+    def _linear(self, task: Task, accepted: int) -> End:
+        words, loader, records = task.record.words, self.loader, task.records
+        assert records is not None
+        table = max(1, 1 << (words["table_bits"] - 2)) if words.get("table_bits") else 0
+        stage = STAGE_WORDS if words.get("stage") else 0
+        loader.begin(accepted + 1, words["weight_bits"], task.page_cycles, task.page_beats, table, stage)
+        start = self.dispatch.start(accepted, Opcode.LINEAR, 0)
+        issue = LinearIssue(self.timing, start, Sweep.of(self.timing, words, task.tokens))
+        for index in range(issue.sweep.groups):
+            offered = loader.record(records, index)
+            loader.taken.append(issue.take(offered, records.cycles[index]))
+            loader.ring.freed(*issue.freed)
+        loader.drain(sum(records.beats[issue.sweep.groups :]))
+        self.dispatch.load_free = loader.end() + 1
+        return issue.end()
+
+
+def _lines(task: Task, engine: Engine) -> int:
+    """Lines of the tensor that a step moves."""
+    words = task.record.words
+    tiles = words["tiles"] if task.record.opcode is Opcode.CONSTANT else engine.tiles(task.tokens)
+    return tiles * words["planes"] * words["depth"]
+
+
+def _take(items: Iterator[Timed], count: int) -> Iterator[Timed]:
+    for _ in range(count):
+        yield next(items)
