@@ -22,7 +22,7 @@ from flow.cost.resources import (
 from flow.engine import Engine, Opcode, Space
 from flow.errors import FitError, FlowError
 from flow.ir import Graph
-from flow.ops.boundary import stream_cycles
+from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
 from flow.ops.device import DeviceOp, Work
 from flow.passes.fuse_steps import Step
 
@@ -244,7 +244,7 @@ def _with(engine: Engine, values: Mapping[str, Any]) -> Engine:
 
 def _step_cycles(engine: Engine, step: Step, work: Work) -> int:
     if step.opcode is Opcode.INPUT:
-        return stream_cycles(engine, work)
+        return stream_cycles(engine, work) + WRITTEN_CYCLES
     return max(node.op.estimate(engine, work).cycles for node in step.nodes if isinstance(node.op, DeviceOp))
 
 
@@ -265,7 +265,8 @@ def filled(words: int, reads: int, lut_inputs: int) -> int:
 def cycles_of(graph: Graph, engine: Engine, beat: float = 1.0) -> dict[str, int]:
     """Cycles of every step of an integer graph on an engine, by the step's name; `beat` as `beat_cycles` gives it.
 
-    Nothing is encoded or placed, and capacities are not checked: an estimate for comparing widths.
+    Nothing is encoded or placed, and capacities are not checked: the operators' closed forms, for comparing
+    widths and engines. `estimate_layout` walks a program as it lies.
     """
     shape = ModelShape.of(graph, max(MOST_BANKS, engine.banks))
     return {step.name: _step_cycles(engine, step, work) for step, work in shape.work(engine, beat)}

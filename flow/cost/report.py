@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import beat_cycles, step_cost
+from flow.cost.cycles import beat_cycles, program_cycles
 from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
+CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group; memory of 100 cycles latency"
 METHOD = "first-principles, not yet calibrated against synthesis"
 
 
@@ -45,6 +46,8 @@ class ResourceEstimate:
 class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
+    `interval_cycles` lie between the first steps of frames back to back.
+
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
     `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
     lasts; `resources` is the whole engine.
@@ -55,6 +58,7 @@ class EstimateReport:
     clock_mhz: float
     tokens: int
     steps: tuple[StepEstimate, ...]
+    interval_cycles: int
     resources: dict[str, ResourceEstimate]
     stage_usage: dict[str, Usage]
     weight_bits: int
@@ -62,7 +66,7 @@ class EstimateReport:
 
     @property
     def cycles(self) -> int:
-        """Engine cycles of one sample, input and output streams included."""
+        """Engine cycles of one sample alone, from its first step's start to the end of the command."""
         return sum(step.cycles for step in self.steps)
 
     @property
@@ -95,6 +99,8 @@ class EstimateReport:
             "tokens": self.tokens,
             "cycles": self.cycles,
             "latency_ms": round(self.latency_ms, 6),
+            "interval_cycles": self.interval_cycles,
+            "cycles_method": CYCLES_METHOD,
             "macs": self.macs,
             "multipliers": self.engine.multipliers,
             "utilisation": round(self.utilisation, 4),
@@ -115,13 +121,18 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
     program = layout.program
     engine = program.engine
     pace = beat_cycles(engine, board)
-    steps = []
-    for placed in layout.placed:
-        cycles, macs, bound = step_cost(layout, placed, pace)
-        share = macs / (engine.multipliers * cycles) if cycles else 0.0
-        steps.append(
-            StepEstimate(placed.step.name, placed.record.opcode.name.lower(), cycles, macs, share, bound)
+    found, interval = program_cycles(layout, pace)
+    steps = [
+        StepEstimate(
+            placed.step.name,
+            placed.record.opcode.name.lower(),
+            step.cycles,
+            step.macs,
+            step.macs / (engine.multipliers * step.cycles),
+            step.bound,
         )
+        for placed, step in zip(layout.placed, found, strict=True)
+    ]
     linears = [placed.record.words for placed in layout.placed if placed.encoded is not None]
     beats = sum(
         {words["weights"]: words["weight_beats"] for words in linears}.values()
@@ -132,6 +143,7 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         clock_mhz=board.clock_mhz,
         tokens=program.tokens,
         steps=tuple(steps),
+        interval_cycles=interval,
         resources=resource_table(engine, board),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * engine.beat_bytes * beats,

@@ -39,6 +39,29 @@ class Timing:
         return 3
 
     @property
+    def deviation(self) -> int:
+        """From a token's sums to its reciprocal deviation (norm_deviation.v): six stages, a root of 64 bits, a
+        register and a division."""
+        return 6 + 32 + 1 + 19
+
+    @property
+    def norm_scale(self) -> int:
+        """From the last values of a tile to the read of its first line to be normalised: x, the moments' tree and
+        accumulator, deviations of T tokens one a cycle, two products, a queue, and the tile's tokens gathered
+        (norm_unit.v)."""
+        lanes = min(self.engine.norm_lanes, self.engine.banks)
+        return 2 + (2 + (lanes - 1).bit_length()) + self.deviation + self.engine.tokens + 4
+
+    def softmax(self, abreast: int) -> int:
+        """From the start of a pass of no groups of keys to the first slot that may use its numerators: the
+        look-ups, the tree of the sums, and reciprocals of T queries of each head abreast one a cycle, of which
+        the last ones are still on their way while the first slots are (softmax_pass.v, softmax_sum.v)."""
+        early = 19 - self.array - 3
+        divisions = self.engine.tokens * abreast
+        waits = max(divisions - max(-early, 0) - 1, 0) + max(early, 0)
+        return 5 + (self.engine.rows - 1).bit_length() + waits + 2
+
+    @property
     def drain(self) -> int:
         """`DrainCycles` of flow_engine.v: step_dispatch takes a step for written so many cycles behind its last slot."""
         return self.array + self.post + self.engine.tokens + 8

@@ -12,6 +12,10 @@ from flow.ir.types import TensorType
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Mux, Resources, address_bits, logic
 
+MEMORY_CYCLES = 108
+"""From a step's start to its first beat, and from its last beat to the next start: the memory's 100 cycles and the
+registers of memory_reader.v and tensor_reader.v."""
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -42,9 +46,11 @@ class DeviceConstant(DeviceOp):
         )
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: one memory beat each."""
-        words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
-        cycles = work.fetch_cycles(-(-words * engine.tokens // engine.beat_bytes))
+        """Cycles: one for each memory beat or line, and the memory's latency: nothing comes before a constant
+        that its beats could hide behind."""
+        lines = engine.tiles(work.tokens) * work.planes * work.depth
+        beats = work.fetch_cycles(-(-lines * engine.banks * engine.tokens // engine.beat_bytes))
+        cycles = max(lines, beats) + MEMORY_CYCLES
         return Estimate(cycles, 0, "memory bandwidth", hardware_of(type(self), engine))
 
     @classmethod

@@ -24,20 +24,21 @@ class RowGroups:
 
     Attributes:
         cycles: G*K, array cycles for each token tile and byte plane.
-        lookups: weights whose column a code names, `P*B*G*K`, and column map entries read; 0 for a dense row
-            group.
         beats: beats of the record.
+        lookups: cycles in which the weight loader looks operand offsets up.
+        maps: cycles in which it reads a column map.
     """
 
     cycles: Counts
-    lookups: Counts
     beats: Counts
+    lookups: Counts
+    maps: Counts
 
     @staticmethod
     def none() -> RowGroups:
         """Of a step without weights."""
         empty = np.zeros(0, np.int64)
-        return RowGroups(empty, empty, empty)
+        return RowGroups(empty, empty, empty, empty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,9 @@ class Work:
         depth: words per bank, byte plane and token tile of the input.
         planes: byte planes of the input (of the tensor that moves, for input, constant and output).
         out_planes: byte planes of the widest result.
-        outputs: results of a norm.
+        least: slots that a result of a linear step takes at least.
         row_groups: the weights of a linear step.
-        preload_beats: beats that must arrive before the first result: code page, tables, norm constants.
+        preload: cycles in which code page, tables or norm constants are loaded, ahead of the weights.
         beat_cycles: engine cycles between two beats from memory, at least 1.
     """
 
@@ -61,9 +62,9 @@ class Work:
     depth: int
     planes: int
     out_planes: int
-    outputs: int
+    least: int
     row_groups: RowGroups
-    preload_beats: int
+    preload: int
     beat_cycles: float
 
     def fetch_cycles(self, beats: int) -> int:
@@ -76,12 +77,14 @@ class Estimate:
     """Cost of an operator: cycles of its step, and the hardware of its stage (shared by all steps that use it).
 
     Attributes:
-        cycles: from the first to the last occupied issue slot, fill and drain included; 0 for a stage that
-            is pipelined behind the array.
+        cycles: from its start to the next step's, which follows it as soon as it has read everything
+            (`step_dispatch`); what it loads is there in time, as long as no step takes less than its loading. 0
+            for a stage that is pipelined behind the array. The closed form of what `flow.cost.machine` counts
+            row group by row group.
         macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
             of two byte planes.
-        bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, norm
-            lanes, post lanes or stream.
+        bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, column
+            maps, norm lanes, post lanes or stream.
         resources: the stage, first-principles, not yet calibrated against synthesis.
     """
 

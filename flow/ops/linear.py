@@ -10,17 +10,20 @@ from typing import ClassVar
 import numpy as np
 
 from flow.engine import Engine
+from flow.engine.timing import Timing
 from flow.errors import UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
-from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul, hardware_of
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
 from flow.ops.hardware import AdderTree, Memory, Mux, Resources, address_bits
 
-PIPELINE_CYCLES = 15
-"""From an operand's read to its stored result, the adder tree apart: memory 2, product 3, accumulator 1,
-requantise 2 + 3 + 1, table 2, write 1."""
+ISSUE_CYCLES = 6
+"""From a step's start to its first slot, and from its last one to the next start (linear_issue.v)."""
+LOAD_CYCLES = 35
+"""From the start of a step's loading to the first beat of the next one's, beside what is loaded: stages of
+loader and router, and the states of the dispatcher (loader_front.v, record_router.v, step_dispatch.v)."""
 PAGE_ENTRIES = 256
 WINDOW = 16
 """Kept columns that one code chooses from."""
@@ -32,9 +35,10 @@ def code_lanes(engine: Engine) -> int:
     return min(engine.banks, engine.beat_bytes // 2)
 
 
-def _next(groups: Counts) -> Counts:
-    """The index of the row group that is loaded while each one runs; the last loads none."""
-    return np.minimum(np.arange(1, len(groups) + 1), len(groups) - 1)
+def lookup_rows(engine: Engine) -> int:
+    """Rows of a row group whose codes the weight loader looks up abreast, each for all banks: their weights are
+    a beat at least (weight_loader.v: Lanes)."""
+    return max(1, min(engine.rows, engine.beat_bytes // engine.banks))
 
 
 @register
@@ -139,32 +143,32 @@ class Linear(DeviceOp):
         return array + loader
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles of all row groups, one after the other, while the next one's record is loaded into the
-        other buffer:
+        """Cycles: `max(tiles * sum_i max(planes * G*K, least) + wait, feed) + 6`.
 
-        `fetch(preload) + feed[0] + sum_i max(array[i], feed[i+1]) + fill`, with `array = tiles * max(planes *
-        G*K, out_planes)` (the store has one write port, and a residual of two planes one read port) and `feed
-        = max(fetch(beats), lookups / code_lanes)`. A row group without weights still writes its bias.
+        A row group without weights still writes its bias, a result of two byte planes takes two slots. `feed =
+        preload + max(fetch(sum beats), sum lookups, sum maps)`: the weight loader's three units work beside each
+        other and ahead of the array. `wait` is for the first tile of the result of a step before of the same
+        size: the array's and the stages' latency, less the other tiles of its last row group.
         """
-        tiles, groups = engine.tiles(work.tokens), work.row_groups
+        tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, Timing(engine)
         issue = work.planes * groups.cycles
-        compute = tiles * np.maximum(issue, work.out_planes)
-        fetch = np.ceil(groups.beats * work.beat_cycles).astype(np.int64)
-        expand = -(-groups.lookups // code_lanes(engine))
-        feed = np.append(np.maximum(fetch, expand), 0)
-        spent = np.maximum(compute, feed[1:])
-        fill = PIPELINE_CYCLES + address_bits(engine.banks)
-        exposed = work.fetch_cycles(work.preload_beats) + int(feed[0])
-        waits = {
-            "multipliers": int(compute[(spent == compute) & (issue >= work.out_planes)].sum()),
-            "ports": int(compute[(spent == compute) & (issue < work.out_planes)].sum()),
-            "memory bandwidth": exposed
-            + int(spent[(spent > compute) & (fetch >= expand)[_next(spent)]].sum()),
-            "code look-ups": int(spent[(spent > compute) & (fetch < expand)[_next(spent)]].sum()),
+        slots = np.maximum(issue, work.least)
+        compute = tiles * int(slots.sum())
+        latency = timing.array + timing.post + work.out_planes + 3
+        wait = max(0, latency - ISSUE_CYCLES - (tiles - 1) * int(slots[-1]))
+        feeds = {
+            "memory bandwidth": work.fetch_cycles(int(groups.beats.sum())),
+            "code look-ups": int(groups.lookups.sum()),
+            "column maps": int(groups.maps.sum()),
         }
+        slowest = max(feeds, key=lambda name: feeds[name])
+        feed = work.preload + feeds[slowest] + LOAD_CYCLES
+        bound = "multipliers" if 2 * tiles * int(issue.sum()) >= compute else "ports"
+        if feed > compute + wait:
+            bound = slowest
+        cycles = max(compute + wait, feed) + ISSUE_CYCLES
         macs = work.tokens * self.nonzeros * work.planes
-        bound = max(waits, key=lambda name: waits[name])
-        return Estimate(exposed + int(spent.sum()) + fill, macs, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, macs, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from flow.engine import Engine
+from flow.engine.timing import Timing
 from flow.errors import FitError, UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
@@ -16,9 +19,8 @@ from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, div
 
 MAX_CHANNELS = 4096
 """C^2 * 2^30 must stay below 2^62 in `normalise`."""
-FILL_CYCLES = 72
-"""Latency of the first token: A 6, square root of 62 bits 31, reciprocal of 17 bits 17, product and shift 8,
-gain and shift 8, write 2."""
+FIRST_READ = 4
+"""From a step's start to the first values of its source (line_reader.v)."""
 OUTPUTS = 2
 """Results that a norm step writes at most: the residual's and a matmul's."""
 
@@ -105,18 +107,27 @@ class Norm(DeviceOp):
         return statistics + scale + gains + shifter(lanes, 46, 20) + shifter(OUTPUTS * lanes, 48, 16)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `fetch(preload) + tiles * max(ceil(C/L), 2*D, out_planes*D)` plus fill.
+        """Cycles: `D*B/L + scale + tiles * max(D*B/L, 4*D)`: the first tile's statistics, its scale factors, and
+        all tiles normalised while those of the next ones are gathered.
 
-        A tile's int16 channels are two words each behind one read port a bank. Statistics gather while the
-        input is written.
+        Channels that fill a line up are read as any other. A line pair takes four cycles of the store's port,
+        two for each reader, and four in `norm_collect`. `scale` = log2 L + T + 66 (`norm_unit.v`): sums,
+        deviations one a cycle, and the tile's tokens gathered. Where `D*B/L < T`, tiles do not overlap.
         """
-        lanes = min(engine.norm_lanes, engine.banks)
-        sweep = -(-work.channels // lanes)
-        ports = max(work.planes, work.out_planes) * work.depth
-        load = work.fetch_cycles(work.preload_beats)
-        run = engine.tiles(work.tokens) * max(sweep, ports)
-        bound = "memory bandwidth" if load > run else "norm lanes" if sweep >= ports else "ports"
-        return Estimate(load + run + FILL_CYCLES, 0, bound, hardware_of(type(self), engine))
+        lanes, timing = min(engine.norm_lanes, engine.banks), Timing(engine)
+        sweep = work.depth * (engine.banks // lanes)
+        ports = 4 * work.depth
+        tiles = engine.tiles(work.tokens)
+        scale = timing.norm_scale
+        run = tiles * max(sweep, ports)
+        if sweep < engine.tokens:
+            run += (tiles - 1) * (scale - timing.deviation)
+        cycles = FIRST_READ + sweep + scale + run
+        bound = "norm lanes" if sweep >= ports else "ports"
+        load = int(np.ceil(work.preload * work.beat_cycles))
+        if load > cycles:
+            cycles, bound = load, "memory bandwidth"
+        return Estimate(cycles, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

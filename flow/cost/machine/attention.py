@@ -10,8 +10,6 @@ from flow.engine.timing import Timing
 NEVER = 1 << 60
 SCORE_BUFFERS = 4
 QUERY_BUFFERS = NUMERATOR_BUFFERS = 2
-DIVIDER = 19
-"""`reciprocal.v`: cycles from a sum to its reciprocal."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,11 @@ class AttentionModel:
         self.sweeps = 1 if together else self.abreast
         row = B // self.abreast
         levels = (P - 1).bit_length()
-        early = DIVIDER - timing.array - 3
         self.divisions = T * self.abreast
         # From the last slot of scores to the pulse that they are complete (softmax_maximum.v).
         self.scored = 1 + timing.array + timing.post + levels
         # From the start of a pass of no groups to the pulse that context may begin (softmax_pass.v, _exponent, _sum).
-        self.passed = 5 + levels + max(self.divisions - max(-early, 0) - 1, 0) + max(early, 0)
+        self.passed = timing.softmax(self.abreast) - 2
         self.keys, self.groups, self.contexts = [], [], []
         for tile in range(self.tiles):
             keys = min(heads.tokens, (tile + 1) * T) if heads.causal else heads.tokens
@@ -177,4 +174,4 @@ class AttentionModel:
         slots += sum(self.contexts) * self.rounds
         # `issued` a register behind the last choice; written, counted, and told.
         drain = self.timing.drain
-        return End(ends[-1] + 2, ends[-1] + way + 2, ready, {"multipliers": slots}, drain=drain)
+        return End(ends[-1] + 2, ends[-1] + way + 2, ready, {"multipliers": slots, "post lanes": ends[-1] - self.start.cycle - slots}, drain=drain)

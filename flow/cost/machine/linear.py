@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flow.cost.machine.unit import End, Start
-from flow.engine import Space
+from flow.engine import Engine, Space
 from flow.engine.timing import Timing
 
 SETUP = 3
@@ -36,9 +36,8 @@ class Sweep:
     groups: int
 
     @staticmethod
-    def of(timing: Timing, words: Mapping[str, int], tokens: int) -> Sweep:
+    def of(engine: Engine, words: Mapping[str, int], tokens: int) -> Sweep:
         """The sweep of a step record."""
-        engine = timing.engine
         every = engine.tiles(tokens)
         first = min(words.get("first_tile", 0), every)
         tiles = min(words.get("tiles", 0) or every, every - first)

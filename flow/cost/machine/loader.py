@@ -16,6 +16,8 @@ from flow.cost.machine.memory import FIFO, Reader
 from flow.engine import Engine
 from flow.formats import EncodedMatrix, record_beats
 from flow.formats.encoded import MapKind
+from flow.ops.device import RowGroups
+from flow.ops.linear import lookup_rows
 
 RING_WORDS = 512
 """Words of the row buffer (RingLog2)."""
@@ -27,11 +29,6 @@ EXPANDER = 6
 """code_expander: from a look-up's codes to the row buffer."""
 LIST_WORD = 16
 """column_map: entries, or bits of a bitmap, a cycle."""
-
-
-def code_lanes(engine: Engine) -> int:
-    """Rows whose codes are looked up abreast (weight_loader: Lanes)."""
-    return max(1, min(engine.rows, engine.beat_bytes // engine.banks))
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,7 @@ class Records:
 
     cycles: list[int]
     beats: list[int]
+    code_first: list[int]
     code_need: list[int]
     code_last: list[int]
     weights: list[int]
@@ -63,6 +61,11 @@ class Records:
     rows: list[int]
     map: list[int]
     map_beat: list[int]
+
+    def work(self) -> RowGroups:
+        """The same as the operators' `estimate` wants it."""
+        columns = (self.cycles, self.beats, self.lookups, [max(cycles, 0) for cycles in self.map])
+        return RowGroups(*(np.array(column, np.int64) for column in columns))
 
     @staticmethod
     def of(encoded: EncodedMatrix, engine: Engine) -> Records:
@@ -94,8 +97,8 @@ def records(engine: Engine, weight_bits: int, beats, groups, take, code_bits, ch
     map_end = first + -(-map_bits // 64)
     code_end = map_end + -(-(groups * lanes * code_bits) // 64)
     cycles = groups * take
-    wide = code_lanes(engine) * engine.banks
-    turns = np.where(code_bits > 0, engine.rows // code_lanes(engine), 1)
+    wide = lookup_rows(engine) * engine.banks
+    turns = np.where(code_bits > 0, engine.rows // lookup_rows(engine), 1)
     # A row's codes may come slower than its members are looked up.
     row = np.maximum(take, -(-(code_bits * wide) // beat_bits))
     code_start = map_end % words * 64
@@ -113,6 +116,7 @@ def records(engine: Engine, weight_bits: int, beats, groups, take, code_bits, ch
     return Records(
         cycles=cycles.tolist(),
         beats=beats.tolist(),
+        code_first=np.where(has_codes, map_end // words, -1).tolist(),
         code_need=np.where(has_codes, need, -1).tolist(),
         code_last=np.where(has_codes, (code_end - 1) // words, -1).tolist(),
         weights=weights.tolist(),
@@ -174,7 +178,7 @@ class Loader:
     """Last take of the record before."""
     _looked: int = 0
     """Last look-up of the record before."""
-    _list_taken: int = -100
+    _list_free: int = 0
     _map_free: int = 0
     _open: int = 0
     _idle: int = 0
@@ -224,7 +228,7 @@ class Loader:
                 ready = max(ready, self._unpacked)
             elif beat > need and take:
                 # Taken beside the take before the first one that needs it.
-                ready = take - (start - (beat - weights) * self._beat_bits) // self._take_bits - 1
+                ready = take + ((beat - weights) * self._beat_bits - start) // self._take_bits - 1
             push = self._beat(ready)
             if beat == 0:
                 head = push
@@ -273,7 +277,8 @@ class Loader:
         load = max(head + FIFO, self._looked)
         if records.map[index] >= 0:
             load = max(load, self._list(records.map[index], head, mapped))
-            self._list_taken = load
+            # Look-ups in the lists before keep them for as long as they are under way.
+            self._list_free = max(load + 1, self._looked + 6)
         lookups = records.lookups[index]
         if not lookups:
             load = max(load, self._looked + 1)
@@ -281,7 +286,9 @@ class Loader:
             return load + EXPANDER
         fire = load + 1
         if records.code_need[index] >= 0:
-            fire = max(fire, needed + FIFO + 1)
+            # The window takes a beat a cycle.
+            window = records.code_need[index] - records.code_first[index] + 1
+            fire = max(load + window, needed + FIFO + 1)
         fire = max(fire, self.ring.room(word) - EXPANDER)
         end = fire + lookups - 1
         if records.code_last[index] >= 0:
@@ -295,7 +302,7 @@ class Loader:
         fire = begin + 1
         if chunks:
             fire = max(fire, mapped + FIFO + 1)
-        put = max(fire + 2, self._list_taken + (6 if chunks else 1))
+        put = max(fire + 2, self._list_free)
         end = put + max(chunks, 1) - 1
         self._map_free = end - 2
         return end + 1

@@ -68,7 +68,7 @@ class Reader:
     def ask(self, earliest: int, offset: int, beats: int, probe: bool) -> None:
         """A span that is asked for from cycle `earliest` on, behind those before it."""
         self.spans.append(Span(earliest, offset, beats, probe))
-        if len(self.spans) <= QUEUED_SPANS:
+        if len(self.spans) <= self._head + QUEUED_SPANS:
             self._settle(len(self.spans) - 1)
 
     def asked(self) -> int:

@@ -75,7 +75,13 @@ class NormModel:
             last = high
             port, turn = high + 1, not scanned
         ready, done = collect.finish()
-        return End(last + 1, done, ready)
+        sweep, ports = self.pieces * self.depth * self.tiles, 4 * self.depth * self.tiles
+        waits = {
+            "norm lanes" if sweep >= ports else "ports": max(sweep, ports),
+            "source": max(0, self.start.ready(0) - first),
+            "latency": last - first - max(sweep, ports),
+        }
+        return End(last + 1, done, ready, waits)
 
     def _scan_want(self, scan: _Line) -> int | None:
         want, tile = scan.want, scan.tile
@@ -105,13 +111,13 @@ class NormModel:
 
     def _scanned(self, scan: _Line, high: int) -> None:
         fire = high + 2
-        tokens = self.timing.engine.tokens
         scan.want = high + max(2, self.pieces - 1)
         scan.pair += 1
         if scan.pair % self.depth == 0:
-            leave = fire + self.pieces - 1 + 2 + (2 + (self.lanes - 1).bit_length())
-            self.measured.append(leave + tokens)
-            self.whole.append(leave + tokens + 58 + 4)
+            last = fire + self.pieces - 1
+            self.whole.append(last + self.timing.norm_scale)
+            # A tile counts as measured when its last token's sums have left.
+            self.measured.append(self.whole[-1] - self.timing.deviation - 4)
 
     def _applied(self, apply: _Line, high: int, collect: _Collect) -> None:
         fire = high + 2

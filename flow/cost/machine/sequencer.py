@@ -22,18 +22,21 @@ class Front:
     """Reads records and asks for their data; one record ahead of the steps that wait."""
 
     reader: Reader
-    read: int = 1
+    _read: int = 1
     """The cycle in which the next record's first word is read; the header of a frame is taken in cycle 0."""
 
-    def offer(self, spans: list[tuple[int, int, bool]]) -> int:
-        """The cycle from which a record is offered, whose data are the given spans (offset, beats, is a page)."""
+    def ask(self, spans: list[tuple[int, int, bool]]) -> None:
+        """Read and check the next record, and ask for its data: spans (offset, beats, is a page)."""
         for i, (offset, beats, probe) in enumerate(spans):
-            self.reader.ask(self.read + CHECKED + i, offset, beats, probe)
+            self.reader.ask(self._read + CHECKED + i, offset, beats, probe)
+
+    def offered(self) -> int:
+        """The cycle from which that record is offered."""
         return self.reader.asked() + 1
 
     def accepted(self, cycle: int, ends_frame: bool) -> None:
         """The record was taken; the next one, or the next frame's header, comes."""
-        self.read = cycle + (3 if ends_frame else 1)
+        self._read = cycle + (3 if ends_frame else 1)
 
 
 @dataclass

@@ -17,7 +17,7 @@ def take_input(timing: Timing, start: Start, lines: int) -> End:
     """A tensor from the input stream, whose beats wait: taken from the cycle after the start on, each written in the
     cycle behind it."""
     done = start.cycle + pieces(timing, lines, timing.engine.stream_bytes) + 2
-    return End(done, done)
+    return End(done, done, (), {"stream": done - start.cycle})
 
 
 def take_constant(timing: Timing, start: Start, lines: int, reader: Reader) -> End:
@@ -46,7 +46,7 @@ def give_output(timing: Timing, start: Start, lines: int) -> End:
     reads = pieces(timing, lines, timing.engine.stream_bytes)
     issued = start.cycle + 1 + reads
     # Its place is free in the cycle after it was sent, and the unit idle in the one behind that.
-    return End(issued, issued - 1 + WRITER_LATENCY + 2)
+    return End(issued, issued - 1 + WRITER_LATENCY + 2, (), {"stream": reads})
 
 
 SCALE_LATENCY = 7
@@ -76,4 +76,6 @@ def pool(timing: Timing, start: Start, depth: int, tiles: int, mean: bool, plane
         left.append(begin + engine.banks)
         written = begin + engine.banks + SCALE_LATENCY + planes
         free = written + 1
-    return End(written + 1, written + 1)
+    reading = depth * tiles * max(3, parts)
+    waits = {"norm lanes" if parts >= 3 else "ports": reading, "post lanes": written - start.cycle - reading}
+    return End(written + 1, written + 1, (), waits)

@@ -18,6 +18,10 @@ from flow.engine.timing import Timing
 from flow.formats import EncodedMatrix
 
 
+EXP_ENTRIES = 256
+"""Of the exponential table, which is loaded an entry a cycle (exp_loader.v)."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A record of a program as the engine sees it.
@@ -25,7 +29,7 @@ class Task:
     Attributes:
         record: opcode and words.
         tokens: of the longest sequence, 1 where it works on a single token.
-        page_words: cycles that the loader takes for the code page, a 64-bit word each or half of one.
+        page_cycles: cycles that the loader takes for the code page, a 64-bit word each or half of one.
         page_beats: beats of the code page.
         records: the weight stream of a linear step.
     """
@@ -47,6 +51,30 @@ class Task:
         cycles = 1 + len(encoded.shapes) + entries * (2 if wide else 1)
         beats = len(encoded.page.pack(engine.beat_bytes)) // engine.beat_bytes
         return Task(record, tokens, cycles, beats, Records.of(encoded, engine))
+
+    def sweep(self, engine: Engine) -> Sweep:
+        """What a linear step does for every row group."""
+        return Sweep.of(engine, self.record.words, self.tokens)
+
+    def preload(self, engine: Engine) -> int:
+        """Cycles in which page, tables, constants of a norm or the exponential table are loaded."""
+        opcode = self.record.opcode
+        if opcode is Opcode.LINEAR:
+            return self.page_cycles + self.table_words + self.parameters
+        if opcode is Opcode.NORM:
+            return sum(beats for _, beats, _ in self.spans(engine))
+        return EXP_ENTRIES if opcode is Opcode.ATTENTION else 0
+
+    @property
+    def table_words(self) -> int:
+        """64-bit words of a lookup table, loaded one a cycle."""
+        bits = self.record.words.get("table_bits", 0)
+        return max(1, 1 << bits >> 2) if bits else 0
+
+    @property
+    def parameters(self) -> int:
+        """Words of a plug-in stage's parameters, loaded one a cycle."""
+        return STAGE_WORDS if self.record.words.get("stage") else 0
 
     def spans(self, engine: Engine) -> list[tuple[int, int, bool]]:
         """What step_checker finds that the step reads: offset, beats, and whether it is a code page."""
@@ -88,6 +116,11 @@ class Timed:
     cycles: int
     waits: dict[str, int]
 
+    @property
+    def bound(self) -> str:
+        """The cause of most of its cycles."""
+        return max(self.waits, key=lambda cause: self.waits[cause])
+
 
 class Walk:
     """Frames of a program back to back, from the header of the first one's in cycle 0 on."""
@@ -104,9 +137,10 @@ class Walk:
 
     def frames(self, count: int) -> list[list[Timed]]:
         """The steps of `count` frames; the last one's last step ends with the command."""
-        for _ in range(count):
-            for task in self.tasks:
-                self._step(task, task is self.tasks[-1])
+        order = self.tasks * count
+        self.front.ask(order[0].spans(self.engine))
+        for task, after in zip(order, [*order[1:], None], strict=True):
+            self._step(task, after)
         # command_control sees that all is idle a cycle later.
         starts = [*self.dispatch.starts, self.dispatch.dones[-1] + 1]
         timed = iter(
@@ -115,10 +149,14 @@ class Walk:
         )
         return [list(_take(timed, len(self.tasks))) for _ in range(count)]
 
-    def _step(self, task: Task, last: bool) -> None:
+    def _step(self, task: Task, after: Task | None) -> None:
+        """One step. The data of the one behind it are asked for as soon as it is accepted: its bursts come between
+        those of this one."""
         opcode, dispatch = task.record.opcode, self.dispatch
-        accepted = dispatch.accept(self.front.offer(task.spans(self.engine)), opcode)
-        self.front.accepted(accepted, last)
+        accepted = dispatch.accept(self.front.offered(), opcode)
+        self.front.accepted(accepted, task is self.tasks[-1])
+        if after is not None:
+            self.front.ask(after.spans(self.engine))
         if opcode is Opcode.LINEAR:
             end = self._linear(task, accepted)
         elif opcode is Opcode.CONSTANT:
@@ -181,11 +219,16 @@ class Walk:
     def _linear(self, task: Task, accepted: int) -> End:
         words, loader, records = task.record.words, self.loader, task.records
         assert records is not None
-        table = max(1, 1 << (words["table_bits"] - 2)) if words.get("table_bits") else 0
-        stage = STAGE_WORDS if words.get("stage") else 0
-        loader.begin(accepted + 1, words["weight_bits"], task.page_cycles, task.page_beats, table, stage)
+        loader.begin(
+            accepted + 1,
+            words["weight_bits"],
+            task.page_cycles,
+            task.page_beats,
+            task.table_words,
+            task.parameters,
+        )
         start = self.dispatch.start(accepted, Opcode.LINEAR, 0)
-        issue = LinearIssue(self.timing, start, Sweep.of(self.timing, words, task.tokens))
+        issue = LinearIssue(self.timing, start, task.sweep(self.engine))
         for index in range(issue.sweep.groups):
             offered = loader.record(records, index)
             loader.taken.append(issue.take(offered, records.cycles[index]))
