@@ -220,12 +220,13 @@ class Loader:
         if self.groups >= AHEAD:
             first = self.taken[self.groups - AHEAD] + 1
         self.groups += 1
-        head = needed = last_code = last_map = take = 0
+        head = needed = last_code = last_map = take = end = 0
         start = records.starts[index]
         for beat in range(beats):
             ready = first if beat == 0 else 0
             if beat == weights:
-                ready = max(ready, self._unpacked)
+                # Weights follow those before in their last cycle; a record without any waits until they are through.
+                ready = max(ready, self._unpacked + (0 if takes else 1))
             elif beat > need and take:
                 # Taken beside the take before the first one that needs it.
                 ready = take + ((beat - weights) * self._beat_bits - start) // self._take_bits - 1
@@ -238,14 +239,15 @@ class Loader:
                 last_code = push
             if beat == map_beat:
                 last_map = push
-            if beat == need and takes:
-                take = max(push + 1, room(word))
+            if beat == need:
+                if takes:
+                    take = max(push + 1, room(word))
+                else:
+                    end = push
         if takes:
             end = max(take + takes - 1, push + records.last_takes[index], room(word + cycles - 1))
-        else:
-            end = push if weights == beats - 1 else self._push
         weighed = end + 1
-        self._unpacked = end
+        self._unpacked = end if takes else end - 1
         looked = self._expand(records, index, head, needed, last_code, last_map, word)
         self._idle = max(push + 1, looked + 1, end + 2)
         return max(weighed, looked)
