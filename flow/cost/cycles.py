@@ -1,9 +1,9 @@
 """Cycles of every step of a laid-out program, and what it waits for.
 
 Two forms of one law. The operators' `estimate` counts a step by itself, in closed form: for fits and comparisons.
-`program_cycles` walks the records of a program in order, row group by row group, as the Verilog engine's units hand them
-to each other (`flow.cost.machine`): steps overlap, weights are prefetched, a step follows the one before it tile by
-tile. Both suppose a memory of fixed latency that gives a beat every `beat_cycles`, and streams that never wait.
+`program_cycles` walks the records of a program in order, row group by row group, as the Verilog engine's units
+hand them to each other (`flow.cost.machine`): steps overlap, weights are prefetched, a step follows the one before
+it tile by tile. Both suppose a memory of fixed latency that gives a beat every `beat_cycles`, and streams that never wait.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from flow.boards import Board
 from flow.cost.machine import LATENCY_CYCLES, Task, Walk
+from flow.cost.machine.records import row_groups
 from flow.engine import Engine, Opcode
 from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
 from flow.ops.device import DeviceOp, Estimate, RowGroups, Work
@@ -74,8 +75,8 @@ def step_work(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> Wor
     order = layout.orders[values[0]]
     task = Task.of(engine, placed.record, layout.program.tokens, placed.encoded)
     groups, least = RowGroups.none(), 1
-    if task.records is not None:
-        groups, least = task.records.work(), task.sweep(engine).least
+    if task.records:
+        groups, least = row_groups(list(task.records)), task.sweep(engine).least
     return Work(
         tokens=task.tokens,
         channels=len(order.physical),

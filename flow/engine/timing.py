@@ -62,6 +62,11 @@ class Timing:
         return 5 + (self.engine.rows - 1).bit_length() + waits + 2
 
     @property
+    def ring_words(self) -> int:
+        """Words of the row buffer (`RingLog2`)."""
+        return 512
+
+    @property
     def drain(self) -> int:
         """`DrainCycles` of flow_engine.v: step_dispatch takes a step for written so many cycles behind its last slot."""
         return self.array + self.post + self.engine.tokens + 8

@@ -14,7 +14,6 @@ from flow.ir.types import TensorType
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Mux, Resources, address_bits, logic
 
-
 WRITTEN_CYCLES = 3
 """From an input step's last beat to the next step's start: its write, and the dispatcher (tensor_reader.v)."""
 SENT_CYCLES = 9
@@ -62,7 +61,9 @@ class DeviceOutput(DeviceOp):
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one for each stream beat or line, and the way of the last."""
-        return Estimate(stream_cycles(engine, work) + SENT_CYCLES, 0, "stream", hardware_of(type(self), engine))
+        return Estimate(
+            stream_cycles(engine, work) + SENT_CYCLES, 0, "stream", hardware_of(type(self), engine)
+        )
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -174,4 +174,10 @@ class AttentionModel:
         slots += sum(self.contexts) * self.rounds
         # `issued` a register behind the last choice; written, counted, and told.
         drain = self.timing.drain
-        return End(ends[-1] + 2, ends[-1] + way + 2, ready, {"multipliers": slots, "post lanes": ends[-1] - self.start.cycle - slots}, drain=drain)
+        return End(
+            ends[-1] + 2,
+            ends[-1] + way + 2,
+            ready,
+            {"multipliers": slots, "post lanes": ends[-1] - self.start.cycle - slots},
+            drain=drain,
+        )

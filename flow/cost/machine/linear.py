@@ -109,7 +109,9 @@ class LinearIssue:
         ready = [end + way + sweep.written + 2 for end in self.ends]
         writes = frozenset(end + way + 1 + i for end in self.ends for i in range(sweep.written))
         reads = SLOT + timing.array + timing.residual
-        busy = frozenset(end + reads + i for end in self.ends for i in (0, 1)) if sweep.residual else frozenset()
+        busy = (
+            frozenset(end + reads + i for end in self.ends for i in (0, 1)) if sweep.residual else frozenset()
+        )
         waits = {
             "multipliers": self.slots - self.paced,
             "ports": self.paced,

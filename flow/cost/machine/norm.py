@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from flow.engine.timing import Timing
 from flow.cost.machine.unit import End, Start
+from flow.engine.timing import Timing
 
 
 @dataclass

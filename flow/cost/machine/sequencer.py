@@ -77,7 +77,9 @@ class Dispatch:
         if index >= 1:
             before = self.opcodes[index - 1]
             follows = (
-                before in FOLLOWED and opcode in FOLLOWED and (before is not opcode or opcode is Opcode.LINEAR)
+                before in FOLLOWED
+                and opcode in FOLLOWED
+                and (before is not opcode or opcode is Opcode.LINEAR)
             )
             end = self.ends[index - 1]
             cycle = max(cycle, self.starts[index - 1] + 1, end.issued if follows else self.dones[index - 1])

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from flow.cost.machine.attention import AttentionModel, Heads
 from flow.cost.machine.linear import LinearIssue, Sweep
-from flow.cost.machine.loader import Loader, Records
+from flow.cost.machine.loader import Loader
 from flow.cost.machine.memory import LATENCY_CYCLES, Reader
 from flow.cost.machine.norm import NormModel
-from flow.cost.machine.sequencer import ARRAY, LOADED, Dispatch, Front
+from flow.cost.machine.records import RecordShape, record_shapes
+from flow.cost.machine.sequencer import LOADED, Dispatch, Front
 from flow.cost.machine.streams import give_output, pool, take_constant, take_input
 from flow.cost.machine.unit import End, Start
 from flow.engine import STAGE_WORDS, Engine, Opcode, Record
 from flow.engine.timing import Timing
 from flow.formats import EncodedMatrix
-
 
 EXP_ENTRIES = 256
 """Of the exponential table, which is loaded an entry a cycle (exp_loader.v)."""
@@ -29,16 +29,14 @@ class Task:
     Attributes:
         record: opcode and words.
         tokens: of the longest sequence, 1 where it works on a single token.
-        page_cycles: cycles that the loader takes for the code page, a 64-bit word each or half of one.
-        page_beats: beats of the code page.
+        page: for each beat of the code page the cycles that the loader works on it.
         records: the weight stream of a linear step.
     """
 
     record: Record
     tokens: int
-    page_cycles: int = 0
-    page_beats: int = 0
-    records: Records | None = None
+    page: tuple[int, ...] = ()
+    records: tuple[RecordShape, ...] = ()
 
     @staticmethod
     def of(engine: Engine, record: Record, tokens: int, encoded: EncodedMatrix | None) -> Task:
@@ -46,11 +44,7 @@ class Task:
         tokens = 1 if record.words["single_token"] else tokens
         if encoded is None:
             return Task(record, tokens)
-        entries = sum(shape.entries for shape in encoded.page.shapes)
-        wide = any(shape.take > 8 and shape.table is not None for shape in encoded.page.shapes)
-        cycles = 1 + len(encoded.shapes) + entries * (2 if wide else 1)
-        beats = len(encoded.page.pack(engine.beat_bytes)) // engine.beat_bytes
-        return Task(record, tokens, cycles, beats, Records.of(encoded, engine))
+        return Task(record, tokens, page_cycles(encoded, engine), tuple(record_shapes(encoded, engine)))
 
     def sweep(self, engine: Engine) -> Sweep:
         """What a linear step does for every row group."""
@@ -60,21 +54,20 @@ class Task:
         """Cycles in which page, tables, constants of a norm or the exponential table are loaded."""
         opcode = self.record.opcode
         if opcode is Opcode.LINEAR:
-            return self.page_cycles + self.table_words + self.parameters
+            return sum(self.sections(engine))
         if opcode is Opcode.NORM:
             return sum(beats for _, beats, _ in self.spans(engine))
         return EXP_ENTRIES if opcode is Opcode.ATTENTION else 0
 
-    @property
-    def table_words(self) -> int:
-        """64-bit words of a lookup table, loaded one a cycle."""
-        bits = self.record.words.get("table_bits", 0)
-        return max(1, 1 << bits >> 2) if bits else 0
-
-    @property
-    def parameters(self) -> int:
-        """Words of a plug-in stage's parameters, loaded one a cycle."""
-        return STAGE_WORDS if self.record.words.get("stage") else 0
+    def sections(self, engine: Engine) -> list[int]:
+        """Cycles of each beat of page, table and parameters: a 64-bit word a cycle, or half of one."""
+        words, beat = self.record.words, engine.beat_bytes // 8
+        found = list(self.page)
+        if bits := words.get("table_bits", 0):
+            found += _beats(max(1, 1 << bits >> 2), beat)
+        if words.get("stage"):
+            found += _beats(STAGE_WORDS, 2 * beat)
+        return found
 
     def spans(self, engine: Engine) -> list[tuple[int, int, bool]]:
         """What step_checker finds that the step reads: offset, beats, and whether it is a code page."""
@@ -94,7 +87,7 @@ class Task:
             if words.get("stage"):
                 extra = (words["stage_data"], beats(4 * STAGE_WORDS), False)
             return [
-                (words["page"], self.page_beats, True),
+                (words["page"], len(self.page), True),
                 extra,
                 (words["weights"], words["weight_beats"], False),
             ]
@@ -131,7 +124,7 @@ class Walk:
         self.engine, self.tasks, self.timing = engine, tasks, Timing(engine)
         self.reader = Reader(engine.beat_bytes, latency, pace)
         self.front, self.dispatch = Front(self.reader), Dispatch()
-        self.loader = Loader(engine, self.reader)
+        self.loader = Loader(self.timing, self.reader)
         self._table_free = 0
         self._norm_free = 0
 
@@ -217,25 +210,32 @@ class Walk:
         return end
 
     def _linear(self, task: Task, accepted: int) -> End:
-        words, loader, records = task.record.words, self.loader, task.records
-        assert records is not None
-        loader.begin(
-            accepted + 1,
-            words["weight_bits"],
-            task.page_cycles,
-            task.page_beats,
-            task.table_words,
-            task.parameters,
-        )
+        loader, records = self.loader, task.records
+        loader.begin(accepted + 1, task.sections(self.engine))
         start = self.dispatch.start(accepted, Opcode.LINEAR, 0)
         issue = LinearIssue(self.timing, start, task.sweep(self.engine))
-        for index in range(issue.sweep.groups):
-            offered = loader.record(records, index)
-            loader.taken.append(issue.take(offered, records.cycles[index]))
+        for record in records[: issue.sweep.groups]:
+            offered = loader.record(record)
+            loader.taken.append(issue.take(offered, record.cycles))
             loader.ring.freed(*issue.freed)
-        loader.drain(sum(records.beats[issue.sweep.groups :]))
+        loader.drain(sum(record.beats for record in records[issue.sweep.groups :]))
         self.dispatch.load_free = loader.end() + 1
         return issue.end()
+
+
+def page_cycles(encoded: EncodedMatrix, engine: Engine) -> tuple[int, ...]:
+    """For each beat of a code page the cycles that loader_front.v works on it: a 64-bit word a cycle, two for an
+    entry where some have more than eight members."""
+    shapes = encoded.page.shapes
+    entry = 2 if any(shape.take > 8 and shape.entries for shape in shapes) else 1
+    cycles = [1] * (1 + len(shapes)) + [entry] * sum(shape.entries for shape in shapes)
+    words = engine.beat_bytes // 8
+    return tuple(sum(cycles[at : at + words]) for at in range(0, len(cycles), words))
+
+
+def _beats(cycles: int, each: int) -> list[int]:
+    """Cycles of every beat where `each` of them go to one."""
+    return [min(each, cycles - at) for at in range(0, cycles, each)]
 
 
 def _lines(task: Task, engine: Engine) -> int:
