@@ -3,7 +3,8 @@
 Two forms of one law. The operators' `estimate` counts a step by itself, in closed form: for fits and comparisons.
 `program_cycles` walks the records of a program in order, row group by row group, as the Verilog engine's units
 hand them to each other (`flow.cost.machine`): steps overlap, weights are prefetched, a step follows the one before
-it tile by tile. Both suppose a memory of fixed latency that gives a beat every `beat_cycles`, and streams that never wait.
+it tile by tile. Both suppose a memory of fixed latency that gives a beat every `beat_cycles`, and streams that
+never wait.
 """
 
 from __future__ import annotations

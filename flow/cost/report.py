@@ -18,11 +18,12 @@ METHOD = "first-principles, not yet calibrated against synthesis"
 @dataclass(frozen=True)
 class StepEstimate:
     """One step of the program. `utilisation` = macs / (T*B*P * cycles), both for one sample of the model's
-    full length."""
+    full length; `full_rate_cycles` with a beat from memory every cycle, as `flow sim --backend rtl` has it."""
 
     name: str
     kind: str
     cycles: int
+    full_rate_cycles: int
     macs: int
     utilisation: float
     bound: str
@@ -46,7 +47,8 @@ class ResourceEstimate:
 class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
-    `interval_cycles` lie between the first steps of frames back to back.
+    `interval_cycles` lie between the first steps of frames back to back; `full_rate_interval_cycles` with a beat
+    from memory every cycle.
 
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
     `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
@@ -59,6 +61,7 @@ class EstimateReport:
     tokens: int
     steps: tuple[StepEstimate, ...]
     interval_cycles: int
+    full_rate_interval_cycles: int
     resources: dict[str, ResourceEstimate]
     stage_usage: dict[str, Usage]
     weight_bits: int
@@ -100,6 +103,7 @@ class EstimateReport:
             "cycles": self.cycles,
             "latency_ms": round(self.latency_ms, 6),
             "interval_cycles": self.interval_cycles,
+            "full_rate_interval_cycles": self.full_rate_interval_cycles,
             "cycles_method": CYCLES_METHOD,
             "macs": self.macs,
             "multipliers": self.engine.multipliers,
@@ -122,16 +126,18 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
     engine = program.engine
     pace = beat_cycles(engine, board)
     found, interval = program_cycles(layout, pace)
+    full_rate, full_rate_interval = (found, interval) if pace == 1.0 else program_cycles(layout)
     steps = [
         StepEstimate(
             placed.step.name,
             placed.record.opcode.name.lower(),
             step.cycles,
+            quick.cycles,
             step.macs,
             step.macs / (engine.multipliers * step.cycles),
             step.bound,
         )
-        for placed, step in zip(layout.placed, found, strict=True)
+        for placed, step, quick in zip(layout.placed, found, full_rate, strict=True)
     ]
     linears = [placed.record.words for placed in layout.placed if placed.encoded is not None]
     beats = sum(
@@ -144,6 +150,7 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         tokens=program.tokens,
         steps=tuple(steps),
         interval_cycles=interval,
+        full_rate_interval_cycles=full_rate_interval,
         resources=resource_table(engine, board),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * engine.beat_bytes * beats,

@@ -1,7 +1,7 @@
 """Latencies of the Verilog engine, by the modules that have them.
 
 Everything that says how many cycles lie between two events of the engine stands here, so that a register more in a
-pipeline is one line; `tests/cost/test_timing.py` measures them. A slot stands in front of the array in cycle t.
+pipeline is one line; `tests/cost/test_timing.py` compares them. A slot stands in front of the array in cycle t.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ class Timing:
         return 3
 
     @property
+    def reciprocal(self) -> int:
+        """From a divisor to its reciprocal (reciprocal.v)."""
+        return 19
+
+    @property
     def deviation(self) -> int:
         """From a token's sums to its reciprocal deviation (norm_deviation.v): six stages, a root of 64 bits, a
         register and a division."""
-        return 6 + 32 + 1 + 19
+        return 6 + 32 + 1 + self.reciprocal
 
     @property
     def norm_scale(self) -> int:
@@ -56,7 +61,7 @@ class Timing:
         """From the start of a pass of no groups of keys to the first slot that may use its numerators: the
         look-ups, the tree of the sums, and reciprocals of T queries of each head abreast one a cycle, of which
         the last ones are still on their way while the first slots are (softmax_pass.v, softmax_sum.v)."""
-        early = 19 - self.array - 3
+        early = self.reciprocal - self.array - 3
         divisions = self.engine.tokens * abreast
         waits = max(divisions - max(-early, 0) - 1, 0) + max(early, 0)
         return 5 + (self.engine.rows - 1).bit_length() + waits + 2
@@ -68,5 +73,5 @@ class Timing:
 
     @property
     def drain(self) -> int:
-        """`DrainCycles` of flow_engine.v: step_dispatch takes a step for written so many cycles behind its last slot."""
+        """`DrainCycles` of flow_engine.v: behind a step's last slot, until step_dispatch takes it for written."""
         return self.array + self.post + self.engine.tokens + 8

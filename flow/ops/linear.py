@@ -163,7 +163,8 @@ class Linear(DeviceOp):
         }
         slowest = max(feeds, key=lambda name: feeds[name])
         feed = work.preload + feeds[slowest] + LOAD_CYCLES
-        bound = "multipliers" if 2 * tiles * int(issue.sum()) >= compute else "ports"
+        paced = tiles * int(slots[slots > issue].sum())
+        bound = "multipliers" if 2 * paced <= compute else "ports"
         if feed > compute + wait:
             bound = slowest
         cycles = max(compute + wait, feed) + ISSUE_CYCLES

@@ -1,8 +1,8 @@
 """Estimated against simulated cycles of every step: linear chains, digits models, random transformers, an encoder.
 
-Run with `python tools/bench/cycles.py`; `--only NAME …` runs some of the groups and writes nothing. Every program runs on
-the Verilog engine beside a memory that answers after 100 cycles with a beat a cycle; nothing else waits. A step's estimate
-has to be within 1 % of its cycles, or within `SLACK` cycles where 1 % is less than that.
+Run with `python tools/bench/cycles.py`; `--only NAME …` runs some of the groups and writes nothing. Every program
+runs on the Verilog engine beside a memory that answers after 100 cycles with a beat a cycle; nothing else waits. A
+step's estimate has to be within 1 % of its cycles, or within `SLACK` cycles where 1 % is less than that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,10 @@ def layouts(group: str, folder: Path) -> Iterator[tuple[str, Layout, tuple[int, 
             for board in DIGITS:
                 yield f"digits_{name}_{board}", lay_out(graph, fit(graph, load_board(board))), (1, 3)
     elif group == "random":
-        sys.path.insert(0, str(ROOT))
+        # Some distribution may have installed a package of that name.
+        package = types.ModuleType("tests")
+        package.__path__ = [str(ROOT / "tests")]
+        sys.modules["tests"] = package
         from tests.transformers.pipeline import make
         from tests.transformers.specs import covering, describe
         from tests.transformers.test_random import COVERED, COVERING_SEED, ENGINES

@@ -77,7 +77,8 @@ class LinearIssue:
         self.data += max(0, taken - self.cycle)
         slots = max(cycles * sweep.planes, sweep.least)
         self.slots += slots * sweep.tiles
-        self.paced += (slots - cycles * sweep.planes) * sweep.tiles
+        if slots > cycles * sweep.planes:
+            self.paced += slots * sweep.tiles
         if self.first:
             end = taken
             ends = []

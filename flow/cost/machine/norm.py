@@ -56,7 +56,7 @@ class NormModel:
         scan = _Line(self.pieces, self.depth, self.tiles, first)
         apply = _Line(self.pieces, self.depth, self.tiles, first)
         port, turn, last = first, False, first
-        collect = _Collect(self)
+        collect = Collect(self)
         while apply.left:
             a = self._apply_want(apply)
             s = self._scan_want(scan) if scan.left else None
@@ -119,7 +119,7 @@ class NormModel:
             # A tile counts as measured when its last token's sums have left.
             self.measured.append(self.whole[-1] - self.timing.deviation - 4)
 
-    def _applied(self, apply: _Line, high: int, collect: _Collect) -> None:
+    def _applied(self, apply: _Line, high: int, collect: Collect) -> None:
         fire = high + 2
         if apply.opens:
             self.switched.append(fire)
@@ -128,7 +128,7 @@ class NormModel:
         apply.pair += 1
 
 
-class _Collect:
+class Collect:
     """norm_collect.v: rounds of four cycles, each of which takes some banks in and writes those before."""
 
     PLACES = 32
