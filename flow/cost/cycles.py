@@ -9,14 +9,17 @@ never wait.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flow.boards import Board
 from flow.cost.machine import LATENCY_CYCLES, Task, Walk
+from flow.cost.machine.loader import AHEAD, RING_WORDS
 from flow.cost.machine.records import row_groups
 from flow.engine import Engine, Opcode
 from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
 from flow.ops.device import DeviceOp, Estimate, RowGroups, Work
+from flow.passes.fuse_steps import Step
 from flow.passes.lay_out import Layout, Placed
 
 
@@ -94,12 +97,56 @@ def step_work(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> Wor
     )
 
 
-def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> int:
-    """Cycles of one record by its operators' closed forms: the slowest of them."""
-    if placed.record.opcode is Opcode.INPUT:
-        engine = layout.program.engine
-        return stream_cycles(engine, step_work(layout, placed, cycles_a_beat)) + WRITTEN_CYCLES
-    return max(cost.cycles for cost in _costs(layout, placed, cycles_a_beat))
+def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> StepForm:
+    """One record by its operators' closed forms."""
+    engine, work = layout.program.engine, step_work(layout, placed, cycles_a_beat)
+    return step_form(engine, placed.step, work)
+
+
+@dataclass(frozen=True)
+class StepForm:
+    """A step in closed form: cycles of the slowest of its operators, cycles to load it, and how many row groups and
+    words of the row buffer that is."""
+
+    opcode: Opcode
+    cycles: int
+    load: int
+    groups: int = 0
+    words: int = 0
+
+
+def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
+    """A step's closed form."""
+    if step.opcode is Opcode.INPUT:
+        return StepForm(step.opcode, stream_cycles(engine, work) + WRITTEN_CYCLES, 0)
+    costs = [node.op.estimate(engine, work) for node in step.nodes if isinstance(node.op, DeviceOp)]
+    slowest = max(costs, key=lambda cost: cost.cycles)
+    groups = work.row_groups.cycles
+    return StepForm(step.opcode, slowest.cycles, slowest.load, len(groups), int(groups.sum()))
+
+
+def chained(steps: Iterable[StepForm]) -> list[int]:
+    """Cycles of each of some steps in a row, from their closed forms.
+
+    Steps are loaded one after the other, as far ahead as the row buffer holds row groups; an array step is not
+    loaded before the one two before it is done (`step_dispatch`), and no step ends before it is loaded.
+    """
+    end = loaded = 0
+    ends: list[int] = []
+    arrays: list[int] = []
+    for step in steps:
+        begin = loaded
+        if step.opcode in (Opcode.LINEAR, Opcode.ATTENTION) and len(arrays) > 1:
+            begin = max(begin, arrays[-2])
+        start, loaded = end, begin + step.load
+        end = max(start + step.cycles, loaded)
+        if step.opcode in (Opcode.LINEAR, Opcode.ATTENTION):
+            arrays.append(end)
+        if step.groups:
+            share = min(1.0, AHEAD / step.groups, RING_WORDS / max(step.words, 1))
+            loaded = max(loaded, end - int(share * step.cycles))
+        ends.append(end - start)
+    return ends
 
 
 def _costs(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> list[Estimate]:

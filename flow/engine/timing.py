@@ -67,11 +67,6 @@ class Timing:
         return 5 + (self.engine.rows - 1).bit_length() + waits + 2
 
     @property
-    def ring_words(self) -> int:
-        """Words of the row buffer (`RingLog2`)."""
-        return 512
-
-    @property
     def drain(self) -> int:
         """`DrainCycles` of flow_engine.v: behind a step's last slot, until step_dispatch takes it for written."""
         return self.array + self.post + self.engine.tokens + 8

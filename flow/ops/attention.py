@@ -145,8 +145,8 @@ class Attention(DeviceOp):
         seen = work.tokens * (work.tokens + 1) // 2 if self.causal else work.tokens**2
         bound = "multipliers" if int((scores + context).sum()) >= int(period.sum()) else "post lanes"
         if work.preload > cycles:
-            cycles, bound = work.preload, "memory bandwidth"
-        return Estimate(cycles, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine))
+            bound = "memory bandwidth"
+        return Estimate(cycles, work.preload, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

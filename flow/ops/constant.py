@@ -51,7 +51,7 @@ class DeviceConstant(DeviceOp):
         lines = engine.tiles(work.tokens) * work.planes * work.depth
         beats = work.fetch_cycles(-(-lines * engine.banks * engine.tokens // engine.beat_bytes))
         cycles = max(lines, beats) + MEMORY_CYCLES
-        return Estimate(cycles, 0, "memory bandwidth", hardware_of(type(self), engine))
+        return Estimate(cycles, beats, 0, "memory bandwidth", hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -78,20 +78,26 @@ class Estimate:
 
     Attributes:
         cycles: from its start to the next step's, which follows it as soon as it has read everything
-            (`step_dispatch`); what it loads is there in time, as long as no step takes less than its loading. 0
-            for a stage that is pipelined behind the array. The closed form of what `flow.cost.machine` counts
-            row group by row group.
+            (`step_dispatch`), if what it loads is there in time; 0 for a stage that is pipelined behind the
+            array. The closed form of what `flow.cost.machine` counts row group by row group.
+        load: cycles in which weights, tables and constants are loaded, ahead of the step where there is time.
         macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
             of two byte planes.
-        bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, column
-            maps, norm lanes, post lanes or stream.
+        bound: what most of the cycles wait for, loading included: multipliers, ports, memory bandwidth, code
+            look-ups, column maps, norm lanes, post lanes or stream.
         resources: the stage, first-principles, not yet calibrated against synthesis.
     """
 
     cycles: int
+    load: int
     macs: int
     bound: str
     resources: Resources
+
+    @property
+    def alone(self) -> int:
+        """Cycles of the step where its loading is not hidden by steps before it."""
+        return max(self.cycles, self.load)
 
 
 class DeviceOp(Op):
@@ -123,7 +129,7 @@ def hardware_of(op: type[DeviceOp], engine: Engine) -> Resources:
 def pipelined(op: DeviceOp, engine: Engine) -> Estimate:
     """The estimate of a stage behind the array: it takes a result a cycle and adds latency only, which
     `linear` counts."""
-    return Estimate(0, 0, "multipliers", hardware_of(type(op), engine))
+    return Estimate(0, 0, 0, "multipliers", hardware_of(type(op), engine))
 
 
 def exact_matmul(x: Array, w: Array) -> Array:

@@ -143,11 +143,11 @@ class Linear(DeviceOp):
         return array + loader
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `max(tiles * sum_i max(planes * G*K, least) + wait, feed) + 6`.
+        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(fetch(sum beats), sum
+        lookups, sum maps) + 35`.
 
-        A row group without weights still writes its bias, a result of two byte planes takes two slots. `feed =
-        preload + max(fetch(sum beats), sum lookups, sum maps)`: the weight loader's three units work beside each
-        other and ahead of the array. `wait` is for the first tile of the result of a step before of the same
+        A row group without weights still writes its bias, a result of two byte planes takes two slots. The weight
+        loader's three units work beside each other and ahead of the array. `wait` is for the first tile of the result of a step before of the same
         size: the array's and the stages' latency, less the other tiles of its last row group.
         """
         tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, Timing(engine)
@@ -162,14 +162,14 @@ class Linear(DeviceOp):
             "column maps": int(groups.maps.sum()),
         }
         slowest = max(feeds, key=lambda name: feeds[name])
-        feed = work.preload + feeds[slowest] + LOAD_CYCLES
+        load = work.preload + feeds[slowest] + LOAD_CYCLES
         paced = tiles * int(slots[slots > issue].sum())
         bound = "multipliers" if 2 * paced <= compute else "ports"
-        if feed > compute + wait:
+        cycles = compute + wait + ISSUE_CYCLES
+        if load > cycles:
             bound = slowest
-        cycles = max(compute + wait, feed) + ISSUE_CYCLES
         macs = work.tokens * self.nonzeros * work.planes
-        return Estimate(cycles, macs, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, load, macs, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

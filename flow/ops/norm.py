@@ -126,8 +126,8 @@ class Norm(DeviceOp):
         bound = "norm lanes" if sweep >= ports else "ports"
         load = int(np.ceil(work.preload * work.beat_cycles))
         if load > cycles:
-            cycles, bound = load, "memory bandwidth"
-        return Estimate(cycles, 0, bound, hardware_of(type(self), engine))
+            bound = "memory bandwidth"
+        return Estimate(cycles, load, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:
