@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from flow.boards import Board
 from flow.cost.machine import LATENCY_CYCLES, Task, Walk
-from flow.cost.machine.loader import AHEAD, RING_WORDS
+from flow.cost.machine.loader import AHEAD
 from flow.cost.machine.records import row_groups
 from flow.engine import Engine, Opcode
+from flow.engine.timing import Timing
 from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
 from flow.ops.device import DeviceOp, Estimate, RowGroups, Work
 from flow.passes.fuse_steps import Step
@@ -106,13 +107,14 @@ def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) ->
 @dataclass(frozen=True)
 class StepForm:
     """A step in closed form: cycles of the slowest of its operators, cycles to load it, and how many row groups and
-    words of the row buffer that is."""
+    words of the row buffer's `ring` that is."""
 
     opcode: Opcode
     cycles: int
     load: int
     groups: int = 0
     words: int = 0
+    ring: int = 0
 
 
 def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
@@ -122,7 +124,9 @@ def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
     costs = [node.op.estimate(engine, work) for node in step.nodes if isinstance(node.op, DeviceOp)]
     slowest = max(costs, key=lambda cost: cost.cycles)
     groups = work.row_groups.cycles
-    return StepForm(step.opcode, slowest.cycles, slowest.load, len(groups), int(groups.sum()))
+    return StepForm(
+        step.opcode, slowest.cycles, slowest.load, len(groups), int(groups.sum()), Timing(engine).ring_words
+    )
 
 
 def chained(steps: Iterable[StepForm]) -> list[int]:
@@ -143,7 +147,7 @@ def chained(steps: Iterable[StepForm]) -> list[int]:
         if step.opcode in (Opcode.LINEAR, Opcode.ATTENTION):
             arrays.append(end)
         if step.groups:
-            share = min(1.0, AHEAD / step.groups, RING_WORDS / max(step.words, 1))
+            share = min(1.0, AHEAD / step.groups, step.ring / max(step.words, 1))
             loaded = max(loaded, end - int(share * step.cycles))
         ends.append(end - start)
     return ends

@@ -67,6 +67,12 @@ class Timing:
         return 5 + (self.engine.rows - 1).bit_length() + waits + 2
 
     @property
+    def ring_words(self) -> int:
+        """Words of the row buffer, two of the longest row groups at least (`RingLog2` of flow_engine.v)."""
+        cycle_bits = max(1, (self.engine.row_cycles - 1).bit_length())
+        return int(1 << max(cycle_bits + 1, 9))
+
+    @property
     def drain(self) -> int:
         """`DrainCycles` of flow_engine.v: behind a step's last slot, until step_dispatch takes it for written."""
         return self.array + self.post + self.engine.tokens + 8

@@ -146,7 +146,9 @@ class Attention(DeviceOp):
         bound = "multipliers" if int((scores + context).sum()) >= int(period.sum()) else "post lanes"
         if work.preload > cycles:
             bound = "memory bandwidth"
-        return Estimate(cycles, work.preload, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine))
+        return Estimate(
+            cycles, work.preload, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine)
+        )
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -143,12 +143,13 @@ class Linear(DeviceOp):
         return array + loader
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(fetch(sum beats), sum
-        lookups, sum maps) + 35`.
+        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(fetch(sum beats),
+        sum lookups, sum maps) + 35`.
 
-        A row group without weights still writes its bias, a result of two byte planes takes two slots. The weight
-        loader's three units work beside each other and ahead of the array. `wait` is for the first tile of the result of a step before of the same
-        size: the array's and the stages' latency, less the other tiles of its last row group.
+        A row group without weights still writes its bias, a result of two byte planes takes two slots. The
+        weight loader's three units work beside each other and ahead of the array. `wait` is for the first tile
+        of the result of a step before of the same size: the array's and the stages' latency, less the other
+        tiles of its last row group.
         """
         tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, Timing(engine)
         issue = work.planes * groups.cycles

@@ -114,7 +114,7 @@ class AttentionModel:
             pair = len(self.pass_start)
             if pair >= NUMERATOR_BUFFERS and len(self.context_end) <= pair - NUMERATOR_BUFFERS:
                 return
-            begin = max(self.score_end[pair] + self.scored + 1, self.pass_free)
+            begin = max(self.score_end[pair] + self.scored + 1, self.pass_free, self.start.loaded)
             if pair >= NUMERATOR_BUFFERS:
                 begin = max(begin, self.context_end[pair - NUMERATOR_BUFFERS] + 1)
             groups = self.groups[pair // self.rounds]
@@ -163,8 +163,9 @@ class AttentionModel:
 
     @property
     def released(self) -> int:
-        """From when the exponential table may be written anew: three cycles behind the last pass."""
-        return self.pass_free + 3
+        """From when the exponential table may be written anew: `table_release_o` comes three cycles behind the
+        last pass, and the table counts as free in the one after (softmax_pass.v, exp_loader.v)."""
+        return self.pass_free + 4
 
     def _end(self) -> End:
         way = self.timing.array + self.timing.post + 2

@@ -15,8 +15,6 @@ from flow.cost.machine.memory import FIFO, Reader
 from flow.cost.machine.records import NONE, RecordShape
 from flow.engine.timing import Timing
 
-RING_WORDS = 512
-"""Words of the row buffer (weight_loader.v: RingLog2)."""
 AHEAD = 40
 """Row groups that may be on their way or wait before the array takes them (weight_loader.v: Ahead)."""
 ROUTER = 8
@@ -82,7 +80,7 @@ class Loader:
     _idle: int = 0
 
     def __post_init__(self) -> None:
-        self.ring = Ring(RING_WORDS)
+        self.ring = Ring(self.timing.ring_words)
 
     def begin(self, start: int, sections: Sequence[int]) -> None:
         """A step's page and tables: for each of their beats the cycles that loader_front.v works on it."""

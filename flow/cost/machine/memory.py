@@ -7,6 +7,7 @@ beats were taken.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -17,7 +18,8 @@ FIFO_BEATS = 512
 PAGE_BYTES = 4096
 """No burst crosses a page of the address space."""
 MOST_BURST = FIFO_BEATS // 4
-QUEUED_SPANS = 4
+QUEUED_SPANS = 8
+"""Spans that wait in the reader (memory_reader.v: Queue)."""
 OUTSTANDING = 3
 """Bursts that wait in the memory (`axi_memory.sv`: Outstanding - 1)."""
 ANSWER = 1
@@ -28,8 +30,8 @@ FIFO = 2
 
 @dataclass
 class Span:
-    """Beats that a step reads: asked for at `push` or later, from beat `offset` of the image on; a code page is
-    looked at ahead (`probe`)."""
+    """Beats that a step reads, from beat `offset` of the image on, asked for in cycle `push`; a code page is looked
+    at ahead (`probe`)."""
 
     push: int
     offset: int
@@ -41,18 +43,22 @@ class Span:
 
 @dataclass
 class Reader:
-    """Spans in order as one stream of beats. Beats are counted from the first span's first."""
+    """Spans in order as one stream of beats. Beats are counted from the first span's first.
+
+    `asks` gets more spans where it can be told when they are asked for; it is called whenever one has begun.
+    """
 
     beat_bytes: int
     latency: int = LATENCY_CYCLES
     pace: float = 1.0
+    asks: Callable[[], None] = lambda: None
     spans: list[Span] = field(default_factory=list)
     pops: list[int] = field(default_factory=list)
     """Cycles in which beats were taken, in order."""
     _probed: int = 0
     _head: int = 0
     _idle: int = 0
-    """The cycle from which the next span may begin."""
+    """The cycle from which the next span may begin, or the next burst be asked for."""
     _accepted: int = 0
     """The cycle in which the last address was taken."""
     _ends: list[int] = field(default_factory=list)
@@ -65,22 +71,16 @@ class Reader:
     _offset: int = 0
     _left: int = 0
 
-    def ask(self, earliest: int, offset: int, beats: int, probe: bool) -> None:
-        """A span that is asked for from cycle `earliest` on, behind those before it."""
-        self.spans.append(Span(earliest, offset, beats, probe))
-        if len(self.spans) <= self._head + QUEUED_SPANS:
-            self._settle(len(self.spans) - 1)
-
-    def asked(self) -> int:
-        """The cycle in which the last span is taken into the queue."""
-        while self._head + QUEUED_SPANS < len(self.spans):
-            self._advance()
-        return self.spans[-1].push
+    def room(self, span: int) -> int | None:
+        """The cycle from which a span finds a place in the queue; none while that cannot be told."""
+        if span < QUEUED_SPANS:
+            return 0
+        return self.spans[span - QUEUED_SPANS].begun + 1 if span - QUEUED_SPANS < self._head else None
 
     def first(self, beat: int) -> int:
         """The cycle from which a beat may be taken, as long as those before it are gone."""
         while self._booked <= beat:
-            self._advance()
+            self.advance()
         starts = self._starts
         while self._at + 1 < len(starts) and starts[self._at + 1][0] <= beat:
             self._at += 1
@@ -96,17 +96,9 @@ class Reader:
         self.pops.append(cycle)
         return cycle
 
-    def _settle(self, index: int) -> None:
-        """The cycle in which a span enters the queue: behind the one before, when there is a place."""
-        span = self.spans[index]
-        if index:
-            span.push = max(span.push, self.spans[index - 1].push + 1)
-        if index >= QUEUED_SPANS:
-            span.push = max(span.push, self.spans[index - QUEUED_SPANS].begun + 1)
-
     def _probes(self, before: int | None) -> None:
         """Look at pages: those that come before a cycle on the address channel, or up to the next span's own."""
-        while self._probed < min(len(self.spans), self._head + QUEUED_SPANS):
+        while self._probed < len(self.spans):
             index = self._probed
             if before is None and index > self._head:
                 return
@@ -121,7 +113,7 @@ class Reader:
                 span.known = cycle + 1
             self._probed += 1
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Begin the next span, or ask the memory for the next burst of the one at hand.
 
         After a span's begin come the reader's states Length and Issue, after every burst Length again, and after the
@@ -132,10 +124,9 @@ class Reader:
             self._probes(None)
             span.begun = max(span.known, self._idle)
             self._head += 1
-            if self._head - 1 + QUEUED_SPANS < len(self.spans):
-                self._settle(self._head - 1 + QUEUED_SPANS)
             self._idle = span.begun + 2
             self._offset, self._left = span.offset, span.beats
+            self.asks()
             return
         page = PAGE_BYTES // self.beat_bytes
         size = min(self._left, MOST_BURST, page - self._offset % page)

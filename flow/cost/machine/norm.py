@@ -52,7 +52,8 @@ class NormModel:
 
     def run(self) -> End:
         """Line pairs in the order in which the port serves them."""
-        first = self.start.cycle + 1
+        # The step waits for its constants.
+        first = max(self.start.cycle, self.start.loaded) + 1
         scan = _Line(self.pieces, self.depth, self.tiles, first)
         apply = _Line(self.pieces, self.depth, self.tiles, first)
         port, turn, last = first, False, first
@@ -78,6 +79,7 @@ class NormModel:
         sweep, ports = self.pieces * self.depth * self.tiles, 4 * self.depth * self.tiles
         waits = {
             "norm lanes" if sweep >= ports else "ports": max(sweep, ports),
+            "memory bandwidth": first - self.start.cycle - 1,
             "source": max(0, self.start.ready(0) - first),
             "latency": last - first - max(sweep, ports),
         }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from flow.cost.machine.memory import Reader
+from flow.cost.machine.memory import FIFO, Reader, Span
 from flow.cost.machine.unit import End, Start
 from flow.engine import Opcode
 
 CHECKED = 32
 """step_front: from a record's first word to its first span: 16 words and a gap, and the 15 cycles of step_checker."""
+QUEUED_STEPS = 4
+"""Steps in the memory of step_queue.v; another one stands in front of it."""
+HEADER = 2
+"""step_front: from a frame's last record to the next one's header, states Offer and Frame."""
 ARRAY = (Opcode.LINEAR, Opcode.ATTENTION)
 FOLLOWED = (Opcode.LINEAR, Opcode.ATTENTION, Opcode.NORM)
 """Steps that others may follow tile by tile, and that may follow others."""
@@ -17,26 +22,77 @@ LOADED = (*ARRAY, Opcode.NORM, Opcode.CONSTANT)
 NEVER = 1 << 60
 
 
-@dataclass
+Spans = Sequence[tuple[int, int, bool] | None]
+"""What a step reads of the image: offset, beats, whether it is a code page; none where it has no such span."""
+
+
 class Front:
-    """Reads records and asks for their data; one record ahead of the steps that wait."""
+    """step_front.v and step_queue.v: records are read and checked, and their data asked for, as far ahead as
+    there is room for spans and steps. The first frame's header is taken in cycle 0."""
 
-    reader: Reader
-    _read: int = 1
-    """The cycle in which the next record's first word is read; the header of a frame is taken in cycle 0."""
+    def __init__(self, reader: Reader, records: Sequence[Spans], frame: int) -> None:
+        self._reader, self._records, self._frame = reader, records, frame
+        self._record = self._span = 0
+        self._now = 1 + CHECKED
+        """The cycle of the state at hand: of a span, or of the offer to the queue."""
+        self._pushed: list[int] = []
+        self._taken: list[int] = []
+        self._inputs: dict[int, int] = {}
+        reader.asks = self._advance
+        self._advance()
 
-    def ask(self, spans: list[tuple[int, int, bool]]) -> None:
-        """Read and check the next record, and ask for its data: spans (offset, beats, is a page)."""
-        for i, (offset, beats, probe) in enumerate(spans):
-            self.reader.ask(self._read + CHECKED + i, offset, beats, probe)
+    def offered(self, record: int) -> int:
+        """The cycle from which the dispatcher may take a record, those before it having been taken."""
+        while len(self._pushed) <= record:
+            self._reader.advance()
+        return self._offered(record)
 
-    def offered(self) -> int:
-        """The cycle from which that record is offered."""
-        return self.reader.asked() + 1
+    def _offered(self, record: int) -> int:
+        # Two cycles through the queue's memory; the one behind stands there a cycle after the one before was taken.
+        return max(self._pushed[record] + FIFO, self._taken[record - 1] + 1 if record else 0)
 
-    def accepted(self, cycle: int, ends_frame: bool) -> None:
-        """The record was taken; the next one, or the next frame's header, comes."""
-        self._read = cycle + (3 if ends_frame else 1)
+    def taken(self, cycle: int) -> None:
+        """The dispatcher takes the next record."""
+        self._taken.append(cycle)
+        self._advance()
+
+    def read_input(self, frame: int, done: int) -> None:
+        """An input of a frame is read: where it is the last one, the next header may be taken."""
+        self._inputs[frame] = done + 1
+
+    def _advance(self) -> None:
+        """Go on as far as can be told."""
+        while self._record < len(self._records):
+            spans = self._records[self._record]
+            if self._span < len(spans):
+                span = spans[self._span]
+                if span is not None:
+                    room = self._reader.room(len(self._reader.spans))
+                    if room is None:
+                        return
+                    self._now = max(self._now, room)
+                    self._reader.spans.append(Span(self._now, *span))
+                self._now += 1
+                self._span += 1
+            elif not self._push():
+                return
+
+    def _push(self) -> bool:
+        """The record goes to the queue, if it can be told when; the next one's words are read."""
+        record = self._record
+        if record >= QUEUED_STEPS:
+            if len(self._taken) < record - QUEUED_STEPS:
+                return False
+            self._now = max(self._now, self._offered(record - QUEUED_STEPS))
+        following = self._now + 1
+        if (record + 1) % self._frame == 0 and record + 1 < len(self._records):
+            inputs = self._inputs.get(record // self._frame)
+            if inputs is None:
+                return False
+            following = max(self._now + HEADER, inputs) + 1
+        self._pushed.append(self._now)
+        self._record, self._span, self._now = record + 1, 0, following + CHECKED
+        return True
 
 
 @dataclass
@@ -53,13 +109,13 @@ class Dispatch:
     parity: list[int] = field(default_factory=list)
     """Indices of array steps, in order."""
 
-    def accept(self, offered: int, opcode: Opcode) -> int:
-        """A record is accepted: nothing loads, at most one step waits, and the parity of an array step is free."""
+    def accept(self, offered: int, tables: bool) -> int:
+        """A record is accepted: nothing loads, at most one step waits, and the parity of tables is free."""
         index = len(self.starts)
         cycle = max(offered, self.load_free)
         if index >= 2:
             cycle = max(cycle, self.starts[index - 2])
-        if opcode in ARRAY and len(self.parity) >= 2:
+        if tables and len(self.parity) >= 2:
             cycle = max(cycle, self._released(self.parity[-2]))
         return cycle
 
@@ -70,10 +126,10 @@ class Dispatch:
             return max(done + 1, self.starts[index + 1])
         return NEVER
 
-    def start(self, accepted: int, opcode: Opcode, loaded: int) -> Start:
+    def start(self, accepted: int, opcode: Opcode) -> Start:
         """A step starts behind the one before it, which has read everything, or is done where it cannot be followed."""
         index = len(self.starts)
-        cycle = max(accepted + 1, loaded)
+        cycle = accepted + 1
         if index >= 1:
             before = self.opcodes[index - 1]
             follows = (
@@ -94,13 +150,13 @@ class Dispatch:
         if opcode in ARRAY:
             self.parity.append(index)
         if not index:
-            return Start(cycle, (), cycle)
+            return Start(cycle, whole=cycle)
         end, done = self.ends[index - 1], self.dones[index - 1]
         if end.drain and decided < end.done:
             # The array's drain begins anew in every cycle in which attention is the step at hand and not done.
             done = self.dones[index - 1] = max(end.done, decided + 1 + end.drain)
         whole = cycle if done <= decided else done + 1
-        return Start(cycle, end.tiles, whole, end.busy, end.writes)
+        return Start(cycle, 0, end.tiles, whole, end.busy, end.writes)
 
     def ended(self, end: End) -> None:
         """What has become of the step that was started last."""

@@ -12,6 +12,7 @@ class Start:
 
     Attributes:
         cycle: in which the unit sees its start.
+        loaded: from which its constants or tables stand.
         tiles: cycles from which each tile of the step before may be read (`source_tiles_o` of step_dispatch); none
             where all of it was written before the start.
         whole: the cycle from which all of it counts as written.
@@ -20,6 +21,7 @@ class Start:
     """
 
     cycle: int
+    loaded: int = 0
     tiles: Sequence[int] = ()
     whole: int = 0
     busy: frozenset[int] = frozenset()

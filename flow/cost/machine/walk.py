@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from flow.cost.machine.attention import AttentionModel, Heads
 from flow.cost.machine.linear import LinearIssue, Sweep
 from flow.cost.machine.loader import Loader
-from flow.cost.machine.memory import LATENCY_CYCLES, Reader
+from flow.cost.machine.memory import FIFO, LATENCY_CYCLES, Reader
 from flow.cost.machine.norm import NormModel
 from flow.cost.machine.records import RecordShape, record_shapes
 from flow.cost.machine.sequencer import LOADED, Dispatch, Front
@@ -56,7 +56,7 @@ class Task:
         if opcode is Opcode.LINEAR:
             return sum(self.sections(engine))
         if opcode is Opcode.NORM:
-            return sum(beats for _, beats, _ in self.spans(engine))
+            return sum(span[1] for span in self.spans(engine) if span is not None)
         return EXP_ENTRIES if opcode is Opcode.ATTENTION else 0
 
     def sections(self, engine: Engine) -> list[int]:
@@ -69,36 +69,28 @@ class Task:
             found += _beats(STAGE_WORDS, 2 * beat)
         return found
 
-    def spans(self, engine: Engine) -> list[tuple[int, int, bool]]:
-        """What step_checker finds that the step reads: offset, beats, and whether it is a code page."""
+    def spans(self, engine: Engine) -> list[tuple[int, int, bool] | None]:
+        """What step_checker finds that the step reads."""
         words, opcode = self.record.words, self.record.opcode
-        nothing = (0, 0, False)
 
-        def beats(size: int) -> int:
-            return -(-size // engine.beat_bytes)
+        def span(offset: str, size: int) -> tuple[int, int, bool]:
+            return words[offset], -(-size // engine.beat_bytes), False
 
         if opcode is Opcode.CONSTANT:
             size = words["tiles"] * words["depth"] * words["planes"] * engine.banks * engine.tokens
-            return [(words["data"], beats(size), False), nothing]
+            return [span("data", size), None]
         if opcode is Opcode.LINEAR:
-            extra = nothing
-            if words.get("table_bits"):
-                extra = (words["table"], beats(2 << words["table_bits"]), False)
+            extra = span("table", 2 << words["table_bits"]) if words.get("table_bits") else None
             if words.get("stage"):
-                extra = (words["stage_data"], beats(4 * STAGE_WORDS), False)
-            return [
-                (words["page"], len(self.page), True),
-                extra,
-                (words["weights"], words["weight_beats"], False),
-            ]
+                extra = span("stage_data", 4 * STAGE_WORDS)
+            weights = span("weights", words["weight_beats"] * engine.beat_bytes)
+            return [(words["page"], len(self.page), True), extra, weights]
         if opcode is Opcode.NORM:
-            size = beats(8 * words["depth"] * engine.banks)
-            return [
-                (words[f"constants{i}"], size, False) if i < words["outputs"] else nothing for i in range(2)
-            ]
+            size = 8 * words["depth"] * engine.banks
+            return [span("constants0", size), span("constants1", size) if words["outputs"] > 1 else None]
         if opcode is Opcode.ATTENTION:
-            return [(words["exp"], beats(512), False), nothing]
-        return [nothing, nothing]
+            return [span("exp", 2 * EXP_ENTRIES), None]
+        return [None, None]
 
 
 @dataclass(frozen=True)
@@ -123,62 +115,59 @@ class Walk:
     ) -> None:
         self.engine, self.tasks, self.timing = engine, tasks, Timing(engine)
         self.reader = Reader(engine.beat_bytes, latency, pace)
-        self.front, self.dispatch = Front(self.reader), Dispatch()
+        self.dispatch = Dispatch()
         self.loader = Loader(self.timing, self.reader)
         self._table_free = 0
         self._norm_free = 0
 
     def frames(self, count: int) -> list[list[Timed]]:
         """The steps of `count` frames; the last one's last step ends with the command."""
-        order = self.tasks * count
-        self.front.ask(order[0].spans(self.engine))
-        for task, after in zip(order, [*order[1:], None], strict=True):
-            self._step(task, after)
+        spans = [task.spans(self.engine) for task in self.tasks]
+        self.front = Front(self.reader, spans * count, len(spans))
+        for number, task in enumerate(self.tasks * count):
+            self._step(number, task)
         # command_control sees that all is idle a cycle later.
         starts = [*self.dispatch.starts, self.dispatch.dones[-1] + 1]
         timed = iter(
             Timed(start, after - start, end.waits)
             for start, after, end in zip(starts, starts[1:], self.dispatch.ends, strict=False)
         )
-        return [list(_take(timed, len(self.tasks))) for _ in range(count)]
+        return [list(islice(timed, len(self.tasks))) for _ in range(count)]
 
-    def _step(self, task: Task, after: Task | None) -> None:
-        """One step. The data of the one behind it are asked for as soon as it is accepted: its bursts come between
-        those of this one."""
-        opcode, dispatch = task.record.opcode, self.dispatch
-        accepted = dispatch.accept(self.front.offered(), opcode)
-        self.front.accepted(accepted, task is self.tasks[-1])
-        if after is not None:
-            self.front.ask(after.spans(self.engine))
+    def _step(self, number: int, task: Task) -> None:
+        opcode, dispatch, front = task.record.opcode, self.dispatch, self.front
+        sections = task.sections(self.engine)
+        tables = opcode is Opcode.LINEAR and len(sections) > len(task.page)
+        accepted = dispatch.accept(front.offered(number), tables)
+        front.taken(accepted)
         if opcode is Opcode.LINEAR:
             end = self._linear(task, accepted)
         elif opcode is Opcode.CONSTANT:
-            start = dispatch.start(accepted, opcode, 0)
+            start = dispatch.start(accepted, opcode)
             end = take_constant(self.timing, start, _lines(task, self.engine), self.reader)
             dispatch.load_free = end.done + 1
         else:
-            loaded = 0
-            if opcode in LOADED:
-                loaded = self._load(task, accepted + 1)
-                dispatch.load_free = loaded
-            end = self._unit(task, dispatch.start(accepted, opcode, loaded))
+            loaded = self._load(task, accepted + 1) if opcode in LOADED else 0
+            end = self._unit(task, replace(dispatch.start(accepted, opcode), loaded=loaded))
         dispatch.ended(end)
+        if opcode is Opcode.INPUT:
+            front.read_input(number // len(self.tasks), end.done)
 
     def _load(self, task: Task, start: int) -> int:
-        """The cycle from which constants of a norm, or the exponential table, count as loaded.
+        """The cycle from which constants of a norm, or the exponential table, stand: taken a beat a cycle.
 
-        A beat a cycle, or an entry of the table a cycle; what is there is used until its step is done.
+        A norm's wait until those before are not used any more; the table's beats wait in a queue, and are written
+        an entry a cycle when the table before is free (norm_constants.v, exp_loader.v).
         """
-        beats = sum(beats for _, beats, _ in task.spans(self.engine))
-        each, free = 1, self._norm_free
-        if task.record.opcode is Opcode.ATTENTION:
-            each, free = self.engine.beat_bytes // 2, self._table_free
-        cycle = max(start + 1, free)
-        for _ in range(beats):
-            first = max(cycle, self.reader.first(len(self.reader.pops)))
-            self.reader.take(first + each - 1)
-            cycle = first + each
-        return cycle + 1
+        beats = sum(span[1] for span in task.spans(self.engine) if span is not None)
+        norm = task.record.opcode is Opcode.NORM
+        first = cycle = max(start + 1, self._norm_free if norm else 0)
+        for beat in range(beats):
+            cycle = self.reader.take(cycle) + 1
+            if beat == 0:
+                first = cycle - 1
+        self.dispatch.load_free = cycle + 1
+        return cycle if norm else max(first + FIFO, self._table_free) + EXP_ENTRIES
 
     def _unit(self, task: Task, start: Start) -> End:
         words, engine, timing = task.record.words, self.engine, self.timing
@@ -212,7 +201,7 @@ class Walk:
     def _linear(self, task: Task, accepted: int) -> End:
         loader, records = self.loader, task.records
         loader.begin(accepted + 1, task.sections(self.engine))
-        start = self.dispatch.start(accepted, Opcode.LINEAR, 0)
+        start = self.dispatch.start(accepted, Opcode.LINEAR)
         issue = LinearIssue(self.timing, start, task.sweep(self.engine))
         for record in records[: issue.sweep.groups]:
             offered = loader.record(record)
@@ -243,8 +232,3 @@ def _lines(task: Task, engine: Engine) -> int:
     words = task.record.words
     tiles = words["tiles"] if task.record.opcode is Opcode.CONSTANT else engine.tiles(task.tokens)
     return tiles * words["planes"] * words["depth"]
-
-
-def _take(items: Iterator[Timed], count: int) -> Iterator[Timed]:
-    for _ in range(count):
-        yield next(items)
