@@ -17,9 +17,8 @@ from flow.cost.machine import LATENCY_CYCLES, Task, Walk
 from flow.cost.machine.loader import AHEAD
 from flow.cost.machine.records import row_groups
 from flow.engine import Engine, Opcode
-from flow.engine.timing import Timing
 from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
-from flow.ops.device import DeviceOp, Estimate, RowGroups, Work
+from flow.ops.device import DeviceOp, Estimate, RowGroups, Work, timing_of
 from flow.passes.fuse_steps import Step
 from flow.passes.lay_out import Layout, Placed
 
@@ -125,7 +124,12 @@ def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
     slowest = max(costs, key=lambda cost: cost.cycles)
     groups = work.row_groups.cycles
     return StepForm(
-        step.opcode, slowest.cycles, slowest.load, len(groups), int(groups.sum()), Timing(engine).ring_words
+        step.opcode,
+        slowest.cycles,
+        slowest.load,
+        len(groups),
+        int(groups.sum()),
+        timing_of(engine).ring_words,
     )
 
 

@@ -14,9 +14,11 @@ from flow.engine.parameters import Engine
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles of an engine's pipelines."""
+    """Cycles of an engine's pipelines; `stage_latency` of the slowest stage that a plug-in brings, 0 without any
+    (`flow.ops.device.timing_of` knows it)."""
 
     engine: Engine
+    stage_latency: int = 0
 
     @cached_property
     def levels(self) -> int:
@@ -30,8 +32,9 @@ class Timing:
 
     @property
     def post(self) -> int:
-        """From a result to its value, or score: `PostLatency` of flow_engine.v."""
-        return 14
+        """From a result to its value, or score: `PostLatency` of flow_engine.v, where stages of plug-ins take
+        four cycles at least."""
+        return 11 + max(4, self.stage_latency) if self.engine.outside else 14
 
     @property
     def residual(self) -> int:

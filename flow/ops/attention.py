@@ -8,13 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from flow.engine import Engine
-from flow.engine.timing import Timing
 from flow.errors import UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import requantise, softmax_numerators, softmax_scale
-from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter
 
 ISSUE_CYCLES = 6
@@ -127,7 +126,7 @@ class Attention(DeviceOp):
         pitch = engine.head_pitch(work.channels // self.heads)
         abreast = engine.heads_abreast(pitch)
         T, B, P = engine.tokens, engine.banks, engine.rows
-        timing, passes = Timing(engine), self.exp_bits // 8
+        timing, passes = timing_of(engine), self.exp_bits // 8
         tiles, rounds = engine.tiles(work.tokens), -(-self.heads // abreast)
         sweeps = 1 if pitch * abreast >= B else abreast
         keys = np.full(tiles, work.tokens, np.int64)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flow.engine import Engine
+from flow.engine.timing import Timing
 from flow.ir.graph import Graph
-from flow.ir.op import Array, Op
+from flow.ir.op import REGISTRY, Array, Op
 from flow.ops.hardware import Resources
 
 Counts = npt.NDArray[np.int64]
@@ -124,6 +125,13 @@ class DeviceOp(Op):
 def hardware_of(op: type[DeviceOp], engine: Engine) -> Resources:
     """`op.hardware(engine)`, remembered: every step of a model asks for the same few."""
     return op.hardware(engine)
+
+
+@lru_cache(maxsize=1024)
+def timing_of(engine: Engine) -> Timing:
+    """Latencies of an engine, with those of the stages that plug-ins bring."""
+    latencies = (int(getattr(REGISTRY[name], "latency")) for name in engine.outside)  # noqa: B009
+    return Timing(engine, max(latencies, default=0))
 
 
 def pipelined(op: DeviceOp, engine: Engine) -> Estimate:

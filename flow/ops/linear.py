@@ -10,13 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from flow.engine import Engine
-from flow.engine.timing import Timing
 from flow.errors import UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
-from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import AdderTree, Memory, Mux, Resources, address_bits
 
 ISSUE_CYCLES = 6
@@ -151,7 +150,7 @@ class Linear(DeviceOp):
         of the result of a step before of the same size: the array's and the stages' latency, less the other
         tiles of its last row group.
         """
-        tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, Timing(engine)
+        tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, timing_of(engine)
         issue = work.planes * groups.cycles
         slots = np.maximum(issue, work.least)
         compute = tiles * int(slots.sum())

@@ -8,13 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from flow.engine import Engine
-from flow.engine.timing import Timing
 from flow.errors import FitError, UnsupportedError
 from flow.ir.graph import Graph
 from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import norm_gain, normalise
-from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage, timing_of
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter, square_root
 
 MAX_CHANNELS = 4096
@@ -114,7 +113,7 @@ class Norm(DeviceOp):
         two for each reader, and four in `norm_collect`. `scale` = log2 L + T + 66 (`norm_unit.v`): sums,
         deviations one a cycle, and the tile's tokens gathered. Where `D*B/L < T`, tiles do not overlap.
         """
-        lanes, timing = min(engine.norm_lanes, engine.banks), Timing(engine)
+        lanes, timing = min(engine.norm_lanes, engine.banks), timing_of(engine)
         sweep = work.depth * (engine.banks // lanes)
         ports = 4 * work.depth
         tiles = engine.tiles(work.tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,11 @@ TIMING = Timing(ENGINE)
 
 
 def constant(module: str, name: str) -> str:
-    """The text of a module's parameter or localparam."""
+    """The text of a module's parameter or localparam, with engines without plug-ins where there are two."""
     (path,) = RTL.glob(f"{module}.v*")
     found = re.findall(rf"\b{name} = ([^;,\n]+)", path.read_text())
     assert found, f"{module}: found no {name}; expected it where the estimates take it from"
-    return str(found[0]).strip()
+    return str(found[-1]).strip()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,9 @@ def constant(module: str, name: str) -> str:
         ),
         ("memory_reader", "FifoLog2", "9", memory.FIFO_BEATS == 512),
         ("record_router", "Stages", "7", loader.ROUTER == 8),
+        ("flow_engine", "RingLog2", "CycleBits + 1 > 9 ? CycleBits + 1 : 9", TIMING.ring_words == 512),
+        ("weight_loader", "Ahead", "40", loader.AHEAD == 40),
+        ("memory_reader", "QueueLog2", "3", memory.QUEUED_SPANS == 8),
         ("norm_unit", "LaneLatency", "11", Collect.LANE == 12),
         ("norm_unit", "Places", "32", Collect.PLACES == 32),
         ("norm_deviation", "Steps", "6", TIMING.deviation == 6 + 32 + 1 + 19),
@@ -58,6 +62,8 @@ def test_constants_stand_where_they_are_taken_from(module: str, name: str, text:
 
 def test_latencies_by_hand() -> None:
     assert (TIMING.levels, TIMING.array, TIMING.residual) == (6, 15, 3)
+    # Two of the longest row groups fit the row buffer.
+    assert Timing(replace(ENGINE, row_cycles=500)).ring_words == 1024
     # Sums of 16 lanes take four levels.
     assert TIMING.norm_scale == 2 + (2 + 4) + 58 + 8 + 4
     # With 15 cycles of the array, a reciprocal of 19 comes a cycle late: 7 more divisions of one head, 15 of two.

@@ -15,8 +15,8 @@ from flow.cost.machine.sequencer import LOADED, Dispatch, Front
 from flow.cost.machine.streams import give_output, pool, take_constant, take_input
 from flow.cost.machine.unit import End, Start
 from flow.engine import STAGE_WORDS, Engine, Opcode, Record
-from flow.engine.timing import Timing
 from flow.formats import EncodedMatrix
+from flow.ops.device import timing_of
 
 EXP_ENTRIES = 256
 """Of the exponential table, which is loaded an entry a cycle (exp_loader.v)."""
@@ -113,7 +113,7 @@ class Walk:
     def __init__(
         self, engine: Engine, tasks: list[Task], pace: float = 1.0, latency: int = LATENCY_CYCLES
     ) -> None:
-        self.engine, self.tasks, self.timing = engine, tasks, Timing(engine)
+        self.engine, self.tasks, self.timing = engine, tasks, timing_of(engine)
         self.reader = Reader(engine.beat_bytes, latency, pace)
         self.dispatch = Dispatch()
         self.loader = Loader(self.timing, self.reader)
