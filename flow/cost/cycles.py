@@ -105,12 +105,14 @@ def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) ->
 
 @dataclass(frozen=True)
 class StepForm:
-    """A step in closed form: cycles of the slowest of its operators, cycles to load it, and how many row groups and
-    words of the row buffer's `ring` that is."""
+    """A step in closed form: cycles of the slowest of its operators, those to fetch and to load it and from there to
+    its end (`Estimate`), and how many row groups and words of the row buffer's `ring` that is."""
 
     opcode: Opcode
     cycles: int
-    load: int
+    fetch: int = 0
+    load: int = 0
+    lag: int = 0
     groups: int = 0
     words: int = 0
     ring: int = 0
@@ -119,42 +121,51 @@ class StepForm:
 def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
     """A step's closed form."""
     if step.opcode is Opcode.INPUT:
-        return StepForm(step.opcode, stream_cycles(engine, work) + WRITTEN_CYCLES, 0)
+        return StepForm(step.opcode, stream_cycles(engine, work) + WRITTEN_CYCLES)
     costs = [node.op.estimate(engine, work) for node in step.nodes if isinstance(node.op, DeviceOp)]
     slowest = max(costs, key=lambda cost: cost.cycles)
     groups = work.row_groups.cycles
     return StepForm(
         step.opcode,
-        slowest.cycles,
-        slowest.load,
-        len(groups),
-        int(groups.sum()),
-        timing_of(engine).ring_words,
+        cycles=slowest.cycles,
+        fetch=slowest.fetch,
+        load=slowest.load,
+        lag=slowest.lag,
+        groups=len(groups),
+        words=int(groups.sum()),
+        ring=timing_of(engine).ring_words,
     )
+
+
+AHEAD_STEPS = 6
+"""Steps that the front may be ahead of the one at work: four queued, one in front of them, one that is loaded."""
+
+
+FIRST_WEIGHTS = 280
+"""From a frame's first step to the first beat of weights, where nothing was fetched before: the checks of two
+records behind the first, and the memory's latency for a page's length, and for the page."""
 
 
 def chained(steps: Iterable[StepForm]) -> list[int]:
     """Cycles of each of some steps in a row, from their closed forms.
 
-    Steps are loaded one after the other, as far ahead as the row buffer holds row groups; an array step is not
-    loaded before the one two before it is done (`step_dispatch`), and no step ends before it is loaded.
+    Steps are fetched and loaded one after the other: fetched as far ahead as the front is (`step_queue`), loaded
+    two at most ahead of the one at work (`step_dispatch`), and as far as the row buffer holds row groups.
     """
-    end = loaded = 0
-    ends: list[int] = []
-    arrays: list[int] = []
+    fetched = loaded = 0
+    starts = [0] * AHEAD_STEPS
+    found: list[int] = []
     for step in steps:
-        begin = loaded
-        if step.opcode in (Opcode.LINEAR, Opcode.ATTENTION) and len(arrays) > 1:
-            begin = max(begin, arrays[-2])
-        start, loaded = end, begin + step.load
-        end = max(start + step.cycles, loaded)
-        if step.opcode in (Opcode.LINEAR, Opcode.ATTENTION):
-            arrays.append(end)
+        fetched = max(fetched, starts[-AHEAD_STEPS], FIRST_WEIGHTS if step.groups else 0) + step.fetch
+        begin, start = max(loaded, starts[-3]), starts[-1]
+        loaded = max(begin + step.load, fetched)
+        end = max(start + step.cycles, loaded + step.lag)
         if step.groups:
             share = min(1.0, AHEAD / step.groups, step.ring / max(step.words, 1))
             loaded = max(loaded, end - int(share * step.cycles))
-        ends.append(end - start)
-    return ends
+        starts.append(end)
+        found.append(end - start)
+    return found
 
 
 def _costs(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> list[Estimate]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from flow.engine import STAGE_WORDS, Engine, Opcode, Space
 from flow.ir import Graph, Value
-from flow.ops.attention import Attention
+from flow.ops.attention import TABLE_ENTRIES, Attention
 from flow.ops.device import Counts, DeviceOp, RowGroups, Work
 from flow.ops.linear import Linear, lookup_rows
 from flow.ops.norm import Norm
@@ -22,8 +22,6 @@ from flow.passes.plan_scratchpad import PlanScratchpad
 
 PAGE_WORDS = 64
 """64-bit words of the code page that are supposed before the encoding is known."""
-EXP_ENTRIES = 256
-"""Of the exponential table, which is loaded an entry a cycle (exp_loader.v)."""
 
 
 def row_maxima(
@@ -201,7 +199,7 @@ class ModelShape:
             elif isinstance(first, Norm):
                 preload = -(-8 * order.depth * engine.banks * len(step.writes) // engine.beat_bytes)
             elif isinstance(first, Attention):
-                preload = EXP_ENTRIES
+                preload = -(-2 * TABLE_ENTRIES // engine.beat_bytes)
             yield (
                 step,
                 Work(

@@ -16,6 +16,8 @@ from flow.numerics import requantise, softmax_numerators, softmax_scale
 from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, divider, shifter
 
+TABLE_ENTRIES = 256
+"""Exponentials: `EXP[min(max - score, 255)]`."""
 ISSUE_CYCLES = 6
 """From a step's start to its first queries, and from its last slot to the next start (attention_unit.v)."""
 RECIPROCAL_CYCLES = 17
@@ -115,7 +117,7 @@ class Attention(DeviceOp):
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles over the pairs of a round of heads and a query tile (`attention_unit.v`):
 
-        `scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 6`.
+        `drain + scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 6`.
 
         `scores = keys/P * words` (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1;
         one head after the other where those abreast do not fill the banks), `context = passes * ceil(keys / (B/A))
@@ -139,15 +141,19 @@ class Attention(DeviceOp):
         held = groups + timing.softmax(abreast)
         exp = np.maximum(groups, T * abreast)
         period = np.maximum(scores + context, np.maximum((context + held + 1) // 2, exp))
-        first = int(scores[0] + held[0]) + timing.array + timing.post + 1 + (P - 1).bit_length()
+        # Queries are read when the values before them are written.
+        first = (
+            timing.drain + int(scores[0] + held[0]) + timing.array + timing.post + 1 + (P - 1).bit_length()
+        )
         cycles = first + rounds * int(period.sum()) - int(period[-1]) + int(context[-1]) + ISSUE_CYCLES
         seen = work.tokens * (work.tokens + 1) // 2 if self.causal else work.tokens**2
         bound = "multipliers" if int((scores + context).sum()) >= int(period.sum()) else "post lanes"
-        if work.preload > cycles:
-            bound = "memory bandwidth"
-        return Estimate(
-            cycles, work.preload, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine)
-        )
+        # The first pass waits for the table, which is written an entry a cycle when its beats have come.
+        lag = TABLE_ENTRIES + cycles - timing.drain - int(scores[0]) - timing.array - timing.post
+        macs = (1 + passes) * seen * work.channels
+        resources = hardware_of(type(self), engine)
+        fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
+        return Estimate(cycles, fetch, work.preload, lag, macs, bound, resources)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -62,7 +62,7 @@ class DeviceOutput(DeviceOp):
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles: one for each stream beat or line, and the way of the last."""
         return Estimate(
-            stream_cycles(engine, work) + SENT_CYCLES, 0, 0, "stream", hardware_of(type(self), engine)
+            stream_cycles(engine, work) + SENT_CYCLES, 0, 0, 0, 0, "stream", hardware_of(type(self), engine)
         )
 
     @classmethod

@@ -49,9 +49,11 @@ class DeviceConstant(DeviceOp):
         """Cycles: one for each memory beat or line, and the memory's latency: nothing comes before a constant
         that its beats could hide behind."""
         lines = engine.tiles(work.tokens) * work.planes * work.depth
-        beats = work.fetch_cycles(-(-lines * engine.banks * engine.tokens // engine.beat_bytes))
-        cycles = max(lines, beats) + MEMORY_CYCLES
-        return Estimate(cycles, beats, 0, "memory bandwidth", hardware_of(type(self), engine))
+        beats = -(-lines * engine.banks * engine.tokens // engine.beat_bytes)
+        fetch = work.fetch_cycles(beats, 1, engine.burst_beats)
+        cycles = max(lines, fetch) + MEMORY_CYCLES
+        resources = hardware_of(type(self), engine)
+        return Estimate(cycles, fetch, beats, 0, 0, "memory bandwidth", resources)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -17,6 +17,8 @@ from flow.ir.op import REGISTRY, Array, Op
 from flow.ops.hardware import Resources
 
 Counts = npt.NDArray[np.int64]
+BURST_CYCLES = 35
+"""Of a memory that answers after 100 cycles, and 5 in registers on the way, to three bursts at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +70,11 @@ class Work:
     preload: int
     beat_cycles: float
 
-    def fetch_cycles(self, beats: int) -> int:
-        """Engine cycles that `beats` beats from memory take."""
-        return int(np.ceil(beats * self.beat_cycles))
+    def fetch_cycles(self, beats: int, more: int, burst: int) -> int:
+        """Engine cycles that `beats` beats from memory take, in bursts of `burst` and some more: a beat every
+        `beat_cycles`, and a burst every `BURST_CYCLES`."""
+        bursts = more + beats // burst
+        return max(int(np.ceil(beats * self.beat_cycles)), BURST_CYCLES * bursts)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ class Estimate:
         cycles: from its start to the next step's, which follows it as soon as it has read everything
             (`step_dispatch`), if what it loads is there in time; 0 for a stage that is pipelined behind the
             array. The closed form of what `flow.cost.machine` counts row group by row group.
-        load: cycles in which weights, tables and constants are loaded, ahead of the step where there is time.
+        fetch: cycles in which the memory gives what the step reads of the image, ahead of its loading.
+        load: cycles in which that is loaded, ahead of the step where there is time.
+        lag: from the end of its loading to the next step's start, at least.
         macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
             of two byte planes.
         bound: what most of the cycles wait for, loading included: multipliers, ports, memory bandwidth, code
@@ -90,7 +96,9 @@ class Estimate:
     """
 
     cycles: int
+    fetch: int
     load: int
+    lag: int
     macs: int
     bound: str
     resources: Resources
@@ -98,7 +106,7 @@ class Estimate:
     @property
     def alone(self) -> int:
         """Cycles of the step where its loading is not hidden by steps before it."""
-        return max(self.cycles, self.load)
+        return max(self.cycles, max(self.fetch, self.load) + self.lag)
 
 
 class DeviceOp(Op):
@@ -137,7 +145,7 @@ def timing_of(engine: Engine) -> Timing:
 def pipelined(op: DeviceOp, engine: Engine) -> Estimate:
     """The estimate of a stage behind the array: it takes a result a cycle and adds latency only, which
     `linear` counts."""
-    return Estimate(0, 0, 0, "multipliers", hardware_of(type(op), engine))
+    return Estimate(0, 0, 0, 0, 0, "multipliers", hardware_of(type(op), engine))
 
 
 def exact_matmul(x: Array, w: Array) -> Array:

@@ -142,8 +142,8 @@ class Linear(DeviceOp):
         return array + loader
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(fetch(sum beats),
-        sum lookups, sum maps) + 35`.
+        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(sum beats, sum
+        lookups, sum maps) + 35`.
 
         A row group without weights still writes its bias, a result of two byte planes takes two slots. The
         weight loader's three units work beside each other and ahead of the array. `wait` is for the first tile
@@ -156,8 +156,11 @@ class Linear(DeviceOp):
         compute = tiles * int(slots.sum())
         latency = timing.array + timing.post + work.out_planes + 3
         wait = max(0, latency - ISSUE_CYCLES - (tiles - 1) * int(slots[-1]))
+        beats = int(groups.beats.sum())
+        # Further bursts: a page's first beat and itself, and where the weights begin in the midst of a page.
+        fetch = work.fetch_cycles(beats, 3, engine.burst_beats)
         feeds = {
-            "memory bandwidth": work.fetch_cycles(int(groups.beats.sum())),
+            "memory bandwidth": beats,
             "code look-ups": int(groups.lookups.sum()),
             "column maps": int(groups.maps.sum()),
         }
@@ -166,10 +169,10 @@ class Linear(DeviceOp):
         paced = tiles * int(slots[slots > issue].sum())
         bound = "multipliers" if 2 * paced <= compute else "ports"
         cycles = compute + wait + ISSUE_CYCLES
-        if load > cycles:
-            bound = slowest
+        if max(fetch, load) > cycles:
+            bound = "memory bandwidth" if fetch > load else slowest
         macs = work.tokens * self.nonzeros * work.planes
-        return Estimate(cycles, load, macs, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, fetch, load, 0, macs, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from flow.engine import Engine
 from flow.errors import FitError, UnsupportedError
 from flow.ir.graph import Graph
@@ -106,8 +104,9 @@ class Norm(DeviceOp):
         return statistics + scale + gains + shifter(lanes, 46, 20) + shifter(OUTPUTS * lanes, 48, 16)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `D*B/L + scale + tiles * max(D*B/L, 4*D)`: the first tile's statistics, its scale factors, and
-        all tiles normalised while those of the next ones are gathered.
+        """Cycles: `wait + D*B/L + scale + tiles * max(D*B/L, 4*D)`: the first tile of a sum, the array's and the
+        stages' latency less two cycles for each of the other tiles; its statistics, its scale factors, and all
+        tiles normalised while those of the next ones are gathered.
 
         Channels that fill a line up are read as any other. A line pair takes four cycles of the store's port,
         two for each reader, and four in `norm_collect`. `scale` = log2 L + T + 66 (`norm_unit.v`): sums,
@@ -121,12 +120,14 @@ class Norm(DeviceOp):
         run = tiles * max(sweep, ports)
         if sweep < engine.tokens:
             run += (tiles - 1) * (scale - timing.deviation)
-        cycles = FIRST_READ + sweep + scale + run
+        wait = max(0, timing.array + timing.post + 2 - 2 * (tiles - 1))
+        cycles = wait + FIRST_READ + sweep + scale + run
         bound = "norm lanes" if sweep >= ports else "ports"
-        load = int(np.ceil(work.preload * work.beat_cycles))
-        if load > cycles:
+        fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
+        if fetch > cycles:
             bound = "memory bandwidth"
-        return Estimate(cycles, load, 0, bound, hardware_of(type(self), engine))
+        # Nothing begins before the constants stand.
+        return Estimate(cycles, fetch, work.preload, cycles, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

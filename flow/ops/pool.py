@@ -79,7 +79,7 @@ class Pool(DeviceOp):
         leave = engine.banks + SCALE_CYCLES + work.out_planes
         bound = "post lanes" if leave >= sweep else "norm lanes" if pieces >= 3 else "ports"
         cycles = sweep + (work.depth - 1) * max(sweep, leave + 1) + leave + FILL_CYCLES
-        return Estimate(cycles, 0, 0, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, 0, 0, 0, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -16,10 +16,8 @@ from flow.cost.machine.streams import give_output, pool, take_constant, take_inp
 from flow.cost.machine.unit import End, Start
 from flow.engine import STAGE_WORDS, Engine, Opcode, Record
 from flow.formats import EncodedMatrix
+from flow.ops.attention import TABLE_ENTRIES
 from flow.ops.device import timing_of
-
-EXP_ENTRIES = 256
-"""Of the exponential table, which is loaded an entry a cycle (exp_loader.v)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Task:
             return sum(self.sections(engine))
         if opcode is Opcode.NORM:
             return sum(span[1] for span in self.spans(engine) if span is not None)
-        return EXP_ENTRIES if opcode is Opcode.ATTENTION else 0
+        return -(-2 * TABLE_ENTRIES // engine.beat_bytes) if opcode is Opcode.ATTENTION else 0
 
     def sections(self, engine: Engine) -> list[int]:
         """Cycles of each beat of page, table and parameters: a 64-bit word a cycle, or half of one."""
@@ -89,7 +87,7 @@ class Task:
             size = 8 * words["depth"] * engine.banks
             return [span("constants0", size), span("constants1", size) if words["outputs"] > 1 else None]
         if opcode is Opcode.ATTENTION:
-            return [span("exp", 2 * EXP_ENTRIES), None]
+            return [span("exp", 2 * TABLE_ENTRIES), None]
         return [None, None]
 
 
@@ -167,7 +165,7 @@ class Walk:
             if beat == 0:
                 first = cycle - 1
         self.dispatch.load_free = cycle + 1
-        return cycle if norm else max(first + FIFO, self._table_free) + EXP_ENTRIES
+        return cycle if norm else max(first + FIFO, self._table_free) + TABLE_ENTRIES
 
     def _unit(self, task: Task, start: Start) -> End:
         words, engine, timing = task.record.words, self.engine, self.timing
