@@ -50,7 +50,7 @@ class DeviceConstant(DeviceOp):
         that its beats could hide behind."""
         lines = engine.tiles(work.tokens) * work.planes * work.depth
         beats = -(-lines * engine.banks * engine.tokens // engine.beat_bytes)
-        fetch = work.fetch_cycles(beats, 1, engine.burst_beats)
+        fetch = work.fetch_cycles(beats, 0, engine.burst_beats)
         cycles = max(lines, fetch) + MEMORY_CYCLES
         resources = hardware_of(type(self), engine)
         return Estimate(cycles, fetch, beats, 0, 0, "memory bandwidth", resources)
