@@ -108,7 +108,9 @@ def record_shapes(encoded: EncodedMatrix, engine: Engine) -> list[RecordShape]:
         shape, columns = encoded.shapes[group.shape], group.map
         map_cycles, map_bits = NONE, 0
         if columns is not None:
-            entries = {MapKind.LIST: columns.count, MapKind.BITMAP: columns.depth}.get(columns.kind, 0)
+            # A bitmap is read, and its list written to the end.
+            read = max(columns.count, columns.depth)
+            entries = {MapKind.LIST: columns.count, MapKind.BITMAP: read}.get(columns.kind, 0)
             map_cycles, map_bits = engine.banks * -(-entries // LIST_WORD), columns.bits
         sizes = (group.groups, shape.take, shape.code_bits) if group.groups else (0, 0, 0)
         found.append(record_shape(engine, encoded.weight_bits, *sizes, map_cycles, map_bits, beats))
