@@ -20,8 +20,8 @@ from flow.passes.fuse_steps import FuseSteps, Step
 from flow.passes.order_channels import ChannelOrder, OrderChannels
 from flow.passes.plan_scratchpad import PlanScratchpad
 
-PAGE_WORDS = 64
-"""64-bit words of the code page that are supposed before the encoding is known."""
+PLAIN_PAGE_WORDS, PAGE_WORDS = 2, 24
+"""64-bit words of a code page without codes, and of one that is supposed before the encoding is known."""
 
 
 def row_maxima(
@@ -191,7 +191,8 @@ class ModelShape:
             first = step.nodes[0].op if step.nodes else None
             if isinstance(first, Linear):
                 groups = self.row_groups(engine, step)
-                preload = PAGE_WORDS + sum(
+                coded = bool((groups.cycles % order.depth != 0).any())
+                preload = (PAGE_WORDS if coded else PLAIN_PAGE_WORDS) + sum(
                     len(n.op.values) // 4 for n in step.nodes if isinstance(n.op, Table)
                 )
                 preload += STAGE_WORDS * any(isinstance(n.op, PostStage) for n in step.nodes)

@@ -23,7 +23,7 @@ from lower_speed import make_encoder
 
 from flow.boards import load_board
 from flow.cost import fit
-from flow.cost.cycles import step_estimate
+from flow.cost.cycles import chained, step_estimate
 from flow.cost.machine import Task, Walk
 from flow.emit.cosim import cosim_files
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
@@ -152,36 +152,37 @@ def compare(layout: Layout, run: Run, behind: int) -> dict[str, Any]:
     tasks = [Task.of(engine, p.record, program.tokens, p.encoded) for p in layout.placed]
     (alone,) = Walk(engine, tasks).frames(1)
     seconds = time.perf_counter() - start
+    forms = chained(step_estimate(layout, placed) for placed in layout.placed)
     steps = [
         {
             "name": placed.step.name,
             "kind": placed.record.opcode.name.lower(),
             "simulated": measured.cycles,
             "estimated": timed.cycles,
-            "closed_form": step_estimate(layout, placed),
+            "closed_form": form,
         }
-        for placed, measured, timed in zip(layout.placed, run.steps, alone, strict=True)
+        for placed, measured, timed, form in zip(layout.placed, run.steps, alone, forms, strict=True)
     ]
+    pairs = [(measured.cycles, timed.cycles) for measured, timed in zip(run.steps, alone, strict=True)]
+    beyond = [str(step["name"]) for step, pair in zip(steps, pairs, strict=True) if not within(*pair)]
     result: dict[str, Any] = {
         "engine": engine.to_json(),
         "multipliers": engine.multipliers,
         "simulated": run.latency_cycles,
         "estimated": sum(timed.cycles for timed in alone),
-        "closed_form": sum(step["closed_form"] for step in steps),
+        "closed_form": sum(forms),
         "seconds": round(seconds, 3),
-        "largest_error": max(abs(s["estimated"] - s["simulated"]) / s["simulated"] for s in steps),
-        "largest_error_cycles": max(abs(s["estimated"] - s["simulated"]) for s in steps),
-        "beyond": [s["name"] for s in steps if not within(s["simulated"], s["estimated"])],
+        "largest_error": round(max(abs(b - a) / a for a, b in pairs), 6),
+        "largest_error_cycles": max(abs(b - a) for a, b in pairs),
+        "beyond": beyond,
         "steps": steps,
     }
     if behind > 1:
         frames = Walk(engine, tasks).frames(behind)
-        result["interval"] = {
-            "simulated": run.interval_cycles,
-            "estimated": (frames[-1][0].start - frames[0][0].start) / (behind - 1),
-        }
-        if not within(*result["interval"].values()):
-            result["beyond"].append("interval")
+        interval = (frames[-1][0].start - frames[0][0].start) / (behind - 1)
+        result["interval"] = {"simulated": run.interval_cycles, "estimated": interval}
+        if not within(run.interval_cycles, interval):
+            beyond.append("interval")
     return result
 
 
