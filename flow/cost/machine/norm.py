@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from flow.cost.machine.unit import End, Start
@@ -122,11 +123,14 @@ class NormModel:
             self.measured.append(self.whole[-1] - self.timing.deviation - 4)
 
     def _applied(self, apply: _Line, high: int, collect: Collect) -> None:
-        fire = high + 2
+        first, last = collect.put(high + 2)
         if apply.opens:
-            self.switched.append(fire)
-        fire = collect.put(fire)
-        apply.want = max(high + 2, fire + self.pieces - 3)
+            self.switched.append(first)
+        # The next pair is read behind the last piece, or up to three pieces earlier where three places are sure.
+        want = max(high + 2, first + self.pieces - 3)
+        while want <= last and collect.places(want) < 3:
+            want += 1
+        apply.want = want
         apply.pair += 1
 
 
@@ -143,28 +147,31 @@ class Collect:
         self.rounds_a_tile = model.depth * model.pieces // self.values
         self.phase = 0  # the next round's first cycle, at least
         self.full = False
-        self.count = 0
+        self.fires: list[int] = []
         self.pending: list[int] = []
         self.pops: list[int] = []
         self.round_starts: list[int] = []
         self.ready: list[int] = []
         self.done = 0
 
-    def put(self, fire: int) -> int:
-        """The values of a line pair, one a cycle from `fire` on while there is a place; returns the first's cycle."""
-        first = None
-        for _ in range(self.model.pieces):
-            n = self.count
-            if n >= self.PLACES:
-                self._drain(n - self.PLACES)
-                fire = max(fire, self.pops[n - self.PLACES] + 1)
-            if first is None:
-                first = fire
+    def put(self, fire: int) -> tuple[int, int]:
+        """The values of a line pair, one a cycle from `fire` on while there is a place; returns the cycles of the
+        first and the last."""
+        first = len(self.fires)
+        for value in range(first, first + self.model.pieces):
+            if value >= self.PLACES:
+                self._drain(value - self.PLACES)
+                fire = max(fire, self.pops[value - self.PLACES] + 1)
+            self.fires.append(fire)
             self.pending.append(fire + self.LANE + 2)
-            self.count += 1
             fire += 1
-        assert first is not None
-        return first
+        return self.fires[first], self.fires[-1]
+
+    def places(self, cycle: int) -> int:
+        """Places that are free in a cycle; values that leave the reader later come to the queue later still."""
+        while self.phase < cycle and (self.full or len(self.pops) < len(self.pending)):
+            self._round()
+        return self.PLACES - bisect_left(self.fires, cycle) + bisect_left(self.pops, cycle)
 
     def _drain(self, value: int) -> None:
         while len(self.pops) <= value:
@@ -211,6 +218,6 @@ class Collect:
 
     def finish(self) -> tuple[list[int], int]:
         """When each tile is ready, and when all is written."""
-        self._drain(self.count - 1)
+        self._drain(len(self.fires) - 1)
         self._round()
         return self.ready, self.done
