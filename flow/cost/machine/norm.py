@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flow.cost.machine.unit import End, Start
 from flow.engine.timing import Timing
@@ -76,7 +78,6 @@ class NormModel:
                 self._applied(apply, high, collect)
             last = high
             port, turn = high + 1, not scanned
-        ready, done = collect.finish()
         sweep, ports = self.pieces * self.depth * self.tiles, 4 * self.depth * self.tiles
         waits = {
             "norm lanes" if sweep >= ports else "ports": max(sweep, ports),
@@ -84,7 +85,7 @@ class NormModel:
             "source": max(0, self.start.ready(0) - first),
             "latency": last - first - max(sweep, ports),
         }
-        return End(last + 1, done, ready, waits)
+        return End(last + 1, collect.done, collect, waits)
 
     def _scan_want(self, scan: _Line) -> int | None:
         want, tile = scan.want, scan.tile
@@ -134,7 +135,7 @@ class NormModel:
         apply.pair += 1
 
 
-class Collect:
+class Collect(Sequence[int]):
     """norm_collect.v: rounds of four cycles, each of which takes some banks in and writes those before."""
 
     PLACES = 32
@@ -150,9 +151,13 @@ class Collect:
         self.fires: list[int] = []
         self.pending: list[int] = []
         self.pops: list[int] = []
-        self.round_starts: list[int] = []
+        self.rounds = 0
+        """Rounds whose banks are written."""
         self.ready: list[int] = []
-        self.done = 0
+        self.blocked: set[int] = set()
+        """Cycles in which results of the step behind are written."""
+        self._write: int | None = None
+        self._last = False
 
     def put(self, fire: int) -> tuple[int, int]:
         """The values of a line pair, one a cycle from `fire` on while there is a place; returns the cycles of the
@@ -178,46 +183,52 @@ class Collect:
             self._round()
 
     def _round(self) -> None:
-        """One round: values in, and the banks of the round before out."""
-        start = self.phase
+        """One round: values in, and the banks of the round before out. A step waits for the write before it."""
         index = len(self.pops)
         available = self.pending[index] if index < len(self.pending) else None
-        if self.full and (available is None or available > start):
-            self._write(start, start + 4)
-            self.full = False
-            self.phase = start + 4
-            return
-        assert available is not None
-        start = max(start, available)
-        cycle = start
-        steps = []
-        for i in range(4):
-            if i < self.values:
-                cycle = max(cycle, self.pending[index + i])
+        cycle = self._space(self.phase)
+        takes = available is not None and available <= cycle
+        if not takes and not self.full:
+            assert available is not None
+            cycle, takes = available, True
+        for phase in range(4):
+            cycle = self._space(cycle)
+            if takes and phase < self.values:
+                cycle = max(cycle, self.pending[index + phase])
                 self.pops.append(cycle)
-            steps.append(cycle)
+            if self.full and phase < self.model.planes:
+                self._write = cycle + 1
+                self._last = phase == self.model.planes - 1
             cycle += 1
-        if self.full:
-            self._writes(steps)
-        self.full = True
+        self.full = takes
         self.phase = cycle
 
-    def _write(self, start: int, end: int) -> None:
-        self._writes(list(range(start, end)))
+    def _space(self, cycle: int) -> int:
+        """The cycle from which a step may be made: results of the array are written first."""
+        write = self._write
+        if write is None:
+            return cycle
+        while write in self.model.start.writes or write in self.blocked:
+            write += 1
+        self._write = None
+        if self._last:
+            self.rounds += 1
+            if self.rounds % self.rounds_a_tile == 0:
+                # Counted in the next cycle, seen by step_dispatch in the one after.
+                self.ready.append(write + 2)
+        return max(cycle, write)
 
-    def _writes(self, steps: list[int]) -> None:
-        """The planes of a round's banks leave; with the last one of a tile the tile is ready."""
-        self.round_starts.append(steps[0])
-        if len(self.round_starts) % self.rounds_a_tile == 0:
-            written = steps[self.model.planes - 1] + 1
-            while written in self.model.start.writes:
-                written += 1
-            # Counted in the next cycle, seen by step_dispatch in the one after.
-            self.ready.append(written + 2)
-            self.done = written + 1
+    def __len__(self) -> int:
+        return self.model.tiles
 
-    def finish(self) -> tuple[list[int], int]:
-        """When each tile is ready, and when all is written."""
-        self._drain(len(self.fires) - 1)
-        self._round()
-        return self.ready, self.done
+    def __getitem__(self, tile: Any) -> Any:
+        """From when the next step may read a tile; results of that step that were issued before are known by then."""
+        while len(self.ready) <= tile:
+            self._round()
+            self.phase = self._space(self.phase)
+        return self.ready[tile]
+
+    @property
+    def done(self) -> int:
+        """From when all is written."""
+        return int(self[self.model.tiles - 1]) - 1
