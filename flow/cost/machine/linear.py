@@ -24,6 +24,7 @@ class Sweep:
         planes: byte planes of its source: cycles are G*K for each.
         least: slots that a result takes at least: 2 of two byte planes, T/W into the W banks of a head in VALUES.
         written: cycles that a result is written.
+        port: whether results are written through the port of the token memories; VALUES have their own.
         residual: whether it adds a residual.
         groups: row groups that are issued; the heads beyond the last one are not.
     """
@@ -32,6 +33,7 @@ class Sweep:
     planes: int
     least: int
     written: int
+    port: bool
     residual: bool
     groups: int
 
@@ -49,7 +51,9 @@ class Sweep:
             parts = max(1, engine.tokens // (engine.banks // engine.heads_abreast(pitch)))
         least = parts if parts > 1 else 2 if two else 1
         written = 2 if two else parts
-        return Sweep(tiles, words["source_planes"], least, written, bool(words.get("has_residual")), groups)
+        port = words["space"] != Space.VALUES
+        residual = bool(words.get("has_residual"))
+        return Sweep(tiles, words["source_planes"], least, written, port, residual, groups)
 
 
 class LinearIssue:
@@ -87,6 +91,8 @@ class LinearIssue:
                 self.source += begin - end - 1
                 end = begin + slots - 1
                 ends.append(end)
+                if self.start.late is not None:
+                    self.start.late.blocked.update(self._writes(end))
             self.ends = ends
         else:
             end = taken + slots * sweep.tiles
@@ -95,6 +101,11 @@ class LinearIssue:
         self.cycle, self.first = end, False
         self.freed = end - slots + 1 + (sweep.planes - 1) * cycles, cycles
         return taken
+
+    def _writes(self, end: int) -> range:
+        """Cycles in which the result of a last slot is written."""
+        first = end + SLOT + self.timing.array + self.timing.post + 1
+        return range(first, first + self.sweep.written if self.sweep.port else first)
 
     def end(self) -> End:
         """Behind the last row group."""
@@ -108,7 +119,7 @@ class LinearIssue:
         issued = last + 1 + (sweep.least + 1 if sweep.least > 2 else 0)
         # Retired in its last write's cycle, counted in the next one, seen in the one after.
         ready = [end + way + sweep.written + 2 for end in self.ends]
-        writes = frozenset(end + way + 1 + i for end in self.ends for i in range(sweep.written))
+        writes = frozenset(cycle for end in self.ends for cycle in self._writes(end))
         reads = SLOT + timing.array + timing.residual
         busy = (
             frozenset(end + reads + i for end in self.ends for i in (0, 1)) if sweep.residual else frozenset()

@@ -85,7 +85,7 @@ class NormModel:
             "source": max(0, self.start.ready(0) - first),
             "latency": last - first - max(sweep, ports),
         }
-        return End(last + 1, collect.done, collect, waits)
+        return End(last + 1, 0, collect, waits, late=collect)
 
     def _scan_want(self, scan: _Line) -> int | None:
         want, tile = scan.want, scan.tile

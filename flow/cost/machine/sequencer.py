@@ -138,8 +138,11 @@ class Dispatch:
                 and (before is not opcode or opcode is Opcode.LINEAR)
             )
             end = self.ends[index - 1]
+            if not follows or opcode is not Opcode.LINEAR:
+                self._settle(index - 1)
             cycle = max(cycle, self.starts[index - 1] + 1, end.issued if follows else self.dones[index - 1])
         if index >= 2:
+            self._settle(index - 2)
             cycle = max(cycle, self.dones[index - 2] + 1)
         return self._started(cycle, opcode)
 
@@ -156,9 +159,18 @@ class Dispatch:
             # The array's drain begins anew in every cycle in which attention is the step at hand and not done.
             done = self.dones[index - 1] = max(end.done, decided + 1 + end.drain)
         whole = cycle if done <= decided else done + 1
-        return Start(cycle, 0, end.tiles, whole, end.busy, end.writes)
+        late = end.late if done == NEVER else None
+        return Start(cycle, 0, end.tiles, whole, end.busy, end.writes, late)
+
+    def settle(self) -> None:
+        """Nothing follows."""
+        self._settle(len(self.ends) - 1)
+
+    def _settle(self, index: int) -> None:
+        """Nothing holds a step's writes up any more."""
+        self.dones[index] = min(self.dones[index], self.ends[index].written + self.ends[index].drain)
 
     def ended(self, end: End) -> None:
         """What has become of the step that was started last."""
         self.ends.append(end)
-        self.dones.append(end.done + end.drain)
+        self.dones.append(NEVER if end.late is not None else end.done + end.drain)

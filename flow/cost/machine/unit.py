@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Late(Protocol):
+    """Writes of a step that the step behind holds up."""
+
+    blocked: set[int]
+
+    @property
+    def done(self) -> int:
+        """From when all is written."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,7 @@ class Start:
         whole: the cycle from which all of it counts as written.
         busy: cycles in which the array still reads residuals of the step before: nobody else has the store then.
         writes: cycles in which its results are written: other writers wait.
+        late: the step before still writes, and waits for results of this one.
     """
 
     cycle: int
@@ -26,6 +38,7 @@ class Start:
     whole: int = 0
     busy: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
+    late: Late | None = None
 
     def ready(self, tile: int) -> int:
         """The cycle from which a tile may be read."""
@@ -40,7 +53,7 @@ class End:
 
     Attributes:
         issued: the cycle from which the unit has read everything.
-        done: the cycle from which everything is written.
+        done: the cycle from which everything is written; a norm's is told by `late`, its writes.
         tiles: cycles from which the next step may read each tile.
         waits: cycles by what the step waited for.
         busy, writes: see `Start`.
@@ -54,3 +67,9 @@ class End:
     busy: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
     drain: int = 0
+    late: Late | None = None
+
+    @property
+    def written(self) -> int:
+        """The cycle from which everything is written; final when results of the step behind are known."""
+        return self.done if self.late is None else self.late.done

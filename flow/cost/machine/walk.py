@@ -116,7 +116,7 @@ class Walk:
         self.dispatch = Dispatch()
         self.loader = Loader(self.timing, self.reader)
         self._table_free = 0
-        self._norm_free = 0
+        self._norm = End(0, 0)
 
     def frames(self, count: int) -> list[list[Timed]]:
         """The steps of `count` frames; the last one's last step ends with the command."""
@@ -125,6 +125,7 @@ class Walk:
         for number, task in enumerate(self.tasks * count):
             self._step(number, task)
         # command_control sees that all is idle a cycle later.
+        self.dispatch.settle()
         starts = [*self.dispatch.starts, self.dispatch.dones[-1] + 1]
         timed = iter(
             Timed(start, after - start, end.waits)
@@ -159,7 +160,7 @@ class Walk:
         """
         beats = sum(span[1] for span in task.spans(self.engine) if span is not None)
         norm = task.record.opcode is Opcode.NORM
-        first = cycle = max(start + 1, self._norm_free if norm else 0)
+        first = cycle = max(start + 1, self._norm.written if norm else 0)
         for beat in range(beats):
             cycle = self.reader.take(cycle) + 1
             if beat == 0:
@@ -181,7 +182,7 @@ class Walk:
         if opcode is Opcode.NORM:
             planes = sum(1 + (words[f"bits{i}"] > 8) for i in range(words["outputs"]))
             end = NormModel(timing, start, words["depth"], tiles, planes).run()
-            self._norm_free = end.done
+            self._norm = end
             return end
         heads = Heads(
             task.tokens,
