@@ -231,7 +231,10 @@ def _show_cycles(cycles: Mapping[str, Any]) -> None:
     heads = ("step", "kind", "cycles", "estimated", "utilisation", "waits for data", "for the step before")
     table("", heads, rows)
     interval = cycles["interval_cycles"]
-    beside = f"; a frame every {interval:,.0f} cycles back to back" if interval else ""
+    expected = cycles["estimated_interval_cycles"]
+    beside = (
+        f"; a frame every {interval:,.0f} cycles back to back (estimated {expected:,})" if interval else ""
+    )
     OUT.print(
         f"{cycles['cycles']:,} cycles a frame (estimated {cycles['estimated_cycles']:,}), {cycles['utilisation']:.1%} "
         f"of {cycles['multipliers']:,} multipliers at work{beside}"
@@ -290,7 +293,10 @@ def show_report(build: Build) -> None:
         for s in estimate["steps"]
     )
     table("\nSteps (estimated; one sample)", ("step", "kind", "cycles", "useful", "bound by"), steps)
-    OUT.print(f"total {estimate['cycles']:,} cycles = {estimate['latency_ms']:.3f} ms; {estimate['method']}")
+    OUT.print(
+        f"total {estimate['cycles']:,} cycles = {estimate['latency_ms']:.3f} ms; {estimate['cycles_method']}"
+    )
+    OUT.print(f"a frame every {estimate['interval_cycles']:,} cycles back to back")
     weights = [_weights(matrix) for matrix in data["matrices"]]
     title = (
         "\nWeights (structure is detected; overhead is cycles over a perfect balance of the same non-zeros)"

@@ -1,19 +1,25 @@
 """Cycles of every step of a laid-out program, and what it waits for.
 
-Steps follow one another: an engine that starts a step before the last one has drained is a little faster. The
-model counts issue slots of the array, memory ports, beats of the weight stream, code look-ups, and fill and
-drain.
+Two forms of one law. The operators' `estimate` counts a step by itself, in closed form: for fits and comparisons.
+`program_cycles` walks the records of a program in order, row group by row group, as the Verilog engine's units
+hand them to each other (`flow.cost.machine`): steps overlap, weights are prefetched, a step follows the one before
+it tile by tile. Both suppose a memory of fixed latency that gives a beat every `beat_cycles`, and streams that
+never wait.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from flow.boards import Board
-from flow.engine import STAGE_WORDS, Engine, Opcode, Record
-from flow.formats import EncodedMatrix, record_beats
-from flow.ops.boundary import stream_cycles
-from flow.ops.device import DeviceOp, RowGroups, Work
+from flow.cost.machine import LATENCY_CYCLES, Task, Walk
+from flow.cost.machine.loader import AHEAD
+from flow.cost.machine.records import row_groups
+from flow.engine import Engine, Opcode
+from flow.ops.boundary import WRITTEN_CYCLES, stream_cycles
+from flow.ops.device import DeviceOp, Estimate, RowGroups, Work, timing_of
+from flow.passes.fuse_steps import Step
 from flow.passes.lay_out import Layout, Placed
 
 
@@ -28,66 +34,140 @@ def beat_cycles(engine: Engine, board: Board) -> float:
     return max(1.0, engine.beat_bytes / board.weight_bytes_per_cycle())
 
 
-def row_groups(encoded: EncodedMatrix, beat_bytes: int) -> RowGroups:
-    """The row groups of a stored matrix."""
-    lookups = []
-    for group in encoded.row_groups:
-        shape = encoded.shapes[group.shape]
-        maps = group.map.offsets.size if group.map is not None and group.map.bits else 0
-        lookups.append(maps + (group.weights.size if shape.code_bits else 0))
-    counts = (encoded.row_group_cycles, lookups, record_beats(encoded, beat_bytes))
-    return RowGroups(*(np.array(column, np.int64) for column in counts))
+@dataclass(frozen=True)
+class StepCycles:
+    """A step of a program.
+
+    Attributes:
+        cycles: from its start to the next one's, or to the end of the command.
+        macs: useful int8 products.
+        bound: what it spends most cycles on: multipliers, ports, weights, source, norm lanes, post lanes, memory
+            bandwidth or stream.
+    """
+
+    cycles: int
+    macs: int
+    bound: str
 
 
-def step_work(layout: Layout, placed: Placed, cycles_a_beat: float) -> Work:
+def program_cycles(
+    layout: Layout, cycles_a_beat: float = 1.0, latency: int = LATENCY_CYCLES
+) -> tuple[list[StepCycles], int]:
+    """The steps of one frame of full length that has the engine to itself, and the interval of frames back to
+    back, from one's first step to the next one's."""
+    engine = layout.program.engine
+    tasks = [
+        Task.of(engine, placed.record, layout.program.tokens, placed.encoded) for placed in layout.placed
+    ]
+    alone, behind = Walk(engine, tasks, cycles_a_beat, latency).frames(2)
+    steps = [
+        StepCycles(timed.cycles, macs(layout, placed), timed.bound)
+        for placed, timed in zip(layout.placed, alone, strict=True)
+    ]
+    return steps, sum(timed.cycles for timed in behind)
+
+
+def macs(layout: Layout, placed: Placed) -> int:
+    """Useful int8 products of one record."""
+    return sum(cost.macs for cost in _costs(layout, placed))
+
+
+def step_work(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> Work:
     """What one record has to do, in the units of its operators' `estimate`."""
     engine, words = layout.program.engine, placed.record.words
     values = placed.step.reads or placed.step.writes
     order = layout.orders[values[0]]
-    results = [w for name, w in words.items() if name in ("out_bits", "bits0", "bits1")]
+    task = Task.of(engine, placed.record, layout.program.tokens, placed.encoded)
+    groups, least = RowGroups.none(), 1
+    if task.records:
+        groups, least = row_groups(list(task.records)), task.sweep(engine).least
     return Work(
-        tokens=1 if words["single_token"] else layout.program.tokens,
+        tokens=task.tokens,
         channels=len(order.physical),
         depth=order.depth,
-        planes=_planes(placed.record),
-        out_planes=2 if any(bits > 8 for bits in results) else 1,
-        outputs=words.get("outputs", 1),
-        row_groups=RowGroups.none()
-        if placed.encoded is None
-        else row_groups(placed.encoded, engine.beat_bytes),
-        preload_beats=_preload_beats(engine, placed),
+        planes=2
+        if placed.record.opcode in (Opcode.NORM, Opcode.POOL)  # the residual stream is int16
+        else words.get("source_planes", words.get("planes", 1)),
+        out_planes=1
+        + any(bits > 8 for name, bits in words.items() if name in ("out_bits", "bits", "bits0", "bits1")),
+        least=least,
+        row_groups=groups,
+        preload=task.preload(engine),
         beat_cycles=cycles_a_beat,
     )
 
 
-def _planes(record: Record) -> int:
-    if record.opcode in (Opcode.NORM, Opcode.POOL):
-        return 2  # the residual stream is int16
-    return record.words.get("source_planes", record.words.get("planes", 1))
+def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> StepForm:
+    """One record by its operators' closed forms."""
+    engine, work = layout.program.engine, step_work(layout, placed, cycles_a_beat)
+    return step_form(engine, placed.step, work)
 
 
-def _preload_beats(engine: Engine, placed: Placed) -> int:
-    """Beats of code page, tables and norm constants, which a step needs before its first result."""
-    words, beat = placed.record.words, engine.beat_bytes
-    sizes = {
-        Opcode.LINEAR: [
-            2 << words["table_bits"] if words.get("table_bits") else 0,
-            4 * STAGE_WORDS if words.get("stage") else 0,
-        ],
-        Opcode.NORM: [8 * words.get("depth", 0) * engine.banks] * words.get("outputs", 0),
-        Opcode.ATTENTION: [2 * 256],
-    }.get(placed.record.opcode, [])
-    page = len(placed.encoded.page.pack(beat)) if placed.encoded is not None else 0
-    return -(-page // beat) + sum(-(-size // beat) for size in sizes)
+@dataclass(frozen=True)
+class StepForm:
+    """A step in closed form: cycles of the slowest of its operators, those to fetch and to load it and from there to
+    its end (`Estimate`), and how many row groups and words of the row buffer's `ring` that is."""
+
+    opcode: Opcode
+    cycles: int
+    fetch: int = 0
+    load: int = 0
+    lag: int = 0
+    groups: int = 0
+    words: int = 0
+    ring: int = 0
 
 
-def step_cost(layout: Layout, placed: Placed, cycles_a_beat: float) -> tuple[int, int, str]:
-    """(cycles, useful int8 products, what it waits for) of one record: the slowest of its operators, and
-    their products together."""
-    engine = layout.program.engine
-    work = step_work(layout, placed, cycles_a_beat)
-    if placed.record.opcode is Opcode.INPUT:
-        return stream_cycles(engine, work), 0, "stream"
-    costs = [node.op.estimate(engine, work) for node in placed.step.nodes if isinstance(node.op, DeviceOp)]
+def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
+    """A step's closed form."""
+    if step.opcode is Opcode.INPUT:
+        return StepForm(step.opcode, stream_cycles(engine, work) + WRITTEN_CYCLES)
+    costs = [node.op.estimate(engine, work) for node in step.nodes if isinstance(node.op, DeviceOp)]
     slowest = max(costs, key=lambda cost: cost.cycles)
-    return slowest.cycles, sum(cost.macs for cost in costs), slowest.bound
+    groups = work.row_groups.cycles
+    return StepForm(
+        step.opcode,
+        cycles=slowest.cycles,
+        fetch=slowest.fetch,
+        load=slowest.load,
+        lag=slowest.lag,
+        groups=len(groups),
+        words=int(groups.sum()),
+        ring=timing_of(engine).ring_words,
+    )
+
+
+AHEAD_STEPS = 6
+"""Steps that the front may be ahead of the one at work: four queued, one in front of them, one that is loaded."""
+
+
+FIRST_WEIGHTS = 280
+"""From a frame's first step to the first beat of weights, where nothing was fetched before: the checks of two
+records behind the first, and the memory's latency for a page's length, and for the page."""
+
+
+def chained(steps: Iterable[StepForm]) -> list[int]:
+    """Cycles of each of some steps in a row, from their closed forms.
+
+    Steps are fetched and loaded one after the other: fetched as far ahead as the front is (`step_queue`), loaded
+    two at most ahead of the one at work (`step_dispatch`), and as far as the row buffer holds row groups.
+    """
+    fetched = loaded = 0
+    starts = [0] * AHEAD_STEPS
+    found: list[int] = []
+    for step in steps:
+        fetched = max(fetched, starts[-AHEAD_STEPS], FIRST_WEIGHTS if step.groups else 0) + step.fetch
+        begin, start = max(loaded, starts[-3]), starts[-1]
+        loaded = max(begin + step.load, fetched)
+        end = max(start + step.cycles, loaded + step.lag)
+        if step.groups:
+            share = min(1.0, AHEAD / step.groups, step.ring / max(step.words, 1))
+            loaded = max(loaded, end - int(share * step.cycles))
+        starts.append(end)
+        found.append(end - start)
+    return found
+
+
+def _costs(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) -> list[Estimate]:
+    engine, work = layout.program.engine, step_work(layout, placed, cycles_a_beat)
+    return [node.op.estimate(engine, work) for node in placed.step.nodes if isinstance(node.op, DeviceOp)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import beat_cycles
+from flow.cost.cycles import StepForm, beat_cycles, chained, step_form
 from flow.cost.model import ModelShape
 from flow.cost.resources import (
     BRAM18_SHAPES,
@@ -21,9 +21,6 @@ from flow.cost.resources import (
 from flow.engine import Engine, Opcode, Space
 from flow.errors import FitError, FlowError
 from flow.ir import Graph
-from flow.ops.boundary import stream_cycles
-from flow.ops.device import DeviceOp, Work
-from flow.passes.fuse_steps import Step
 
 SLOWER = 1.1
 """Engines within 10 % of the fastest are equals; of these the one that takes the least of its scarcest
@@ -163,19 +160,25 @@ class _Search:
         """One array with all numbers of norm lanes and heads; only norms and attention are counted again for
         each."""
         works = list(self.shape.work(array, beat_cycles(array, self.board)))
+        common = [step_form(array, step, work) for step, work in works]
 
-        def cycles(engine: Engine, *kinds: Opcode) -> int:
-            return sum(_step_cycles(engine, step, work) for step, work in works if step.opcode in kinds)
+        def forms(engine: Engine, kind: Opcode) -> dict[int, StepForm]:
+            """The closed forms of one kind of step, by the step's place."""
+            return {
+                place: step_form(engine, step, work)
+                for place, (step, work) in enumerate(works)
+                if step.opcode is kind
+            }
 
-        common = cycles(array, *(set(Opcode) - {Opcode.NORM, Opcode.ATTENTION}))
         has_norm = any(step.opcode is Opcode.NORM for step, _ in works)
         lanes = self._powers("norm_lanes", min(array.banks, self.shape.widest) if has_norm else 1)
-        norms = [(count, cycles(replace(array, norm_lanes=count), Opcode.NORM)) for count in lanes]
+        norms = [(count, forms(replace(array, norm_lanes=count), Opcode.NORM)) for count in lanes]
         for heads in self._powers("heads", min(array.banks, self.shape.heads)):
             abreast = replace(array, heads=heads)
-            attention = cycles(abreast, Opcode.ATTENTION)
+            attention = forms(abreast, Opcode.ATTENTION)
             for count, norm in norms:
-                yield Candidate(common + norm + attention, replace(abreast, norm_lanes=count))
+                row = [norm.get(i) or attention.get(i) or form for i, form in enumerate(common)]
+                yield Candidate(sum(chained(row)), replace(abreast, norm_lanes=count))
 
     def _may_fit(self, engine: Engine) -> bool:
         """Whether the array fits with the fewest norm lanes and heads; asked once for each array."""
@@ -241,12 +244,6 @@ def _with(engine: Engine, values: Mapping[str, Any]) -> Engine:
     return replace(engine, **values)
 
 
-def _step_cycles(engine: Engine, step: Step, work: Work) -> int:
-    if step.opcode is Opcode.INPUT:
-        return stream_cycles(engine, work)
-    return max(node.op.estimate(engine, work).cycles for node in step.nodes if isinstance(node.op, DeviceOp))
-
-
 def round_up(count: int) -> int:
     """The next power of two."""
     return 1 << (count - 1).bit_length()
@@ -265,7 +262,10 @@ def filled(words: int, lut_inputs: int) -> int:
 def cycles_of(graph: Graph, engine: Engine, beat: float = 1.0) -> dict[str, int]:
     """Cycles of every step of an integer graph on an engine, by the step's name; `beat` as `beat_cycles` gives it.
 
-    Nothing is encoded or placed, and capacities are not checked: an estimate for comparing widths.
+    Nothing is encoded or placed, and capacities are not checked: the operators' closed forms, for comparing
+    widths and engines. `estimate_layout` walks a program as it lies.
     """
     shape = ModelShape.of(graph, max(MOST_BANKS, engine.banks))
-    return {step.name: _step_cycles(engine, step, work) for step, work in shape.work(engine, beat)}
+    works = list(shape.work(engine, beat))
+    counts = chained(step_form(engine, step, work) for step, work in works)
+    return {step.name: cycles for (step, _), cycles in zip(works, counts, strict=True)}

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from flow.engine import STAGE_WORDS, Engine, Opcode, Space
 from flow.ir import Graph, Value
-from flow.ops.attention import Attention
+from flow.ops.attention import TABLE_ENTRIES, Attention
 from flow.ops.device import Counts, DeviceOp, RowGroups, Work
-from flow.ops.linear import Linear
+from flow.ops.linear import Linear, lookup_rows
 from flow.ops.norm import Norm
 from flow.ops.post import PostStage
 from flow.ops.table import Table
@@ -20,8 +20,8 @@ from flow.passes.fuse_steps import FuseSteps, Step
 from flow.passes.order_channels import ChannelOrder, OrderChannels
 from flow.passes.plan_scratchpad import PlanScratchpad
 
-PAGE_BYTES = 512
-"""Code page that is supposed before the encoding is known."""
+PLAIN_PAGE_WORDS, PAGE_WORDS = 2, 24
+"""64-bit words of a code page without codes, and of one that is supposed before the encoding is known."""
 
 
 def row_maxima(
@@ -75,7 +75,8 @@ def supposed_records(cycles: Counts, engine: Engine, depth: int, weight_bits: in
         np.int64
     )
     sizes = 8 * (1 + engine.rows + section_words)
-    return RowGroups(cycles, np.where(coded, cycles * lanes, 0), -(-sizes // engine.beat_bytes))
+    lookups = np.where(coded, cycles * (engine.rows // lookup_rows(engine)), cycles)
+    return RowGroups(cycles, -(-sizes // engine.beat_bytes), lookups, np.zeros_like(cycles))
 
 
 @dataclass
@@ -185,17 +186,21 @@ class ModelShape:
             values = step.reads or step.writes
             order, tensor = orders[values[0]], self.graph.type_of(values[0])
             planes = 2 if tensor.bits > 8 else 1
-            groups, preload = RowGroups.none(), 0
+            out_planes = max([1, *(2 for v in step.writes if self.graph.type_of(v).bits > 8)])
+            groups, preload, least = RowGroups.none(), 0, out_planes
             first = step.nodes[0].op if step.nodes else None
             if isinstance(first, Linear):
                 groups = self.row_groups(engine, step)
-                preload = PAGE_BYTES + sum(
-                    2 * len(n.op.values) for n in step.nodes if isinstance(n.op, Table)
+                coded = bool((groups.cycles % order.depth != 0).any())
+                preload = (PAGE_WORDS if coded else PLAIN_PAGE_WORDS) + sum(
+                    len(n.op.values) // 4 for n in step.nodes if isinstance(n.op, Table)
                 )
-                preload += 4 * STAGE_WORDS * any(isinstance(n.op, PostStage) for n in step.nodes)
+                preload += STAGE_WORDS * any(isinstance(n.op, PostStage) for n in step.nodes)
+                least = max(least, self._parts(engine, step, orders))
             elif isinstance(first, Norm):
-                preload = 8 * order.depth * engine.banks * len(step.writes)
-            out_planes = max([1, *(2 for v in step.writes if self.graph.type_of(v).bits > 8)])
+                preload = -(-8 * order.depth * engine.banks * len(step.writes) // engine.beat_bytes)
+            elif isinstance(first, Attention):
+                preload = -(-2 * TABLE_ENTRIES // engine.beat_bytes)
             yield (
                 step,
                 Work(
@@ -204,9 +209,18 @@ class ModelShape:
                     depth=order.depth,
                     planes=planes,
                     out_planes=out_planes,
-                    outputs=max(1, len(step.writes)),
+                    least=least,
                     row_groups=groups,
-                    preload_beats=-(-preload // engine.beat_bytes),
+                    preload=preload,
                     beat_cycles=beat_cycles,
                 ),
             )
+
+    def _parts(self, engine: Engine, step: Step, orders: Mapping[Value, ChannelOrder]) -> int:
+        """Cycles that a result of values takes: T/W where the W banks of a head hold fewer than T keys."""
+        (result,) = step.writes
+        users = [node for node in self.graph.users(result) if isinstance(node.op, Attention)]
+        if not any(node.inputs[2] == result for node in users):
+            return 1
+        abreast = engine.heads_abreast(orders[result].pitch)
+        return max(1, engine.tokens * abreast // engine.banks)

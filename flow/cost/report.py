@@ -6,22 +6,24 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import beat_cycles, step_cost
+from flow.cost.cycles import beat_cycles, program_cycles
 from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
+CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group; memory of 100 cycles latency"
 METHOD = "resources calibrated against Yosys"
 
 
 @dataclass(frozen=True)
 class StepEstimate:
     """One step of the program. `utilisation` = macs / (T*B*P * cycles), both for one sample of the model's
-    full length."""
+    full length; `full_rate_cycles` with a beat from memory every cycle, as `flow sim --backend rtl` has it."""
 
     name: str
     kind: str
     cycles: int
+    full_rate_cycles: int
     macs: int
     utilisation: float
     bound: str
@@ -45,6 +47,9 @@ class ResourceEstimate:
 class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
+    `interval_cycles` lie between the first steps of frames back to back; `full_rate_interval_cycles` with a beat
+    from memory every cycle.
+
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
     `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
     lasts; `resources` is the whole engine.
@@ -55,6 +60,8 @@ class EstimateReport:
     clock_mhz: float
     tokens: int
     steps: tuple[StepEstimate, ...]
+    interval_cycles: int
+    full_rate_interval_cycles: int
     resources: dict[str, ResourceEstimate]
     stage_usage: dict[str, Usage]
     weight_bits: int
@@ -62,7 +69,7 @@ class EstimateReport:
 
     @property
     def cycles(self) -> int:
-        """Engine cycles of one sample, input and output streams included."""
+        """Engine cycles of one sample alone, from its first step's start to the end of the command."""
         return sum(step.cycles for step in self.steps)
 
     @property
@@ -95,6 +102,9 @@ class EstimateReport:
             "tokens": self.tokens,
             "cycles": self.cycles,
             "latency_ms": round(self.latency_ms, 6),
+            "interval_cycles": self.interval_cycles,
+            "full_rate_interval_cycles": self.full_rate_interval_cycles,
+            "cycles_method": CYCLES_METHOD,
             "macs": self.macs,
             "multipliers": self.engine.multipliers,
             "utilisation": round(self.utilisation, 4),
@@ -115,13 +125,20 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
     program = layout.program
     engine = program.engine
     pace = beat_cycles(engine, board)
-    steps = []
-    for placed in layout.placed:
-        cycles, macs, bound = step_cost(layout, placed, pace)
-        share = macs / (engine.multipliers * cycles) if cycles else 0.0
-        steps.append(
-            StepEstimate(placed.step.name, placed.record.opcode.name.lower(), cycles, macs, share, bound)
+    found, interval = program_cycles(layout, pace)
+    full_rate, full_rate_interval = (found, interval) if pace == 1.0 else program_cycles(layout)
+    steps = [
+        StepEstimate(
+            placed.step.name,
+            placed.record.opcode.name.lower(),
+            step.cycles,
+            quick.cycles,
+            step.macs,
+            step.macs / (engine.multipliers * step.cycles),
+            step.bound,
         )
+        for placed, step, quick in zip(layout.placed, found, full_rate, strict=True)
+    ]
     linears = [placed.record.words for placed in layout.placed if placed.encoded is not None]
     beats = sum(
         {words["weights"]: words["weight_beats"] for words in linears}.values()
@@ -132,6 +149,8 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         clock_mhz=board.clock_mhz,
         tokens=program.tokens,
         steps=tuple(steps),
+        interval_cycles=interval,
+        full_rate_interval_cycles=full_rate_interval,
         resources=resource_table(engine, board),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * engine.beat_bytes * beats,

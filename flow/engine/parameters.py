@@ -107,6 +107,11 @@ class Engine:
         return self.tokens * self.banks * self.rows
 
     @property
+    def burst_beats(self) -> int:
+        """Beats of the longest burst from memory: a page of 4096 bytes, or a quarter of the reader's queue."""
+        return min(4096 // self.beat_bytes, 128)
+
+    @property
     def hash(self) -> int:
         """64 bits that name the engine and the version of the program format."""
         text = json.dumps([PROGRAM_VERSION, asdict(self)], sort_keys=True)

@@ -14,12 +14,13 @@ from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import requantise, softmax_numerators, softmax_scale
 from flow.ops import blocks
-from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import Resources
 
-FILL_CYCLES = 52
-"""Array latency 20 twice, exponential 4 and its sum 2, and the write of the last (head, tile) pair; the
-reciprocal's 17 stages are in the exponential's pass."""
+TABLE_ENTRIES = 256
+"""Exponentials: `EXP[min(max - score, 255)]`."""
+ISSUE_CYCLES = 6
+"""From a step's start to its first queries, and from its last slot to the next start (attention_unit.v)."""
 RECIPROCAL_CYCLES = 17
 
 
@@ -81,34 +82,45 @@ class Attention(DeviceOp):
         return blocks.attention(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles over the pairs of head group and query tile, at least two of which interleave:
+        """Cycles over the pairs of a round of heads and a query tile (`attention_unit.v`):
 
-        `pairs * max(scores + context, exp) + max(0, exp - context) + fill`, where `scores = keys/P * words`
-        (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1), `context = passes *
-        ceil(keys / (B/h)) * pitch/P` for h heads abreast, and `exp = keys/P + 17 + T`, one reciprocal a
-        cycle; a single pair hides nothing.
+        `drain + scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 6`.
+
+        `scores = keys/P * words` (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1;
+        one head after the other where those abreast do not fill the banks), `context = passes * ceil(keys / (B/A))
+        * pitch/P` for A heads abreast. `pass = G + A*T + log2 P + 7` and the divider's latency: from one pair to
+        the next but one, for numerators of two pairs are held; `exp = max(G, A*T)` cycles of the exponential, G
+        groups of P keys. `latency` is a pass, the array and the stages behind it. A causal tile has its own keys.
         """
-        width = work.channels // self.heads
-        pitch = engine.head_pitch(width)
+        pitch = engine.head_pitch(work.channels // self.heads)
         abreast = engine.heads_abreast(pitch)
-        tiles = engine.tiles(work.tokens)
-        keys = tiles * engine.tokens
-        passes = self.exp_bits // 8
-        lines = -(-keys // (engine.banks // abreast))
-        scores = keys // engine.rows * max(1, pitch // engine.banks)
-        context = passes * lines * (pitch // engine.rows)
-        exp = lines * (engine.banks // abreast) // engine.rows + RECIPROCAL_CYCLES + engine.tokens * abreast
-        pairs = tiles * -(-self.heads // abreast)
-        hidden = context if pairs > 1 else 0
-        cycles = (
-            pairs * max(scores + context, exp)
-            + max(0, exp - hidden)
-            + work.fetch_cycles(work.preload_beats)
-            + FILL_CYCLES
+        T, B, P = engine.tokens, engine.banks, engine.rows
+        timing, passes = timing_of(engine), self.exp_bits // 8
+        tiles, rounds = engine.tiles(work.tokens), -(-self.heads // abreast)
+        sweeps = 1 if pitch * abreast >= B else abreast
+        keys = np.full(tiles, work.tokens, np.int64)
+        if self.causal:
+            keys = np.minimum(keys, T * np.arange(1, tiles + 1))
+        rows = -(-keys // (B // abreast))
+        scores = -(-keys // P) * sweeps * max(1, pitch // B)
+        context = passes * rows * (pitch // P)
+        groups = rows * (B // abreast) // P
+        held = groups + timing.softmax(abreast)
+        exp = np.maximum(groups, T * abreast)
+        period = np.maximum(scores + context, np.maximum((context + held + 1) // 2, exp))
+        # Queries are read when the values before them are written.
+        first = (
+            timing.drain + int(scores[0] + held[0]) + timing.array + timing.post + 1 + (P - 1).bit_length()
         )
+        cycles = first + rounds * int(period.sum()) - int(period[-1]) + int(context[-1]) + ISSUE_CYCLES
         seen = work.tokens * (work.tokens + 1) // 2 if self.causal else work.tokens**2
-        bound = "multipliers" if scores + context >= exp else "post lanes"
-        return Estimate(cycles, (1 + passes) * seen * work.channels, bound, hardware_of(type(self), engine))
+        bound = "multipliers" if int((scores + context).sum()) >= int(period.sum()) else "post lanes"
+        # The first pass waits for the table, which is written an entry a cycle when its beats have come.
+        lag = TABLE_ENTRIES + cycles - timing.drain - int(scores[0]) - timing.array - timing.post
+        macs = (1 + passes) * seen * work.channels
+        resources = hardware_of(type(self), engine)
+        fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
+        return Estimate(cycles, fetch, work.preload, lag, macs, bound, resources)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -15,11 +15,17 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Resources
 
+WRITTEN_CYCLES = 3
+"""From an input step's last beat to the next step's start: its write, and the dispatcher (tensor_reader.v)."""
+SENT_CYCLES = 9
+"""From an output step's last read to the next step's start (tensor_writer.v)."""
+
 
 def stream_cycles(engine: Engine, work: Work) -> int:
-    """Stream beats of a tensor that enters or leaves: `ceil(tiles * planes * D * B * T / stream_bytes)`."""
-    words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
-    return -(-words * engine.tokens // engine.stream_bytes)
+    """Beats of a tensor that enters or leaves, or its lines where a beat holds several: `tiles * planes * D *
+    max(1, B*T / stream_bytes)`, rounded up."""
+    lines = engine.tiles(work.tokens) * work.planes * work.depth
+    return max(lines, -(-lines * engine.banks * engine.tokens // engine.stream_bytes))
 
 
 @register
@@ -47,8 +53,10 @@ class DeviceOutput(DeviceOp):
         return blocks.writer(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: one stream beat each."""
-        return Estimate(stream_cycles(engine, work), 0, "stream", hardware_of(type(self), engine))
+        """Cycles: one for each stream beat or line, and the way of the last."""
+        return Estimate(
+            stream_cycles(engine, work) + SENT_CYCLES, 0, 0, 0, 0, "stream", hardware_of(type(self), engine)
+        )
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -13,6 +13,10 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Resources
 
+MEMORY_CYCLES = 108
+"""From a step's start to its first beat, and from its last beat to the next start: the memory's 100 cycles and the
+registers of memory_reader.v and tensor_reader.v."""
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -36,10 +40,14 @@ class DeviceConstant(DeviceOp):
         return blocks.reader(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: one memory beat each."""
-        words = engine.tiles(work.tokens) * work.planes * work.depth * engine.banks
-        cycles = work.fetch_cycles(-(-words * engine.tokens // engine.beat_bytes))
-        return Estimate(cycles, 0, "memory bandwidth", hardware_of(type(self), engine))
+        """Cycles: one for each memory beat or line, and the memory's latency: nothing comes before a constant
+        that its beats could hide behind."""
+        lines = engine.tiles(work.tokens) * work.planes * work.depth
+        beats = -(-lines * engine.banks * engine.tokens // engine.beat_bytes)
+        fetch = work.fetch_cycles(beats, 0, engine.burst_beats)
+        cycles = max(lines, fetch) + MEMORY_CYCLES
+        resources = hardware_of(type(self), engine)
+        return Estimate(cycles, fetch, beats, 0, 0, "memory bandwidth", resources)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

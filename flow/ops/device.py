@@ -11,11 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flow.engine import Engine
+from flow.engine.timing import Timing
 from flow.ir.graph import Graph
-from flow.ir.op import Array, Op
+from flow.ir.op import REGISTRY, Array, Op
 from flow.ops.hardware import Resources
 
 Counts = npt.NDArray[np.int64]
+BURST_CYCLES = 35
+"""Of a memory that answers after 100 cycles, and 5 in registers on the way, to three bursts at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,20 +27,21 @@ class RowGroups:
 
     Attributes:
         cycles: G*K, array cycles for each token tile and byte plane.
-        lookups: weights whose column a code names, `P*B*G*K`, and column map entries read; 0 for a dense row
-            group.
         beats: beats of the record.
+        lookups: cycles in which the weight loader looks operand offsets up.
+        maps: cycles in which it reads a column map.
     """
 
     cycles: Counts
-    lookups: Counts
     beats: Counts
+    lookups: Counts
+    maps: Counts
 
     @staticmethod
     def none() -> RowGroups:
         """Of a step without weights."""
         empty = np.zeros(0, np.int64)
-        return RowGroups(empty, empty, empty)
+        return RowGroups(empty, empty, empty, empty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +54,9 @@ class Work:
         depth: words per bank, byte plane and token tile of the input.
         planes: byte planes of the input (of the tensor that moves, for input, constant and output).
         out_planes: byte planes of the widest result.
-        outputs: results of a norm.
+        least: slots that a result of a linear step takes at least.
         row_groups: the weights of a linear step.
-        preload_beats: beats that must arrive before the first result: code page, tables, norm constants.
+        preload: cycles in which code page, tables or norm constants are loaded, ahead of the weights.
         beat_cycles: engine cycles between two beats from memory, at least 1.
     """
 
@@ -61,14 +65,16 @@ class Work:
     depth: int
     planes: int
     out_planes: int
-    outputs: int
+    least: int
     row_groups: RowGroups
-    preload_beats: int
+    preload: int
     beat_cycles: float
 
-    def fetch_cycles(self, beats: int) -> int:
-        """Engine cycles that `beats` beats from memory take."""
-        return int(np.ceil(beats * self.beat_cycles))
+    def fetch_cycles(self, beats: int, more: int, burst: int) -> int:
+        """Engine cycles that `beats` beats from memory take, in bursts of `burst` and some more: a beat every
+        `beat_cycles`, and a burst every `BURST_CYCLES`."""
+        bursts = more + beats // burst
+        return max(int(np.ceil(beats * self.beat_cycles)), BURST_CYCLES * bursts)
 
 
 @dataclass(frozen=True)
@@ -76,19 +82,31 @@ class Estimate:
     """Cost of an operator: cycles of its step, and the hardware of its stage (shared by all steps that use it).
 
     Attributes:
-        cycles: from the first to the last occupied issue slot, fill and drain included; 0 for a stage that
-            is pipelined behind the array.
+        cycles: from its start to the next step's, which follows it as soon as it has read everything
+            (`step_dispatch`), if what it loads is there in time; 0 for a stage that is pipelined behind the
+            array. The closed form of what `flow.cost.machine` counts row group by row group.
+        fetch: cycles in which the memory gives what the step reads of the image, ahead of its loading.
+        load: cycles in which that is loaded, ahead of the step where there is time.
+        lag: from the end of its loading to the next step's start, at least.
         macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
             of two byte planes.
-        bound: what most of the cycles wait for: multipliers, ports, memory bandwidth, code look-ups, norm
-            lanes, post lanes or stream.
+        bound: what most of the cycles wait for, loading included: multipliers, ports, memory bandwidth, code
+            look-ups, column maps, norm lanes, post lanes or stream.
         resources: the stage, calibrated against Yosys.
     """
 
     cycles: int
+    fetch: int
+    load: int
+    lag: int
     macs: int
     bound: str
     resources: Resources
+
+    @property
+    def alone(self) -> int:
+        """Cycles of the step where its loading is not hidden by steps before it."""
+        return max(self.cycles, max(self.fetch, self.load) + self.lag)
 
 
 class DeviceOp(Op):
@@ -117,10 +135,17 @@ def hardware_of(op: type[DeviceOp], engine: Engine) -> Resources:
     return op.hardware(engine)
 
 
+@lru_cache(maxsize=1024)
+def timing_of(engine: Engine) -> Timing:
+    """Latencies of an engine, with those of the stages that plug-ins bring."""
+    latencies = (int(getattr(REGISTRY[name], "latency")) for name in engine.outside)  # noqa: B009
+    return Timing(engine, max(latencies, default=0))
+
+
 def pipelined(op: DeviceOp, engine: Engine) -> Estimate:
     """The estimate of a stage behind the array: it takes a result a cycle and adds latency only, which
     `linear` counts."""
-    return Estimate(0, 0, "multipliers", hardware_of(type(op), engine))
+    return Estimate(0, 0, 0, 0, 0, "multipliers", hardware_of(type(op), engine))
 
 
 def exact_matmul(x: Array, w: Array) -> Array:

@@ -16,12 +16,14 @@ from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
 from flow.ops import blocks
-from flow.ops.device import Counts, DeviceOp, Estimate, Work, exact_matmul, hardware_of
+from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import Resources, address_bits
 
-PIPELINE_CYCLES = 15
-"""From an operand's read to its stored result, the adder tree apart: memory 2, product 3, accumulator 1,
-requantise 2 + 3 + 1, table 2, write 1."""
+ISSUE_CYCLES = 6
+"""From a step's start to its first slot, and from its last one to the next start (linear_issue.v)."""
+LOAD_CYCLES = 35
+"""From the start of a step's loading to the first beat of the next one's, beside what is loaded: stages of
+loader and router, and the states of the dispatcher (loader_front.v, record_router.v, step_dispatch.v)."""
 PAGE_ENTRIES = 256
 WINDOW = 16
 """Kept columns that one code chooses from."""
@@ -33,9 +35,10 @@ def code_lanes(engine: Engine) -> int:
     return min(engine.banks, engine.beat_bytes // 2)
 
 
-def _next(groups: Counts) -> Counts:
-    """The index of the row group that is loaded while each one runs; the last loads none."""
-    return np.minimum(np.arange(1, len(groups) + 1), len(groups) - 1)
+def lookup_rows(engine: Engine) -> int:
+    """Rows of a row group whose codes the weight loader looks up abreast, each for all banks: their weights are
+    a beat at least (weight_loader.v: Lanes)."""
+    return max(1, min(engine.rows, engine.beat_bytes // engine.banks))
 
 
 @register
@@ -94,32 +97,37 @@ class Linear(DeviceOp):
         return blocks.linear(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles of all row groups, one after the other, while the next one's record is loaded into the
-        other buffer:
+        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(sum beats, sum
+        lookups, sum maps) + 35`.
 
-        `fetch(preload) + feed[0] + sum_i max(array[i], feed[i+1]) + fill`, with `array = tiles * max(planes *
-        G*K, out_planes)` (the store has one write port, and a residual of two planes one read port) and `feed
-        = max(fetch(beats), lookups / code_lanes)`. A row group without weights still writes its bias.
+        A row group without weights still writes its bias, a result of two byte planes takes two slots. The
+        weight loader's three units work beside each other and ahead of the array. `wait` is for the first tile
+        of the result of a step before of the same size: the array's and the stages' latency, less the other
+        tiles of its last row group.
         """
-        tiles, groups = engine.tiles(work.tokens), work.row_groups
+        tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, timing_of(engine)
         issue = work.planes * groups.cycles
-        compute = tiles * np.maximum(issue, work.out_planes)
-        fetch = np.ceil(groups.beats * work.beat_cycles).astype(np.int64)
-        expand = -(-groups.lookups // code_lanes(engine))
-        feed = np.append(np.maximum(fetch, expand), 0)
-        spent = np.maximum(compute, feed[1:])
-        fill = PIPELINE_CYCLES + address_bits(engine.banks)
-        exposed = work.fetch_cycles(work.preload_beats) + int(feed[0])
-        waits = {
-            "multipliers": int(compute[(spent == compute) & (issue >= work.out_planes)].sum()),
-            "ports": int(compute[(spent == compute) & (issue < work.out_planes)].sum()),
-            "memory bandwidth": exposed
-            + int(spent[(spent > compute) & (fetch >= expand)[_next(spent)]].sum()),
-            "code look-ups": int(spent[(spent > compute) & (fetch < expand)[_next(spent)]].sum()),
+        slots = np.maximum(issue, work.least)
+        compute = tiles * int(slots.sum())
+        latency = timing.array + timing.post + work.out_planes + 3
+        wait = max(0, latency - ISSUE_CYCLES - (tiles - 1) * int(slots[-1]))
+        beats = int(groups.beats.sum())
+        # Further bursts: a page's first beat and itself, and where the weights begin in the midst of a page.
+        fetch = work.fetch_cycles(beats, 3, engine.burst_beats)
+        feeds = {
+            "memory bandwidth": beats,
+            "code look-ups": int(groups.lookups.sum()),
+            "column maps": int(groups.maps.sum()),
         }
+        slowest = max(feeds, key=lambda name: feeds[name])
+        load = work.preload + feeds[slowest] + LOAD_CYCLES
+        paced = tiles * int(slots[slots > issue].sum())
+        bound = "multipliers" if 2 * paced <= compute else "ports"
+        cycles = compute + wait + ISSUE_CYCLES
+        if max(fetch, load) > cycles:
+            bound = "memory bandwidth" if fetch > load else slowest
         macs = work.tokens * self.nonzeros * work.planes
-        bound = max(waits, key=lambda name: waits[name])
-        return Estimate(exposed + int(spent.sum()) + fill, macs, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, fetch, load, 0, macs, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

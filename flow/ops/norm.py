@@ -12,14 +12,13 @@ from flow.ir.op import Array, register
 from flow.ir.types import TensorType
 from flow.numerics import norm_gain, normalise
 from flow.ops import blocks
-from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
+from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage, timing_of
 from flow.ops.hardware import Resources
 
 MAX_CHANNELS = 4096
 """C^2 * 2^30 must stay below 2^62 in `normalise`."""
-FILL_CYCLES = 72
-"""Latency of the first token: A 6, square root of 62 bits 31, reciprocal of 17 bits 17, product and shift 8,
-gain and shift 8, write 2."""
+FIRST_READ = 4
+"""From a step's start to the first values of its source (line_reader.v)."""
 OUTPUTS = 2
 """Results that a norm step writes at most: the residual's and a matmul's."""
 
@@ -68,18 +67,30 @@ class Norm(DeviceOp):
         return blocks.norm(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `fetch(preload) + tiles * max(ceil(C/L), 2*D, out_planes*D)` plus fill.
+        """Cycles: `wait + D*B/L + scale + tiles * max(D*B/L, 4*D)`: the first tile of a sum, the array's and the
+        stages' latency less two cycles for each of the other tiles; its statistics, its scale factors, and all
+        tiles normalised while those of the next ones are gathered.
 
-        A tile's int16 channels are two words each behind one read port a bank. Statistics gather while the
-        input is written.
+        Channels that fill a line up are read as any other. A line pair takes four cycles of the store's port,
+        two for each reader, and four in `norm_collect`. `scale` = log2 L + T + 66 (`norm_unit.v`): sums,
+        deviations one a cycle, and the tile's tokens gathered. Where `D*B/L < T`, tiles do not overlap.
         """
-        lanes = min(engine.norm_lanes, engine.banks)
-        sweep = -(-work.channels // lanes)
-        ports = max(work.planes, work.out_planes) * work.depth
-        load = work.fetch_cycles(work.preload_beats)
-        run = engine.tiles(work.tokens) * max(sweep, ports)
-        bound = "memory bandwidth" if load > run else "norm lanes" if sweep >= ports else "ports"
-        return Estimate(load + run + FILL_CYCLES, 0, bound, hardware_of(type(self), engine))
+        lanes, timing = min(engine.norm_lanes, engine.banks), timing_of(engine)
+        sweep = work.depth * (engine.banks // lanes)
+        ports = 4 * work.depth
+        tiles = engine.tiles(work.tokens)
+        scale = timing.norm_scale
+        run = tiles * max(sweep, ports)
+        if sweep < engine.tokens:
+            run += (tiles - 1) * (scale - timing.deviation)
+        wait = max(0, timing.array + timing.post + 2 - 2 * (tiles - 1))
+        cycles = wait + FIRST_READ + sweep + scale + run
+        bound = "norm lanes" if sweep >= ports else "ports"
+        fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
+        if fetch > cycles:
+            bound = "memory bandwidth"
+        # Nothing begins before the constants stand.
+        return Estimate(cycles, fetch, work.preload, cycles, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -17,8 +17,10 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of, storage
 from flow.ops.hardware import Resources
 
-FILL_CYCLES = 16
-"""Read 2, tree over tokens, product with the reciprocal 3, requantise 6, write 1."""
+SCALE_CYCLES = 7
+"""From a sum to its result (pool_unit.v)."""
+FILL_CYCLES = 9
+"""From a step's start to the first values 4, tokens added up 3, and from its last write to the next start 2."""
 
 
 @register
@@ -57,12 +59,17 @@ class Pool(DeviceOp):
         return blocks.pool(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `tiles * max(ceil(C/P), planes*D)`, P channels of a tile a cycle behind one read port a
-        bank, plus fill; one tile for the first token."""
+        """Cycles: `sweep + (D - 1) * max(sweep, B + 8 + planes) + B + 7 + planes + fill` with `sweep = tiles *
+        max(B/L, 3)`: a line of B channels is added up over all tiles, L channels a cycle behind one read port,
+        while the sums of the line before leave one a cycle; one tile for the first token."""
+        lanes = min(engine.norm_lanes, engine.banks)
         tiles = engine.tiles(work.tokens if self.mean else 1)
-        lanes, ports = -(-work.channels // engine.rows), work.planes * work.depth
-        bound = "post lanes" if lanes >= ports else "ports"
-        return Estimate(tiles * max(lanes, ports) + FILL_CYCLES, 0, bound, hardware_of(type(self), engine))
+        pieces = engine.banks // lanes
+        sweep = tiles * max(pieces, 3)
+        leave = engine.banks + SCALE_CYCLES + work.out_planes
+        bound = "post lanes" if leave >= sweep else "norm lanes" if pieces >= 3 else "ports"
+        cycles = sweep + (work.depth - 1) * max(sweep, leave + 1) + leave + FILL_CYCLES
+        return Estimate(cycles, 0, 0, 0, 0, bound, hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

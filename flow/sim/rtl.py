@@ -182,7 +182,7 @@ def cycles_json(run: Run, build: Build) -> dict[str, Any]:
                 "name": known["name"],
                 "kind": known["kind"],
                 "cycles": step.cycles,
-                "estimated_cycles": known["cycles"],
+                "estimated_cycles": known["full_rate_cycles"],
                 "macs": known["macs"],
                 "utilisation": _utilisation(known["macs"], step.cycles, engine.multipliers),
                 "slots": step.slots,
@@ -194,7 +194,8 @@ def cycles_json(run: Run, build: Build) -> dict[str, Any]:
     return {
         "cycles": run.latency_cycles,
         "interval_cycles": round(run.interval_cycles, 1),
-        "estimated_cycles": estimate["cycles"],
+        "estimated_cycles": sum(known["full_rate_cycles"] for known in estimate["steps"]),
+        "estimated_interval_cycles": estimate["full_rate_interval_cycles"],
         "macs": estimate["macs"],
         "multipliers": engine.multipliers,
         "utilisation": _utilisation(estimate["macs"], run.latency_cycles, engine.multipliers),

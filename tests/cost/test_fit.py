@@ -57,17 +57,13 @@ def test_dense_and_pruned_share_an_engine(digits: Digits) -> None:
 def test_the_search_foresees_the_layout(digits: Digits) -> None:
     """The fit knows cycles before anything is encoded; they must not be far from those of the encoded program."""
     from flow.cost.cycles import beat_cycles
-    from flow.cost.fit import _step_cycles
-    from flow.cost.model import ModelShape
+    from flow.cost.fit import cycles_of
 
     for name in ("u250", "pynq-z2"):
         for model in ("dense", "hp80"):
             board, graph = load_board(name), digits(model)
             engine = fit(graph, board)
-            shape = ModelShape.of(graph, 64)
-            supposed = sum(
-                _step_cycles(engine, s, w) for s, w in shape.work(engine, beat_cycles(engine, board))
-            )
+            supposed = sum(cycles_of(graph, engine, beat_cycles(engine, board)).values())
             found = estimate_layout(lay_out(graph, engine), board).cycles
             assert supposed == pytest.approx(found, rel=0.1)
 

@@ -41,6 +41,11 @@ def test_frames_equal_golden(flow: Callable[..., Any], digits_build: Path, tmp_p
     )
     # Back to back a frame takes no longer than alone.
     assert 0 < report["interval_cycles"] <= report["cycles"]
+    # Estimates are true: each step within 1 %, or within two cycles where that is less, and so is the interval.
+    off = {s["name"]: (s["cycles"], s["estimated_cycles"]) for s in steps}
+    assert {name: pair for name, pair in off.items() if abs(pair[0] - pair[1]) > max(2, pair[0] / 100)} == {}
+    assert report["estimated_cycles"] == pytest.approx(report["cycles"], rel=0.01)
+    assert report["estimated_interval_cycles"] == pytest.approx(report["interval_cycles"], rel=0.01)
     for step in steps:
         assert step["idle_slots"] <= step["slots"] <= step["cycles"] + 1
         assert step["macs"] <= step["slots"] * program.engine.multipliers
