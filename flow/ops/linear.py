@@ -17,7 +17,7 @@ from flow.ir.types import TensorType
 from flow.numerics import ACCUMULATOR_LIMIT
 from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
-from flow.ops.hardware import Resources, address_bits
+from flow.ops.hardware import Resources
 
 ISSUE_CYCLES = 6
 """From a step's start to its first slot, and from its last one to the next start (linear_issue.v)."""
