@@ -32,12 +32,16 @@ SOURCES = (
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="mutate_rtl.py", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--sample", type=int, default=150, help="mutants that compile and are not known equivalents")
+    parser.add_argument(
+        "--sample", type=int, default=150, help="mutants that compile and are not known equivalents"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", action="append", help="only this class; repeatable")
     parser.add_argument("--file", action="append", help="only lines of this file; repeatable")
     parser.add_argument("--key", action="append", help="only this mutant; repeatable")
-    parser.add_argument("--list", action="store_true", help="count the mutants of each class and file and stop")
+    parser.add_argument(
+        "--list", action="store_true", help="count the mutants of each class and file and stop"
+    )
     parser.add_argument("--evidence", action="store_true", help="write tools/bench/results/mutation_rtl.json")
     return parser.parse_args(arguments)
 

@@ -325,7 +325,8 @@ def run_bench(
 ) -> list[CaseResult]:
     """Run the cocotb tests of a module on a compiled model, in the folder `place`, and return what became of each.
 
-    `folders` hold the bench's Python modules, `arguments` are Verilator's own at run time. Writes sim.log, results.xml, and with `waves` dump.fst.
+    `folders` hold the bench's Python modules, `arguments` are Verilator's own at run time.
+    Writes sim.log, results.xml, and with `waves` dump.fst.
 
     Raises:
         ToolError: the simulation crashed, hung, or ran no test.
@@ -339,7 +340,9 @@ def run_bench(
         "COCOTB_RESULTS_FILE": str(results),
         **environment,
     }
-    done = run_tool([program, *(("--trace",) if waves else ()), *arguments], RUN_SECONDS, None, variables, place)
+    done = run_tool(
+        [program, *(("--trace",) if waves else ()), *arguments], RUN_SECONDS, None, variables, place
+    )
     (place / "sim.log").write_text(done.stdout + done.stderr)
     try:
         cases = list(ET.parse(results).iter("testcase"))

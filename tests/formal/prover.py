@@ -47,7 +47,9 @@ class Proof:
         """The sources, properties and ghosts in place; `broken` is one more edit (file, old, new)."""
         files = {name: (RTL / f"{name}.v").read_text() for name in (self.module, *self.units)}
         for name, old, new in (*([broken] if broken else []), *self.ghosts):
-            assert files[name].count(old) == 1, f"{name}: found {files[name].count(old)} of {old!r}; expected one"
+            assert files[name].count(old) == 1, (
+                f"{name}: found {files[name].count(old)} of {old!r}; expected one"
+            )
             files[name] = files[name].replace(old, new)
         body, end, rest = files[self.module].rpartition("endmodule")
         properties = (HERE / f"{self.properties or self.module}.sv").read_text()

@@ -1,1 +1,1 @@
-"""Faults in the Verilog of the engine, and what notices them. Shares its parts with `mutation`, whose faults are in C++."""
+"""Faults in the Verilog of the engine, and what notices them; `mutation` does the same for the C++."""

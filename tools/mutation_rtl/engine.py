@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
+from mutation.killers import REFUSED, Run, Verdict, difference
+from mutation.stimulus import Bench
 
 from flow.boards import DSP_KINDS
 from flow.emit.cosim import cosim_files
@@ -25,8 +27,6 @@ from flow.errors import ToolError
 from flow.resources import asset_dir
 from flow.sim.rtl import UNITS
 from flow.sim.verilator import Model, compile_model, run_bench
-from mutation.killers import REFUSED, Run, Verdict, difference
-from mutation.stimulus import Bench
 
 BESIDE_CLOCK = Path(__file__).resolve().parents[1] / "mutation"
 NOISE = ("+verilator+rand+reset+2", "+verilator+seed+7")
@@ -34,8 +34,8 @@ PATIENCE = 6000
 STALLS = {"idle": 0.3, "backpressure": 0.3, "memory": 0.1, "latency": 8}
 FLAGS = ("-O0",)
 FIRST = 12
-"""Cases that run by themselves before the others do: mostly they kill. Stalls, and so cycles, depend on what ran before,
-so that the unchanged engine runs in the same two parts."""
+"""Cases that run by themselves before the others do: mostly they kill. Stalls, and so cycles, depend on what ran
+before, so that the unchanged engine runs in the same two parts."""
 _COUNTERS = ("cycles_low", "cycles_high", "stall_input", "stall_output", "stall_memory")
 
 
@@ -130,7 +130,11 @@ def _compile(bench: Bench, files: Mapping[str, bytes]) -> Path | None:
     verilog = sorted(path for path in files if path.endswith(".v"))
     sources = {**cosim_files(bench.engine), **files}
     model = Model(
-        {path: sources[path] for path in (*verilog, *UNITS)}, (*UNITS, *verilog), "flow_bench", FLAGS, ports_only=True
+        {path: sources[path] for path in (*verilog, *UNITS)},
+        (*UNITS, *verilog),
+        "flow_bench",
+        FLAGS,
+        ports_only=True,
     )
     try:
         return compile_model(model)

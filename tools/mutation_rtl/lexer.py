@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _MASKED = re.compile(
-    r"//[^\n]*|/\*.*?\*/|\(\*(?!\)).*?\*\)|\"[^\"\n]*\"|^[^\n]*(?:\{\{|\{%|\{#)[^\n]*$", re.DOTALL | re.MULTILINE
+    r"//[^\n]*|/\*.*?\*/|\(\*(?!\)).*?\*\)|\"[^\"\n]*\"|^[^\n]*(?:\{\{|\{%|\{#)[^\n]*$",
+    re.DOTALL | re.MULTILINE,
 )
 _TOKEN = re.compile(
-    r"\d*'s?[bdh][0-9a-fA-F_]+|[A-Za-z_$]\w*|\d\w*|<<<|>>>|===|!==|<<|>>|<=|>=|==|!=|&&|\|\||\+:|-:|\S", re.ASCII
+    r"\d*'s?[bdh][0-9a-fA-F_]+|[A-Za-z_$]\w*|\d\w*|<<<|>>>|===|!==|<<|>>|<=|>=|==|!=|&&|\|\||\+:|-:|\S",
+    re.ASCII,
 )
 _CONSTANT = re.compile(r"[A-Z]\w*|\d\w*|\d*'s?[bdh]\w+|\$clog2")
 _DECLARED = frozenset({"localparam", "parameter", "genvar", "integer", "input", "output", "inout"})

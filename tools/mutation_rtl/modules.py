@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mutation.killers import REFUSED, Verdict
+
 from flow.errors import ToolError
 from flow.sim.verilator import Model, compile_model, run_bench
-from mutation.killers import REFUSED, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "rtl"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from flow.resources import asset_dir
 from mutation.mutants import Mutant
+
+from flow.resources import asset_dir
 from mutation_rtl.lexer import Code
 from mutation_rtl.operators import OPERATORS
 
-LENIENT = "/* verilator lint_off WIDTH */ /* verilator lint_off UNSIGNED */ /* verilator lint_off CMPCONST */ "
+LENIENT = (
+    "/* verilator lint_off WIDTH */ /* verilator lint_off UNSIGNED */ /* verilator lint_off CMPCONST */ "
+)
 """Put before a mutated module: what a lint says of widths is not what is counted here."""
 
 

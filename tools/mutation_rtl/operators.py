@@ -31,7 +31,11 @@ def _replace(token: Token, text: str) -> Edit:
 
 def _is_operand(token: Token) -> bool:
     """Whether a value may end with it: an operator behind it then is a binary one."""
-    return token.text in _OPERAND_ENDS or token.is_constant or (token.is_name and token.text not in ("if", "case"))
+    return (
+        token.text in _OPERAND_ENDS
+        or token.is_constant
+        or (token.is_name and token.text not in ("if", "case"))
+    )
 
 
 def _live(code: Code) -> Iterator[tuple[int, Token]]:
@@ -83,10 +87,11 @@ def constant(code: Code) -> Iterator[Edit]:
 def arithmetic(code: Code) -> Iterator[Edit]:
     """A sum becomes a difference, and the other way round."""
     for index, token in _live(code):
-        binary = index > 0 and token.text in ("+", "-") and _is_operand(code.tokens[index - 1])
+        if token.text not in ("+", "-") or not _is_operand(code.tokens[index - 1]):
+            continue
         beside = (code.tokens[index - 1], code.tokens[index + 1])
         # Sums of parameters are widths, mostly of nothing but zeros.
-        if binary and not all(t.is_constant and "'" not in t.text for t in beside):
+        if not all(t.is_constant and "'" not in t.text for t in beside):
             yield _replace(token, "-" if token.text == "+" else "+")
 
 
@@ -203,7 +208,7 @@ def width(code: Code) -> Iterator[Edit]:
         if tokens[following].text == "[":
             colon = next(i for i in range(following, code.closing(following)) if tokens[i].text == ":")
             yield Edit(tokens[colon].start, tokens[colon].start, "-1")
-    for at, token in _live(code):
+    for _, token in _live(code):
         if token.text == "$signed":
             yield _replace(token, "$unsigned")
 

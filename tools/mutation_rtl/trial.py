@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mutation.killers import Verdict
 from mutation.mutants import Mutant
 from mutation.trial import Result
+
 from mutation_rtl.engine import WholeEngine
 from mutation_rtl.modules import ModuleBenches
 from mutation_rtl.mutants import apply
