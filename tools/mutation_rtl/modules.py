@@ -143,10 +143,10 @@ class ModuleBenches:
             with tempfile.TemporaryDirectory(prefix="flow-mutation-") as scratch:
                 place = Path(scratch)
                 (place / "case.json").write_text(json.dumps(case.case))
+                folders = [TESTS / "benches"]
                 results = run_bench(
-                    program, [TESTS / "benches"], case.bench, place,
-                    environment={"PYTHONPATH": str(ROOT)}, arguments=harness.NOISE,
-                )  # fmt: skip
+                    program, folders, case.bench, place, environment={}, arguments=harness.NOISE
+                )
             return "bench" if not results or any(result.failure for result in results) else ""
         except ToolError as error:
             return "timeout" if "found it running" in str(error) else "crash"
