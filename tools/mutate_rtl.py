@@ -22,6 +22,10 @@ from mutation_rtl.modules import ModuleBenches, module_cases
 from mutation_rtl.mutants import mutants, sources
 from mutation_rtl.trial import RtlTrial
 
+from flow.sim import verilator
+
+RUN_SECONDS = 240.0
+"""A bench that a mutant keeps from ending; on a quiet machine none takes a tenth of it."""
 EQUIVALENTS = Path(__file__).resolve().parent / "mutation_rtl" / "equivalents.toml"
 SOURCES = (
     "templates/rtl/*", "flow/emit/rtl.py", "tests/rtl/**/*.py", "tools/mutation_rtl/*", "tools/mutate_rtl.py",
@@ -62,6 +66,7 @@ def write(options: argparse.Namespace, result: Result, population: Counter[str],
 def main() -> int:
     """Draw, try, report."""
     options = parse()
+    verilator.RUN_SECONDS = RUN_SECONDS
     texts = sources()
     every = mutants(texts)
     population = Counter(mutant.kind for mutant in every)
