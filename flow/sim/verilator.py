@@ -321,10 +321,12 @@ def run_bench(
     *,
     environment: Mapping[str, str],
     waves: bool = False,
+    arguments: Sequence[str] = (),
 ) -> list[CaseResult]:
     """Run the cocotb tests of a module on a compiled model, in the folder `place`, and return what became of each.
 
-    `folders` hold the bench's Python modules. Writes sim.log, results.xml, and with `waves` dump.fst.
+    `folders` hold the bench's Python modules, `arguments` are Verilator's own at run time.
+    Writes sim.log, results.xml, and with `waves` dump.fst.
 
     Raises:
         ToolError: the simulation crashed, hung, or ran no test.
@@ -338,7 +340,9 @@ def run_bench(
         "COCOTB_RESULTS_FILE": str(results),
         **environment,
     }
-    done = run_tool([program, *(("--trace",) if waves else ())], RUN_SECONDS, None, variables, place)
+    done = run_tool(
+        [program, *(("--trace",) if waves else ()), *arguments], RUN_SECONDS, None, variables, place
+    )
     (place / "sim.log").write_text(done.stdout + done.stderr)
     try:
         cases = list(ET.parse(results).iter("testcase"))

@@ -15,6 +15,8 @@ from flow.sim.verilator import Model, Tools, compile_model, run_bench
 RTL = asset_dir("templates") / "rtl"
 BENCHES = Path(__file__).parent / "benches"
 FLAGS = ("-O2",)
+NOISE = ("+verilator+rand+reset+2", "+verilator+seed+7")
+"""Registers and memories hold anything before the first reset."""
 
 
 def lint(files: Mapping[str, bytes], place: Path) -> list[str]:
@@ -64,7 +66,7 @@ def simulate(
         Model(files, tuple(names), top, FLAGS, parameters=parameters, ports_only=ports_only)
     )
     (place / "case.json").write_text(json.dumps(dict(case or {})))
-    results = run_bench(program, [BENCHES], bench, place, environment={})
+    results = run_bench(program, [BENCHES], bench, place, environment={}, arguments=NOISE)
     assert results, "found no cocotb test; expected some"
     failed = [f"{result.name}: {result.failure}" for result in results if result.failure]
     assert not failed, "\n".join(failed)

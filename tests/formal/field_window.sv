@@ -1,0 +1,52 @@
+    // Every take shows the units that follow those of the take before, from the beat on which the section began; no beat
+    // is asked for beyond what the take needs. Units are numbered: unit n of the stream of a section is f_unit's.
+    reg          f_past = 1'b0;
+    reg  [9:0]   f_units;   // units that came in this section
+    reg  [9:0]   f_next;    // number of the first unit of the current take
+    (* anyconst *) reg [9:0] f_any;
+    reg          f_seen;
+    reg  [UnitBits-1:0] f_word;
+    integer      u;
+    wire         f_take = take_i && !restart_i;
+
+    always @(posedge clk_i) begin
+        f_past <= 1'b1;
+        if (!f_past) assume (!rst_ni);
+        // A take is made of what is valid; lengths are what `Beats` holds; after reset a section begins.
+        if (take_i) assume (valid_o);
+        assume ((units_i + BeatUnits - 1) * UnitBits <= Beats * BeatBits);
+        if (f_past && !$past(rst_ni)) assume (restart_i);
+        if (restart_i) begin
+            f_units <= append ? BeatUnits : 0;
+            f_next <= start_i;
+            f_seen <= append && f_any < BeatUnits;
+            for (u = 0; u < BeatUnits; u = u + 1)
+                if (f_any == u) f_word <= data_i[u*UnitBits +: UnitBits];
+        end else begin
+            if (append) f_units <= f_units + BeatUnits;
+            if (f_take) f_next <= f_next + units_q;
+            for (u = 0; u < BeatUnits; u = u + 1)
+                if (append && f_any == f_units + u) begin
+                    f_seen <= 1'b1;
+                    f_word <= data_i[u*UnitBits +: UnitBits];
+                end
+        end
+        assume (f_units < 10'd900 && f_next < 10'd900);
+        if (f_past && $past(f_past) && rst_ni && $past(rst_ni) && $past(rst_ni, 2)) begin
+            if (valid_o && units_q != 0) begin
+                assert (f_next + units_q <= f_units);
+                assert (f_units < f_next + units_q + BeatUnits);
+                if (f_any >= f_next && f_any < f_next + units_q && (f_any - f_next) * UnitBits < OutBits) begin
+                    assert (f_seen);
+                    for (u = 0; u < OutBits / UnitBits; u = u + 1)
+                        if (f_any == f_next + u) assert (data_o[u*UnitBits +: UnitBits] == f_word);
+                end
+            end
+            // Stable while it is not taken.
+            if ($past(valid_o) && !$past(change)) begin
+                assert (valid_o);
+                assert (data_o == $past(data_o));
+            end
+            cover (f_take && units_q != 0 && f_next > 2 * BeatUnits);
+        end
+    end

