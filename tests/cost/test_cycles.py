@@ -59,9 +59,13 @@ def test_an_empty_row_group_writes_its_bias() -> None:
     assert linear().estimate(ENGINE, work(groups([0, 3, 0] * 20 + [10]))).cycles == 4 * (5 * 20 + 10) + 6
 
 
-def test_an_int16_result_needs_two_slots() -> None:
-    estimate = linear().estimate(ENGINE, work(groups([1] * 50 + [10]), out_planes=2, least=2))
-    assert (estimate.cycles, estimate.bound) == (4 * (2 * 50 + 10) + 6, "ports")
+def test_results_of_two_planes_take_turns() -> None:
+    """Two row groups of one slot, so that none waits for a high plane; not where all rows lie in the same banks."""
+    wide = work(groups([1] * 50 + [10]), out_planes=2, least=2)
+    estimate = linear().estimate(ENGINE, wide)
+    assert (estimate.cycles, estimate.bound) == (4 * (50 + 10) + 6, "multipliers")
+    narrow = linear().estimate(Engine(4, 2, 2, 2, 1, beat_bytes=16, stream_bytes=8), wide)
+    assert (narrow.cycles, narrow.bound) == (4 * (2 * 50 + 10) + 6, "ports")
 
 
 @pytest.mark.parametrize(

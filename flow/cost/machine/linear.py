@@ -27,6 +27,7 @@ class Sweep:
         port: whether results are written through the port of the token memories; VALUES have their own.
         residual: whether it adds a residual.
         groups: row groups that are issued; the heads beyond the last one are not.
+        pairs: whether short row groups are issued in pairs.
     """
 
     tiles: int
@@ -36,6 +37,7 @@ class Sweep:
     port: bool
     residual: bool
     groups: int
+    pairs: bool
 
     @staticmethod
     def of(engine: Engine, words: Mapping[str, int], tokens: int) -> Sweep:
@@ -53,54 +55,85 @@ class Sweep:
         written = 2 if two else parts
         port = words["space"] != Space.VALUES
         residual = bool(words.get("has_residual"))
-        return Sweep(tiles, words["source_planes"], least, written, port, residual, groups)
+        pairs = two and port and engine.banks > engine.rows and tiles > 0
+        return Sweep(tiles, words["source_planes"], least, written, port, residual, groups, pairs)
 
 
 class LinearIssue:
-    """Row groups outermost, token tiles inside. `take` is called for each row group in turn."""
+    """Row groups outermost, token tiles inside; where results have two planes, two groups of one slot or none take
+    turns for each tile. Two groups wait in front of the issue, those of the next step as well."""
 
-    def __init__(self, timing: Timing, start: Start, sweep: Sweep) -> None:
+    def __init__(self, timing: Timing, start: Start, sweep: Sweep, taken: list[int]) -> None:
         self.timing, self.start, self.sweep = timing, start, sweep
+        self.taken = taken
+        """When each row group since reset left the two that wait."""
         self.cycle = start.cycle + SETUP
         """In which the next row group may be taken, at the earliest."""
-        self.first = True
-        self.data = self.source = self.slots = self.paced = 0
+        self.issued = self.data = self.slots = self.paced = self.source = 0
         self.ends: list[int] = []
-        self.freed = (0, 0)
-        self._last = (0, 0)
+        self.freed: list[tuple[int, int]] = []
+        """Of the groups taken last: from when the words are read for the last time, one a cycle, and how many."""
+        self._waiting: list[tuple[int, int]] = []
 
-    def take(self, offered: int, cycles: int) -> int:
-        """Take a row group that is offered from a cycle on; returns the cycle.
+    def put(self, offered: int, cycles: int, before: int) -> int:
+        """A row group comes from the loader, behind that which came in cycle `before`; returns when."""
+        come = max(offered, before + 1)
+        number = len(self.taken) + len(self._waiting)
+        if number >= 2:
+            come = max(come, self.taken[number - 2] + 1)
+        self._waiting.append((come, cycles))
+        self._take()
+        return come
 
-        `freed` then holds the first cycle in which its last tile's weights are read for the last time, and how many
-        words they are.
-        """
+    def _short(self, cycles: int) -> bool:
+        return cycles * self.sweep.planes <= 1
+
+    def _take(self) -> None:
+        """Take what can be told by now."""
         sweep = self.sweep
-        # Behind another row group it is taken in that one's last cycle.
-        taken = max(self.cycle, offered)
-        self.data += max(0, taken - self.cycle)
-        slots = max(cycles * sweep.planes, sweep.least)
+        while self._waiting:
+            (come, cycles), *others = self._waiting
+            may_pair = sweep.pairs and self._short(cycles) and self.issued + 1 != sweep.groups
+            if may_pair and not others:
+                return
+            taken = max(self.cycle, come + 1, others[0][0] + 1 if may_pair else 0)
+            self.data += taken - self.cycle
+            if may_pair and self._short(others[0][1]):
+                self._issue(taken, [cycles, others[0][1]], 2)
+            else:
+                self._issue(taken, [cycles], max(cycles * sweep.planes, sweep.least))
+
+    def _issue(self, taken: int, groups: list[int], slots: int) -> None:
+        """A row group, or a pair of them, over all tiles; `slots` for each."""
+        sweep = self.sweep
         self.slots += slots * sweep.tiles
-        if slots > cycles * sweep.planes:
+        if slots > sum(groups) * sweep.planes:
             self.paced += slots * sweep.tiles
-        if self.first:
-            end = taken
-            ends = []
-            for tile in range(sweep.tiles):
-                begin = max(end + 1, self.start.ready(tile))
-                self.source += begin - end - 1
-                end = begin + slots - 1
-                ends.append(end)
-                if self.start.late is not None:
-                    self.start.late.blocked.update(self._writes(end))
-            self.ends = ends
-        else:
-            end = taken + slots * sweep.tiles
-            self.ends = []
-            self._last = (taken, slots)
-        self.cycle, self.first = end, False
-        self.freed = end - slots + 1 + (sweep.planes - 1) * cycles, cycles
-        return taken
+        end, ends = taken, []
+        for tile in range(
+            sweep.tiles if self.issued == 0 or self.issued + len(groups) == sweep.groups else 0
+        ):
+            begin = max(end + 1, self.start.ready(tile) if self.issued == 0 else 0)
+            self.source += begin - end - 1
+            end = begin + slots - 1
+            ends.append(end)
+            if self.issued == 0 and self.start.late is not None:
+                self.start.late.blocked.update(self._writes(end))
+        self.ends, end = ends, ends[-1] if ends else taken + slots * sweep.tiles
+        first = end - slots + 1
+        self.freed = (
+            [(first, groups[0]), (end, groups[1])]
+            if len(groups) > 1
+            else [(first + (sweep.planes - 1) * groups[0], groups[0])]
+        )
+        self.cycle = end
+        self.issued += len(groups)
+        self.taken += [taken] * len(groups)
+        del self._waiting[: len(groups)]
+        self.on_freed(self.freed)
+
+    def on_freed(self, freed: list[tuple[int, int]]) -> None:
+        """Replaced by whoever wants to know."""
 
     def _writes(self, end: int) -> range:
         """Cycles in which the result of a last slot is written."""
@@ -110,9 +143,6 @@ class LinearIssue:
     def end(self) -> End:
         """Behind the last row group."""
         sweep, timing = self.sweep, self.timing
-        if not self.ends:
-            taken, slots = self._last
-            self.ends = [taken + slots * (tile + 1) for tile in range(sweep.tiles)]
         # A result's value comes so many cycles behind the choice of its last slot.
         way = SLOT + timing.array + timing.post
         last = self.ends[-1]

@@ -40,6 +40,11 @@ class Ring:
             self._groups.append((self._end, words, since))
             self._end += words
 
+    def freed_all(self, groups: list[tuple[int, int]]) -> None:
+        """The same for several row groups."""
+        for since, words in groups:
+            self.freed(since, words)
+
     def room(self, word: int) -> int:
         """The cycle from which a word, counted since reset, may be written: its place is given back a cycle
         behind its read (linear_issue.v), and the limit is a register behind that (weight_loader.v)."""

@@ -117,6 +117,7 @@ class Walk:
         self.loader = Loader(self.timing, self.reader)
         self._table_free = 0
         self._norm = End(0, 0)
+        self._issued: list[int] = []
 
     def frames(self, count: int) -> list[list[Timed]]:
         """The steps of `count` frames; the last one's last step ends with the command."""
@@ -201,11 +202,11 @@ class Walk:
         loader, records = self.loader, task.records
         loader.begin(accepted + 1, task.sections(self.engine))
         start = self.dispatch.start(accepted, Opcode.LINEAR)
-        issue = LinearIssue(self.timing, start, task.sweep(self.engine))
+        issue = LinearIssue(self.timing, start, task.sweep(self.engine), self._issued)
+        issue.on_freed = loader.ring.freed_all
         for record in records[: issue.sweep.groups]:
-            offered = loader.record(record)
-            loader.taken.append(issue.take(offered, record.cycles))
-            loader.ring.freed(*issue.freed)
+            before = loader.taken[-1] if loader.taken else 0
+            loader.taken.append(issue.put(loader.record(record), record.cycles, before))
         loader.drain(sum(record.beats for record in records[issue.sweep.groups :]))
         self.dispatch.load_free = loader.end() + 1
         return issue.end()
