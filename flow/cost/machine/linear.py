@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flow.cost.machine.unit import End, Start
@@ -59,20 +59,24 @@ class Sweep:
         return Sweep(tiles, words["source_planes"], least, written, port, residual, groups, pairs)
 
 
+GiveBack = Callable[[list[tuple[int, int]]], None]
+"""Told of each row group from when its words are read for the last time, one a cycle, and how many they are."""
+
+
 class LinearIssue:
     """Row groups outermost, token tiles inside; where results have two planes, two groups of one slot or none take
     turns for each tile. Two groups wait in front of the issue, those of the next step as well."""
 
-    def __init__(self, timing: Timing, start: Start, sweep: Sweep, taken: list[int]) -> None:
+    def __init__(
+        self, timing: Timing, start: Start, sweep: Sweep, taken: list[int], give_back: GiveBack
+    ) -> None:
         self.timing, self.start, self.sweep = timing, start, sweep
-        self.taken = taken
+        self.taken, self._give_back = taken, give_back
         """When each row group since reset left the two that wait."""
         self.cycle = start.cycle + SETUP
         """In which the next row group may be taken, at the earliest."""
         self.issued = self.data = self.slots = self.paced = self.source = 0
         self.ends: list[int] = []
-        self.freed: list[tuple[int, int]] = []
-        """Of the groups taken last: from when the words are read for the last time, one a cycle, and how many."""
         self._waiting: list[tuple[int, int]] = []
 
     def put(self, offered: int, cycles: int, before: int) -> int:
@@ -121,7 +125,7 @@ class LinearIssue:
                 self.start.late.blocked.update(self._writes(end))
         self.ends, end = ends, ends[-1] if ends else taken + slots * sweep.tiles
         first = end - slots + 1
-        self.freed = (
+        freed = (
             [(first, groups[0]), (end, groups[1])]
             if len(groups) > 1
             else [(first + (sweep.planes - 1) * groups[0], groups[0])]
@@ -130,10 +134,7 @@ class LinearIssue:
         self.issued += len(groups)
         self.taken += [taken] * len(groups)
         del self._waiting[: len(groups)]
-        self.on_freed(self.freed)
-
-    def on_freed(self, freed: list[tuple[int, int]]) -> None:
-        """Replaced by whoever wants to know."""
+        self._give_back(freed)
 
     def _writes(self, end: int) -> range:
         """Cycles in which the result of a last slot is written."""

@@ -202,8 +202,7 @@ class Walk:
         loader, records = self.loader, task.records
         loader.begin(accepted + 1, task.sections(self.engine))
         start = self.dispatch.start(accepted, Opcode.LINEAR)
-        issue = LinearIssue(self.timing, start, task.sweep(self.engine), self._issued)
-        issue.on_freed = loader.ring.freed_all
+        issue = LinearIssue(self.timing, start, task.sweep(self.engine), self._issued, loader.ring.freed_all)
         for record in records[: issue.sweep.groups]:
             before = loader.taken[-1] if loader.taken else 0
             loader.taken.append(issue.put(loader.record(record), record.cycles, before))
