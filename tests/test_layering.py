@@ -28,6 +28,7 @@ ORDER = (
     "emit",
     "lint",
     "sim",
+    "synth",
     "testing",
     "search",
     "console",

@@ -183,13 +183,18 @@ module post_pipeline #(
         : scale_n_i[0+:Heads*Tokens*6];
 
     // ---- 3, 4: the residual is asked for, 5, 6: it comes; P words of the row's bank group
-    wire [31:0] line3 = {{(32-LineBits){1'b0}}, control[3*ControlBits+4+:LineBits]};
-    wire [31:0] line4 = {{(32-LineBits){1'b0}}, control[4*ControlBits+4+:LineBits]};
-    wire        low_re = HasAdd != 0 && valid[3] && linear[3] && has_residual_q[parity[3]];
-    wire        high_re = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
-    assign residual_re_o = low_re || high_re;
-    assign residual_line_o = low_re ? line3 + residual_at_q[parity[3]]
-        : line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
+    // Requests come from registers: the arbiter of the store stands behind them.
+    wire [31:0] line2 = {{(32-LineBits){1'b0}}, control[2*ControlBits+4+:LineBits]};
+    reg         low_re_q, high_re_q;
+    reg  [31:0] low_line_q, high_line_q;
+    assign residual_re_o = low_re_q || high_re_q;
+    assign residual_line_o = low_re_q ? low_line_q : high_line_q;
+    always @(posedge clk_i) begin
+        low_re_q <= rst_ni && HasAdd != 0 && valid[2] && linear[2] && has_residual_q[parity[2]];
+        high_re_q <= rst_ni && low_re_q;
+        low_line_q <= line2 + residual_at_q[parity[2]];
+        high_line_q <= low_line_q + depth_q[parity[3]];
+    end
 
     // Results with a residual are two cycles apart at least, so that one multiplexer serves both planes.
     wire low_data = HasAdd != 0 && valid[5] && linear[5] && has_residual_q[parity[5]];
@@ -200,10 +205,9 @@ module post_pipeline #(
     integer n;
     always @* begin
         words = {Rows * WordBits{1'b0}};
-        if (low_data || high_data) begin
-            for (n = 0; n < Groups; n = n + 1) begin
-                if (groups[n]) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
-            end
+        // The loop stands outside of any condition: Yosys takes its variable for a latch otherwise.
+        for (n = 0; n < Groups; n = n + 1) begin
+            if (groups[n] && (low_data || high_data)) words = words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
         end
     end
     always @(posedge clk_i) begin

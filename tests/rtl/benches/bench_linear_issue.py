@@ -20,7 +20,7 @@ STORE, VALUES = 2, 3
 LINE_BITS = max(1, (LINES - 1).bit_length())
 GROUPS = B // P
 KEY_BITS = (T - 1).bit_length() + 1
-SETUP = 6
+SETUP = 11
 """Cycles from start to the first slot, at most, where nothing keeps it waiting."""
 FIRST = 5
 """Cycles from start to the first slot, at least."""
@@ -262,9 +262,10 @@ class Run:
         assert self.at == len(self.slots), f"{self.at} of {len(self.slots)} slots"
         assert self.loader.next == self.step.groups, f"{self.loader.next} of {self.step.groups} row groups"
         assert self.loader.free == 2, "a buffer was not given back"
-        # A buffer comes back with the last slot of its row group and is offered a cycle later.
+        # A buffer comes back with the last slot of its row group, three cycles after it was chosen, and is offered a cycle
+        # later.
         shortest = min(sum(slot.group == g for slot in self.slots) for g in range(self.step.groups))
-        if not self.slow and shortest >= 3:
+        if not self.slow and shortest >= 5:
             self.met["paced"] += 1
             assert self.bubbles == 0, f"{self.bubbles} bubbles"
 

@@ -1,0 +1,1 @@
+"""From the engine's Verilog to gates, with open tools only."""

@@ -1,0 +1,33 @@
+"""What flow runs on a chip in Verilator: the build's sample frames through its UART, from the image that it was built with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from chip_bench import ChipBench
+
+
+@cocotb.test()
+async def frames(dut: Any) -> None:
+    """LOAD, then RUN for each of the first frames; writes output.bin, expected.bin and result.json."""
+    bench = ChipBench(dut)
+    count = json.loads(Path("job.json").read_bytes())["frames"]
+    await bench.reset()
+
+    def work() -> tuple[list[bytes], list[int]]:
+        accelerator = bench.accelerator()
+        accelerator.carry_out(accelerator.protocol.load(0))
+        outputs, cycles = [], []
+        for frame, expected in zip(bench.frames[:count], bench.expected, strict=False):
+            outputs.append(accelerator.run(frame, len(expected)))
+            cycles.append(accelerator.device.read(accelerator.protocol.description["registers"]["info"] + 4 * 16))
+        return outputs, cycles
+
+    outputs, cycles = await bench.host(work)
+    assert len(outputs) == count, f"found {len(outputs)} frames; expected {count}"
+    Path("output.bin").write_bytes(b"".join(outputs))
+    Path("expected.bin").write_bytes(b"".join(bench.expected[:count]))
+    Path("result.json").write_text(json.dumps({"cycles": cycles}))
