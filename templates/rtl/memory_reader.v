@@ -109,7 +109,9 @@ module memory_reader #(
 
     wire zero_push = state_q == Zeros && under_way == {5'd0, probing_q} && space_q != 0 && !flush_i;
     wire push = (rvalid_i && !head_probe && !flush_i) || zero_push;
-    wire pop = data_valid_o && data_ready_i;
+    wire fifo_valid, slice_ready;
+    wire pop = fifo_valid && slice_ready;
+    wire [8*BeatBytes-1:0] fifo_data;
     wire [31:0] taken = burst_issue ? burst_word : {31'd0, zero_push};
     wire fifo_ready;
 
@@ -118,7 +120,8 @@ module memory_reader #(
     assign arvalid_o = arvalid_q;
     assign rready_o = 1'b1;
     assign span_ready_o = !(fill_q[1:0] == head_q[1:0] && queued) && !flush_i;
-    assign idle_o = !queued && state_q == Idle && !arvalid_q && under_way == 0 && space_word == FifoBeatsWord;
+    assign idle_o = !queued && state_q == Idle && !arvalid_q && under_way == 0 && space_word == FifoBeatsWord
+        && !data_valid_o;
 
     fifo #(.Width(8 * BeatBytes), .DepthLog2(FifoLog2)) data_fifo (
         .clk_i(clk_i),
@@ -126,6 +129,18 @@ module memory_reader #(
         .valid_i(push),
         .ready_o(fifo_ready),
         .data_i(zero_push ? {8 * BeatBytes{1'b0}} : rdata_i),
+        .valid_o(fifo_valid),
+        .ready_i(slice_ready),
+        .data_o(fifo_data)
+    );
+
+    // A block RAM gives its word late, and the units behind this one take it late.
+    stream_slice #(.Width(8 * BeatBytes)) slice (
+        .clk_i(clk_i),
+        .rst_ni(rst_ni && !flush_i),
+        .valid_i(fifo_valid),
+        .ready_o(slice_ready),
+        .data_i(fifo_data),
         .valid_o(data_valid_o),
         .ready_i(data_ready_i),
         .data_o(data_o)

@@ -152,8 +152,34 @@ module post_pipeline #(
     reg [16:0]        low_q [0:1];
     reg [15:0]        table_last_q [0:1];
     reg [1:0]         has_residual_q, has_table_q;
-    wire [16:0] high = (17'd1 << (out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0])) - 17'd1;
-    wire [15:0] last_entry = (16'd1 << table_bits_i[3:0]) - 16'd1;
+    // Limits take three cycles; no result of the step is that near.
+    reg        load1_q, load2_q, load3_q, parity1_q, parity2_q, parity3_q, signed1_q, signed2_q, signed3_q;
+    reg [4:0]  bits1_q;
+    reg [3:0]  table_bits1_q;
+    reg [16:0] power2_q, high3_q;
+    reg [15:0] table_power2_q, last3_q;
+    always @(posedge clk_i) begin
+        load1_q <= rst_ni && step_load_i;
+        load2_q <= rst_ni && load1_q;
+        load3_q <= rst_ni && load2_q;
+        parity1_q <= step_parity_i;
+        parity2_q <= parity1_q;
+        parity3_q <= parity2_q;
+        signed1_q <= out_signed_i != 0;
+        signed2_q <= signed1_q;
+        signed3_q <= signed2_q;
+        bits1_q <= out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0];
+        table_bits1_q <= table_bits_i[3:0];
+        power2_q <= 17'd1 << bits1_q;
+        table_power2_q <= 16'd1 << table_bits1_q;
+        high3_q <= power2_q - 17'd1;
+        last3_q <= table_power2_q - 16'd1;
+        if (load3_q) begin
+            high_q[parity3_q] <= high3_q;
+            low_q[parity3_q] <= signed3_q ? -high3_q : 17'd0;
+            table_last_q[parity3_q] <= last3_q;
+        end
+    end
     always @(posedge clk_i) begin
         if (step_load_i) begin
             zero_q[step_parity_i] <= has_residual_i != 0 ? 32'd0 : out_zero_i;
@@ -165,9 +191,6 @@ module post_pipeline #(
             score_shift_q[step_parity_i] <= score_shift_i[5:0];
             multiplier_q[step_parity_i] <= multiplier_i[15:0];
             shift_q[step_parity_i] <= shift_i[5:0];
-            high_q[step_parity_i] <= high;
-            low_q[step_parity_i] <= out_signed_i != 0 ? -high : 17'd0;
-            table_last_q[step_parity_i] <= last_entry;
             has_residual_q[step_parity_i] <= has_residual_i != 0;
             has_table_q[step_parity_i] <= table_bits_i != 0;
         end

@@ -111,6 +111,7 @@ module step_dispatch #(
     reg [UnitBits-1:0] unit_q, before_unit_q, start_q;
     reg                parity_q, last_output_q, before_parity_q, before_done_q, starting_q;
     reg                go_q, started_q;
+    reg [15:0]         ready_q;
     wire               start = go_q;
     reg [15:0]         source_tiles_q;
     reg                array_parity_q;
@@ -271,6 +272,7 @@ module step_dispatch #(
             start_q <= {UnitBits{1'b0}};
             starting_q <= 1'b0;
             started_q <= 1'b0;
+            ready_q <= 16'd0;
             go_q <= 1'b0;
             source_tiles_q <= AllTiles;
             array_parity_q <= 1'b0;
@@ -298,6 +300,8 @@ module step_dispatch #(
             go_q <= startable;
             started_q <= start;
             starting_q <= start || started_q;
+            // Of the step that is now the one before: nothing of it is known in the cycle of the start.
+            ready_q <= start ? 16'd0 : ready;
             start_q <= start ? unit0_q : {UnitBits{1'b0}};
             if (start) begin
                 unit_q <= unit0_q;
@@ -313,7 +317,7 @@ module step_dispatch #(
                 if (frame_o) ends_q <= 1'b0;
                 if (before_done_now) before_done_q <= 1'b1;
                 if (before_done_q || before_done_now) source_tiles_q <= AllTiles;
-                else if (ready > source_tiles_q) source_tiles_q <= ready;
+                else if (ready_q > source_tiles_q) source_tiles_q <= ready_q;
                 if (input_ends) input_q <= 1'b0;
             end
             inputs_q <= inputs_q + {31'd0, accept && opcode == OpcodeInput} - {31'd0, input_ends};
