@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -145,6 +145,8 @@ class Board:
         slrs: super logic regions (dies side by side); 1 on a single die.
         memory: off-chip memory.
         sources: the proof of every figure.
+        text: the board file; a build on a user's own board carries it.
+        bundled: whether flow brings the board, so that its name is enough.
     """
 
     name: str
@@ -171,6 +173,8 @@ class Board:
     slrs: int
     memory: Memory
     sources: tuple[Source, ...]
+    text: str = field(default="", repr=False, compare=False)
+    bundled: bool = field(default=True, compare=False)
 
     @property
     def bram18(self) -> int:
@@ -422,12 +426,22 @@ def read_board(path: Path) -> Board:
         FlowError: the file cannot be read, is no TOML, or has faults; all faults are listed at once, each by its key.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FlowError(
-            f"{path}: {error.strerror}; expected a readable board file; check the path"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        found = error.strerror if isinstance(error, OSError) else "no text"
+        raise FlowError(f"{path}: {found}; expected a readable board file; check the path") from error
+    return parse_board(text, path)
+
+
+def parse_board(text: str, path: Path) -> Board:
+    """Parse the text of a board file; `path` is for messages, and its stem is what the board must be called.
+
+    Raises:
+        FlowError: it is no TOML, or has faults; all faults are listed at once, each by its key.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise FlowError(f"{path}: {error}; expected a TOML file; correct the syntax") from error
     reader = _Reader(table)
     board = _board(reader)
@@ -436,7 +450,7 @@ def read_board(path: Path) -> Board:
             f"name: found {board.name!r}; expected {path.stem!r} as the file; rename one of them"
         )
     raise_all(FlowError, f"{path}: the board file is not valid", reader.faults)
-    return board
+    return replace(board, text=text, bundled=path.parent == asset_dir("boards"))
 
 
 def list_boards(directory: Path | None = None) -> tuple[str, ...]:
@@ -445,13 +459,17 @@ def list_boards(directory: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
-@cache
 def load_board(name: str, directory: Path | None = None) -> Board:
-    """Return the board called `name`; case does not matter.
+    """Return the board called `name`, case does not matter; a name that ends in `.toml` is the path of a board file.
 
     Raises:
         FlowError: no such board (the nearest names are offered), or its file has faults.
     """
+    return read_board(Path(name)) if name.endswith(".toml") else _listed(name, directory)
+
+
+@cache
+def _listed(name: str, directory: Path | None) -> Board:
     folder = asset_dir("boards") if directory is None else directory
     names = list_boards(folder)
     if name.lower() not in names:

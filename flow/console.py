@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.emit.sources import Sources
     from flow.engine import Engine
     from flow.lint import Report as LintReport
+    from flow.search.loop import Selection
     from flow.sim.simulate import SimReport
 
 FILE_WIDTH = 220
@@ -400,3 +401,37 @@ def show_board(board: Board, as_json: bool) -> None:
     table(board.title, ("figure", "value"), figures)
     rows = ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources)
     table("\nSources", ("document", "title", "place", "figures"), rows)
+
+
+def show_selection(found: Selection, output: Path) -> None:
+    """The winner, why every board before it failed, and the points that the search has measured."""
+    lc, ac = found.constraints.latency_ms, found.constraints.accuracy
+    verdict = found.winner
+    if verdict is None:
+        OUT.print(f"no board meets {lc:g} ms and {ac:g} ({found.metric}); the nearest misses:")
+    else:
+        OUT.print(
+            f"{verdict.board} with {verdict.candidate}: {verdict.latency_ms:.4g} ms of {lc:g}, ", end=""
+        )
+        OUT.print(
+            f"{found.metric} {verdict.accuracy:.4f} of {ac:g} on validation, {found.test_accuracy:.4f} on test"
+        )
+    rows = []
+    for judged in found.choice.verdicts:
+        gap = ""
+        if judged.reason == "too slow" and judged.latency_ms is not None:
+            gap = f"{judged.latency_ms:.4g} ms, {judged.latency_ms / lc:.2f} times the constraint"
+        elif judged.reason == "not accurate enough" and judged.accuracy is not None:
+            gap = f"{judged.accuracy:.4f}, {ac - judged.accuracy:.4f} short"
+        elif judged.refusal:
+            gap = judged.refusal
+        elif judged.latency_ms is not None and judged.accuracy is not None:
+            gap = f"{judged.latency_ms:.4g} ms, {judged.accuracy:.4f}"
+        rows.append((judged.board, judged.reason, judged.candidate or "-", gap))
+    table("", ("board", "verdict", "candidate", "by"), rows)
+    for name, reason in found.left_out.items():
+        print_note(f"left out {name}: {reason}")
+    if verdict is not None:
+        OUT.print(
+            f"next      flow sim {output}    |    flow report {output}    |    model in {output.with_suffix('.pt2')}"
+        )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -180,17 +180,19 @@ def flow_check() -> Callable[..., SimReport]:
 
 
 @pytest.fixture
-def flow_operator() -> Callable[[type[DeviceOp]], int]:
-    """`flow_operator(Stage)`: demands golden = csim on the stage's own examples; the number of outputs compared."""
+def flow_operator() -> Callable[..., int]:
+    """`flow_operator(Stage, backend="csim")`: demands golden = the C++, or with "rtl" the Verilog, on the stage's own
+    examples; the number of outputs compared."""
 
-    def run(operator: type[DeviceOp]) -> int:
+    def run(operator: type[DeviceOp], backend: Literal["csim", "rtl"] = "csim") -> int:
         from flow.sim.operators import check_operator
 
-        compared, different = check_operator(operator)
+        compared, different = check_operator(operator, backend=backend)
         if different or not compared:
             listed = "; ".join(map(str, different)) or "nothing was compared"
+            language = "Verilog" if backend == "rtl" else "C++"
             raise AssertionError(
-                f"{operator.name}: found C++ that differs from golden; expected none; {listed}"
+                f"{operator.name}: found {language} that differs from golden; expected none; {listed}"
             )
         return compared
 

@@ -85,16 +85,20 @@ def test_differences_fail(digits_build: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_operators_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     from flow.ops.table import Table
 
-    check: Callable[[type[Table]], int] = flow_operator.__wrapped__()  # type: ignore[attr-defined]
+    check: Callable[..., int] = flow_operator.__wrapped__()  # type: ignore[attr-defined]
     found = [Mismatch(0, "table_gelu", "out", (1,), 5, 6)]
-    monkeypatch.setattr(operators, "check_operator", lambda _: (10, found))
+    monkeypatch.setattr(operators, "check_operator", lambda _, **__: (10, found))
     with pytest.raises(AssertionError) as caught:
         check(Table)
     assert str(caught.value) == (
         "table: found C++ that differs from golden; expected none; "
         "sample 0: step table_gelu: out[1]: found 6; expected 5 (golden)"
     )
-    monkeypatch.setattr(operators, "check_operator", lambda _: (10, []))
+    with pytest.raises(
+        AssertionError, match="table: found Verilog that differs from golden; expected none; "
+    ):
+        check(Table, backend="rtl")
+    monkeypatch.setattr(operators, "check_operator", lambda _, **__: (10, []))
     assert check(Table) == 10
 
 

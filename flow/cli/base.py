@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from flow import __version__, console
 from flow.errors import FlowError
+
+if TYPE_CHECKING:  # a command loads what it needs
+    from flow.boards import Board
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EXISTING = click.Path(path_type=Path)
@@ -59,6 +62,26 @@ def config_option(command: Command) -> Command:
     """`--config`."""
     text = "HF-style config.json; needed for a state_dict or .safetensors."
     return click.option("--config", type=EXISTING, help=text)(command)
+
+
+def board_file_option(*, several: bool) -> Callable[[Command], Command]:
+    """`--board-file`, once or several times."""
+    text = "A board of your own: a file like those of `flow boards show NAME --toml`"
+    return click.option(
+        "--board-file",
+        type=EXISTING,
+        multiple=several,
+        metavar="NAME.toml",
+        help=text + ("; repeatable." if several else "."),
+    )
+
+
+def read_boards(names: Iterable[str], files: Iterable[Path]) -> list[Board]:
+    """Boards by name and by file, each once."""
+    from flow.boards import load_board, read_board
+
+    found = [*(load_board(name) for name in names), *(read_board(file) for file in files)]
+    return list({board.name: board for board in found}.values())
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from flow import console
-from flow.cli.base import EXISTING, config_option, json_option, main
+from flow.cli.base import EXISTING, board_file_option, config_option, json_option, main, read_boards
 from flow.errors import FlowError
 
 
@@ -17,6 +17,7 @@ from flow.errors import FlowError
 @click.option(
     "--board", default=None, metavar="NAME", help="Board to fit an engine to; see `flow boards list`."
 )
+@board_file_option(several=False)
 @click.option(
     "--engine", "onto", type=EXISTING, metavar="BUILD", help="Lower onto the engine of this build, as it is."
 )
@@ -47,7 +48,7 @@ from flow.errors import FlowError
 @config_option
 @json_option
 def lower(
-    model: Path, board: str | None, onto: Path | None, output: Path, settings: tuple[str, ...],
+    model: Path, board: str | None, board_file: Path | None, onto: Path | None, output: Path, settings: tuple[str, ...],
     exp_bits: str | None, allow_int8_residual: bool, templates: Path | None, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Lower MODEL to a board: integer graph, fitted engine, HLS C++, packed weights.
@@ -59,19 +60,21 @@ def lower(
     flow lower sparse.pt2 --engine build -o build_sparse     # same engine, other weights
     flow lower model.pt2 --board pynq-z2 --set engine.tokens=4 --set engine.banks=16
     """
-    from flow.boards import load_board
     from flow.emit.build import Build, check_destination, write_build
     from flow.emit.lower import LowerOptions, lower, parse_settings
     from flow.emit.recipe import Recipe, remember
 
-    if (board is None) == (onto is None):
+    ways = {"--board": board, "--board-file": board_file, "--engine": onto}
+    given = [option for option, value in ways.items() if value is not None]
+    if len(given) != 1:
         raise FlowError(
-            f"flow lower: found {'neither --board nor' if board is None else 'both --board and'} --engine; "
-            "expected one of them; name a board, or a build whose engine to use"
+            f"flow lower: found {' and '.join(given) or 'none of ' + ', '.join(ways)}; expected one of them; name a "
+            "board, or a build whose engine to use"
         )
     check_destination(output)
     base = Build.open(onto) if onto is not None else None
-    target = load_board(board if board is not None else base.manifest["board"] if base is not None else "")
+    named, filed = [board] if board is not None else [], [board_file] if board_file is not None else []
+    target = base.board if base is not None else read_boards(named, filed)[0]
     options = LowerOptions(allow_int8_residual, int(exp_bits) if exp_bits else None, parse_settings(settings))
     with console.spinner() as tell:
         lowered = lower(
@@ -89,22 +92,26 @@ def lower(
 @main.command(short_help="Estimate latency and resources on boards.")
 @click.argument("model", type=EXISTING)
 @click.option("--board", "boards", multiple=True, metavar="NAME", help="Board; repeatable.")
+@board_file_option(several=True)
 @click.option("--all-boards", is_flag=True, help="Every board that flow knows.")
 @config_option
 @json_option
 def estimate(
-    model: Path, boards: tuple[str, ...], all_boards: bool, config: Path | None, as_json: bool
-) -> None:
+    model: Path, boards: tuple[str, ...], board_file: tuple[Path, ...], all_boards: bool, config: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Estimate cycles, latency and resources of MODEL (a quantized model or a build) on boards; writes nothing.
 
     \b
     flow estimate model.pt2 --all-boards
     flow estimate build --json
     """
+    from flow.boards import list_boards
     from flow.emit.estimating import estimate_boards
 
     with console.spinner() as tell:
-        rows = estimate_boards(model, boards, all_boards, config=config, progress=tell)
+        named = list_boards() if all_boards else boards
+        rows = estimate_boards(model, read_boards(named, board_file), config=config, progress=tell)
     if as_json:
         console.print_json({"boards": [row.to_json() for row in rows]})
     else:

@@ -26,11 +26,22 @@ def boards_list(as_json: bool) -> None:
 
 @boards.command("show")
 @click.argument("name")
+@click.option(
+    "--toml", "as_toml", is_flag=True, help="The board's file as it is: a start for one of your own."
+)
 @json_option
-def boards_show(name: str, as_json: bool) -> None:
-    """Show every figure of a board, each with the document that it comes from."""
+def boards_show(name: str, as_toml: bool, as_json: bool) -> None:
+    """Show every figure of a board, each with the document that it comes from.
+
+    \b
+    flow boards show u250
+    flow boards show u250 --toml > mine.toml                # change it, its name too, then: --board-file mine.toml
+    """
     from flow.boards import load_board
 
+    if as_toml:
+        click.echo(load_board(name).text, nl=False)
+        return
     console.show_board(load_board(name), as_json)
 
 

@@ -25,6 +25,7 @@ from safetensors.numpy import save as save_arrays
 
 import flow.ops  # noqa: F401  (registers the operators that graph.json names)
 from flow import __version__
+from flow.boards import Board, load_board, parse_board
 from flow.emit.exchange import exchange
 from flow.emit.manifest import ARRAYS, FORMAT, IMAGE, read_manifest
 from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Record, pack_header
@@ -36,6 +37,8 @@ from flow.passes.fuse_steps import device_inputs
 from flow.resources import alone_at
 
 MANIFEST = "manifest.json"
+BOARD_FILE = "board.toml"
+"""In a build on a board that flow does not bring: the user's board file."""
 LOCK_SECONDS = 600.0
 
 
@@ -227,6 +230,18 @@ class Build:
                 "lower again"
             )
         return content
+
+    @cached_property
+    def board(self) -> Board:
+        """The board that it was lowered to: the user's own as the build carries it, or one that flow brings.
+
+        Raises:
+            FlowError: flow does not bring it, or the build's file of it is damaged.
+        """
+        name = str(self.manifest["board"])
+        if BOARD_FILE not in self.manifest["files"]:
+            return load_board(name)
+        return parse_board(self.read(BOARD_FILE).decode(errors="replace"), Path(f"{name}.toml"))
 
     @cached_property
     def engine(self) -> Engine:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flow.boards import Board, list_boards, load_board
+from flow.boards import Board
 from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import MANIFEST, Build
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
@@ -34,23 +34,24 @@ class BoardEstimate:
 
 def estimate_boards(
     model: Path,
-    boards: Sequence[str],
-    all_boards: bool,
+    boards: Sequence[Board],
     *,
     config: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[BoardEstimate]:
-    """Estimates of a model file, each board with the engine that fits best; of a build, its own engine.
+    """Estimates of a model file, each board with the engine that fits best; of a build, its own engine, on its own
+    board where none is given.
 
     Raises:
-        FlowError: bad model, unknown board, or none named for a model.
+        FlowError: bad model, or no board for a model.
     """
     tell = progress or (lambda _: None)
     build = Build.open(model) if (model / MANIFEST).is_file() else None
-    names = list(list_boards()) if all_boards else list(boards)
-    if not names and build is None:
-        raise FlowError("flow estimate: found no board; expected --board NAME or --all-boards")
-    chosen = [load_board(name) for name in names] or [load_board(build.manifest["board"] if build else "")]
+    if not boards and build is None:
+        raise FlowError(
+            "flow estimate: found no board; expected --board NAME, --board-file FILE or --all-boards"
+        )
+    chosen = list(boards) if build is None or boards else [build.board]
     if build is not None:
         graph, engine = build.graph, build.engine
         return [BoardEstimate(board.name, estimate_layout(lay_out(graph, engine), board)) for board in chosen]

@@ -13,7 +13,7 @@ from typing import Any
 
 from flow.boards import DSP_KINDS, Board
 from flow.cost import EstimateReport, estimate_layout, fit
-from flow.emit.build import manifest_of, tree_of
+from flow.emit.build import BOARD_FILE, manifest_of, tree_of
 from flow.emit.chip import chip_files
 from flow.emit.cosim import cosim_files
 from flow.emit.hls import hls_files
@@ -201,6 +201,7 @@ def prepare(
         **tree_of(graph, reference, layout.program),
         **sim_files(graph, layout.program),
         "report.json": report_of(layout, graph, estimate),
+        **({} if board.bundled else {BOARD_FILE: board.text.encode()}),
     }
     info = {
         "model": {"name": model.name, "sha256": _sha256(model)},

@@ -13,7 +13,7 @@ from flow.boards import DSP_KINDS, DspKind
 from flow.emit.contexts import TOP, camel
 from flow.emit.cosim import Pin
 from flow.emit.rendering import render
-from flow.emit.sources import Sources
+from flow.emit.sources import Sources, outside_module
 from flow.engine import (
     INFO,
     INFO_WORDS,
@@ -28,6 +28,7 @@ from flow.engine import (
     Space,
     Status,
     interfaces,
+    outside_stages,
 )
 from flow.engine.ports import (
     CLOCK,
@@ -39,6 +40,8 @@ from flow.engine.ports import (
     STREAM_OUT,
     control_address_bits,
 )
+from flow.errors import UnsupportedError
+from flow.ops.post import OUTSIDE, PostStage
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,24 @@ class RtlContext:
         return max(4 + line + e.banks // e.rows + 6 + e.tokens.bit_length() + 1, 40)
 
     @property
+    def acc_bits(self) -> int:
+        """Width of the array's accumulators, sign included: 32, or what attention over the longest sequence takes.
+
+        - linear: lowering proves |bias| + sum |w|*|x| < 2^31 for every row, so 32.
+        - context: a sum of at most `sequence` products of a numerator (<= 2^16 - 1) and a value (>= -2^7); 32 hold
+          up to 256 keys, 24 + ceil(log2 sequence) any.
+        - scores: `pitch` <= depth*B products of two int8 (<= 2^14); 32 hold any head of fewer than 2^17 channels.
+
+        What the accumulator passes is as wide: sum*r (r <= 2^16) takes 18 bits more, its division by 2^(n+7) leaves
+        |t| <= 2^15, as |sum| <= 2^7 * Z and r <= 2^(n+15) / Z. Z and n are of `softmax_sum.v` (16 + log2 sequence).
+        """
+        e = self.engine
+        if not self.has("attention"):
+            return 32
+        largest = max(e.sequence * (2**16 - 1) * 2**7, e.depth * e.banks * 2**14)
+        return max(32, largest.bit_length() + 1)
+
+    @property
     def opcode_mask(self) -> int:
         """Bit i set: the engine runs opcode i."""
         staged = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
@@ -112,6 +133,20 @@ class RtlContext:
     def has(self, stage: str) -> bool:
         """Whether a stage is compiled in."""
         return stage in self.engine.features
+
+    @property
+    def outside(self) -> tuple[type[PostStage], ...]:
+        """Stages of plug-ins, in the order in which a linear step's word `stage` counts them from 1.
+
+        None where one of them has no Verilog: the engine then refuses every step that asks for one (BAD_STEP).
+        """
+        stages = tuple(OUTSIDE[name] for name in self.engine.outside if name in OUTSIDE)
+        return () if missing_modules(self.engine) else stages
+
+    @property
+    def stage_latency(self) -> int:
+        """Cycles from the values that stages of plug-ins take to their results: of the slowest, at least 4."""
+        return max(4, *(stage.latency for stage in self.outside), 0)
 
     @property
     def parameters(self) -> tuple[tuple[str, int], ...]:
@@ -129,8 +164,7 @@ class RtlContext:
             ("HasAdd", int(self.has("add"))),
             ("HasAttention", int(self.has("attention"))),
             ("HasTable", int(self.has("table"))),
-            # Stages of plug-ins have no Verilog: a step that asks for one is refused (BAD_STEP).
-            ("OutsideStages", 0),
+            ("OutsideStages", len(self.outside)),
         )
 
     @property
@@ -192,6 +226,25 @@ class RtlContext:
         )
 
 
+def missing_modules(engine: Engine) -> tuple[str, ...]:
+    """Stages of plug-ins that the engine has and that bring no Verilog module."""
+    return tuple(name for name in engine.outside if name not in OUTSIDE or not OUTSIDE[name].module)
+
+
+def require_modules(engine: Engine) -> None:
+    """Refuse an engine whose Verilog lacks a stage.
+
+    Raises:
+        UnsupportedError: names the stages.
+    """
+    missing = missing_modules(engine)
+    if missing:
+        raise UnsupportedError(
+            f"rtl: found no Verilog of the stages {', '.join(missing)}; expected a module from each plug-in; "
+            "name its file in the class (`module`, docs/templates.md), or use --backend csim or cosim"
+        )
+
+
 _CHECKED: Mapping[Opcode, tuple[str, ...]] = {
     opcode: tuple(words.split())
     for opcode, words in {
@@ -222,7 +275,12 @@ def rtl_files(
     """
     sources = sources or Sources.of()
     context = RtlContext(engine, packing)
-    files = {s.emits: s.content for s in sources.copied.values() if s.emits.startswith("rtl/")}
+    absent = {outside_module(name) for name in outside_stages() if name not in engine.features}
+    files = {
+        s.emits: s.content
+        for s in sources.copied.values()
+        if s.emits.startswith("rtl/") and s.name not in absent
+    }
     files |= {
         source.emits: render(name, context, sources).encode()
         for name, source in sources.templates.items()

@@ -145,6 +145,7 @@ def _ours() -> dict[str, Source]:
     names = {path.relative_to(root).as_posix(): path for root, path in paths + static + copied}
     load_plugins()
     names |= {outside_header(name): stage.header_path() for name, stage in OUTSIDE.items()}
+    names |= {outside_module(name): stage.module_path() for name, stage in OUTSIDE.items() if stage.module}
     return {name: Source(name, path.read_bytes(), path) for name, path in sorted(names.items())}
 
 
@@ -156,6 +157,11 @@ def _files(folder: Path) -> list[Path]:
 def outside_header(stage: str) -> str:
     """The name of the header of a plug-in's stage."""
     return f"engine/stages/{stage}.hpp"
+
+
+def outside_module(stage: str) -> str:
+    """The name of the Verilog module of a plug-in's stage."""
+    return f"rtl/{stage}_stage.v"
 
 
 def _read_folder(folder: Path) -> dict[str, Source]:

@@ -1,4 +1,5 @@
-"""Stages of plug-ins: pointwise functions computed behind the array, each with a C++ function of its own.
+"""Stages of plug-ins: pointwise functions computed behind the array, each with a C++ function of its own, and a Verilog
+module where it is to run in the Verilog engine.
 
 A package outside flow brings one by an entry point of the group `flow.ops` that names a subclass of `PostStage`:
 
@@ -12,6 +13,7 @@ Every engine that a model with this function is fitted to has the stage compiled
 from __future__ import annotations
 
 import inspect
+import re
 import struct
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from flow.ops.device import DeviceOp, Estimate, Work, pipelined, storage
 from flow.ops.float import ACTIVATIONS
 
 GROUP = "flow.ops"
+MAX_LATENCY = 64
+"""Cycles of a stage in Verilog: every result of an engine that has the stage waits for it."""
 OUTSIDE: dict[str, type[PostStage]] = {}
 """Stages of plug-ins by name."""
 
@@ -43,7 +47,16 @@ class PostStage(DeviceOp):
 
         inline void NAME_stage(const Lanes<int16_t> &x, const StageParameters &parameters, Lanes<int64_t> &result);
 
-    in namespace `flow`, and does on every lane what `compute` does; `parameters.word` holds `parameters()`.
+    in namespace `flow`, and does on every lane what `compute` does; `parameters.word` holds `parameters()`. The Verilog
+    module, where there is one, is
+
+        module NAME_stage #(parameter Lanes = 1) (
+            input wire clk_i, input wire [16*Lanes-1:0] value_i, input wire [511:0] parameters_i,
+            output wire [48*Lanes-1:0] result_o
+        );
+
+    and does the same: a value of every lane each cycle, the result `latency` cycles later. Word i of the parameters is
+    bits 32*i .. 32*i + 31; they belong to the values that come with them, and the next step's may follow at once.
 
     Attributes:
         bits: width of the result.
@@ -55,6 +68,10 @@ class PostStage(DeviceOp):
     stage: ClassVar[str | None]
     header: ClassVar[str]
     """File name of the C++ header, beside the module of the class."""
+    module: ClassVar[str] = ""
+    """File name of the Verilog module, likewise; without one the stage runs in C++ only."""
+    latency: ClassVar[int] = 0
+    """Cycles from a value to its result in Verilog, 1 to 64."""
     targets: ClassVar[tuple[str, ...]] = ()
     """Torch operators that are this function of their first operand, such as `aten.hardswish.default`. What is spelled
     out elementwise is recognised by its values."""
@@ -118,6 +135,11 @@ class PostStage(DeviceOp):
         """Where the C++ header lies."""
         return Path(inspect.getfile(cls)).resolve().parent / cls.header
 
+    @classmethod
+    def module_path(cls) -> Path:
+        """Where the Verilog module lies."""
+        return Path(inspect.getfile(cls)).resolve().parent / cls.module
+
 
 def register_outside(cls: type[PostStage]) -> None:
     """Enter a plug-in's stage: as an operator, as a stage of engines, as a function that is recognised.
@@ -136,11 +158,26 @@ def register_outside(cls: type[PostStage]) -> None:
             faults.append(f"name: found {cls.name!r}, which flow has already; expected another")
         if not cls.header_path().is_file():
             faults.append(f"header: found no {cls.header_path()}; expected the C++ function there")
+        faults += _module_faults(cls) if cls.module else []
     raise_all(FlowError, f"{where}: found a stage that cannot be used; correct the plug-in", faults)
     register_stage(cls.name)
     register(cls)
     ACTIVATIONS[cls.name] = cls.real
     OUTSIDE[cls.name] = cls
+
+
+def _module_faults(cls: type[PostStage]) -> list[str]:
+    """What is wrong with the Verilog module that a stage names."""
+    path, wanted, faults = cls.module_path(), f"{cls.name}_stage", []
+    if not path.is_file():
+        faults.append(f"module: found no {path}; expected the Verilog module there")
+    else:
+        found = re.findall(r"^[ \t]*module[ \t]+(\w+)", path.read_text(errors="replace"), re.MULTILINE)
+        if found != [wanted]:
+            faults.append(f"module: found {', '.join(found) or 'none'} in {path}; expected one, {wanted}")
+    if not 1 <= cls.latency <= MAX_LATENCY:
+        faults.append(f"latency: found {cls.latency}; expected the module's cycles, 1 to {MAX_LATENCY}")
+    return faults
 
 
 @cache

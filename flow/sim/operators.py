@@ -1,8 +1,9 @@
-"""An operator's own examples through golden and the compiled C++: what an author of a plug-in runs first."""
+"""An operator's own examples through golden and the C++ or Verilog: what an author of a plug-in runs first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,10 +15,12 @@ from flow.ir import Graph
 from flow.ops.device import DeviceOp
 from flow.ops.post import PostStage, register_outside
 from flow.ops.source import Input
+from flow.sim import rtl
 from flow.sim.compare import Mismatch, first_difference
 from flow.sim.kernel import Kernel, run_frames
 
 SAMPLES = 6
+Backend = Literal["csim", "rtl"]
 
 
 def small_engines(stage: str | None) -> tuple[Engine, ...]:
@@ -41,24 +44,30 @@ def small_engines(stage: str | None) -> tuple[Engine, ...]:
     )
 
 
-def check_operator(operator: type[DeviceOp], engines: Sequence[Engine] = ()) -> tuple[int, list[Mismatch]]:
-    """(outputs compared, first difference of every example that differs), golden against C++.
+def check_operator(
+    operator: type[DeviceOp], engines: Sequence[Engine] = (), backend: Backend = "csim"
+) -> tuple[int, list[Mismatch]]:
+    """(outputs compared, first difference of every example that differs), golden against C++ or Verilog (`rtl`).
 
     A plug-in's stage is registered if it is not yet. Stimuli are seeded: full range, all zero, both ends.
 
     Raises:
-        FlowError: the stage lacks something. ToolError: the C++ does not compile or run.
+        FlowError: the stage lacks something, `rtl` its Verilog. ToolError: the code does not compile or run.
     """
     if issubclass(operator, PostStage):
         register_outside(operator)
     compared, found = 0, []
     for engine in engines or small_engines(operator.stage):
-        kernel = Kernel.of(engine)
+        kernel = Kernel.of(engine) if backend == "csim" else None
         for graph in operator.examples():
             program = lay_out(graph, engine).program
             samples = list(_samples(graph))
             frames = [program.frame(sample, program.tokens) for sample in samples]
-            replies = run_frames(program, frames, [program.tokens] * len(frames), kernel)
+            replies = (
+                run_frames(program, frames, [program.tokens] * len(frames), kernel)
+                if kernel is not None
+                else rtl.run_program(program, frames)
+            )
             different = None
             for index, (sample, reply) in enumerate(zip(samples, replies, strict=True)):
                 tensors = program.read_frame(reply, program.tokens)

@@ -18,7 +18,7 @@ from typing import Any
 from flow.emit.build import Build
 from flow.emit.cosim import cosim_files
 from flow.emit.manifest import IMAGE
-from flow.emit.rtl import rtl_files
+from flow.emit.rtl import require_modules, rtl_files
 from flow.engine import Program
 from flow.errors import ToolError
 from flow.ir import Array
@@ -93,8 +93,9 @@ def build_model(build: Build, waves: bool = False) -> Path:
     """The compiled model of a build.
 
     Raises:
-        ToolError: see `compile_model`.
+        UnsupportedError: a plug-in's stage has no Verilog. ToolError: see `compile_model`.
     """
+    require_modules(build.engine)
     names = [name for name in build.manifest["files"] if name.startswith(("rtl/", "sim/"))]
     return compile_model(model_of({name: build.read(name) for name in names}, waves))
 
@@ -103,8 +104,9 @@ def run_program(program: Program, frames: Sequence[bytes], bench: Bench | None =
     """Output frames of a program that lies in no build, on the engine as flow emits it.
 
     Raises:
-        ToolError: see `Rtl.run`.
+        UnsupportedError: a plug-in's stage has no Verilog. ToolError: see `Rtl.run`.
     """
+    require_modules(program.engine)
     bench = bench or Bench()
     files = rtl_files(program.engine) | cosim_files(program.engine)
     with tempfile.TemporaryDirectory(prefix="flow-rtl-") as scratch:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flow.boards import load_board
 from flow.emit.build import MANIFEST, Build, write_build
 from flow.emit.lower import Prepared, emit, prepare
 from flow.emit.recipe import Recipe, options_of, remember
@@ -61,7 +60,7 @@ class Watch:
             FlowError: the build cannot be read.
         """
         build = Build.open(self.path)
-        self._board, self._options = load_board(build.manifest["board"]), options_of(build)
+        self._board, self._options = build.board, options_of(build)
         self._engine = build.engine if self.recipe.same_engine else None
         while True:
             stamps = self._settled()

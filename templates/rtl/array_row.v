@@ -13,7 +13,7 @@
 //
 // Merging. The tree ends in Heads segments of Banks/Heads banks (at most 256); where fewer heads lie side by side
 // their sums are added up: total[s] = total[2s] + total[2s+1] a level, so that total[j] belongs to head j. Accumulators
-// have 32 bits and wrap; a high byte plane counts 256 times.
+// have AccBits bits and wrap; a high byte plane counts 256 times.
 //
 // Timing. operand_i, weight_i, zero_i (count nothing) and sign_i (operand bytes are signed) belong to cycle c-1 and are
 // registered here. Products are there in c+1, sums of a segment in c+1+log2(Banks/Heads), with their carry a cycle
@@ -29,6 +29,7 @@ module array_row #(
     parameter Heads = 1,
     parameter DspProducts = 2,
     parameter DspSpacing = 18,
+    parameter AccBits = 32,
     parameter MergeLevels = Heads > 1 ? $clog2(Heads) : 1
 ) (
     input  wire                       clk_i,
@@ -43,7 +44,7 @@ module array_row #(
     input  wire                       valid_i,
     input  wire                       first_i,
     input  wire                       high_i,
-    output wire [Heads*Tokens*32-1:0] result_o
+    output wire [Heads*Tokens*AccBits-1:0] result_o
 );
     /* verilator no_inline_module */
 
@@ -119,7 +120,7 @@ module array_row #(
     reg signed [TotalBits-1:0]  sum_q [0:Heads*Tokens-1], excess_q [0:Heads-1];
     // Totals of level n of merging, head h and token t: index (n*Heads + h)*Tokens + t.
     reg signed [TotalBits-1:0]  merge_q [0:(HeadLevels+1)*Heads*Tokens-1];
-    reg [Heads*Tokens*32-1:0]   result_q;
+    reg [Heads*Tokens*AccBits-1:0] result_q;
     // Bit n: signs of cycle c + n.
     reg [Levels+1:0]            sign_q;
 
@@ -138,7 +139,7 @@ module array_row #(
         if (valid_i) begin
             /* verilator unroll_full */
             for (i = 0; i < Heads * Tokens; i = i + 1) begin
-                result_q[i*32+:32] <= $signed(first_i ? 32'd0 : result_q[i*32+:32])
+                result_q[i*AccBits+:AccBits] <= $signed(first_i ? {AccBits{1'b0}} : result_q[i*AccBits+:AccBits])
                     + (high_i ? $signed({merge_q[HeadLevels*Heads*Tokens+i], 8'd0})
                         : merge_q[HeadLevels*Heads*Tokens+i]);
             end

@@ -10,7 +10,7 @@
 //     t+8+log2(Banks)              sums of a slot, merged as slot_merge says
 //     t+9+log2(Banks) (r)          result_valid, if the slot was the last one of its result
 //
-// result_sum holds totals of head h, row p, token t at (h*Rows + p)*Tokens + t, 32 bits each, in cycle r only.
+// result_sum holds totals of head h, row p, token t at (h*Rows + p)*Tokens + t, AccBits bits each, in cycle r only.
 // A slot with slot_zero counts 0. WeightStages 3: row_weight_i comes at t+1 and is delayed here; 0: it comes at t+4.
 module multiplier_array #(
     parameter Tokens = 2,
@@ -24,6 +24,7 @@ module multiplier_array #(
     parameter HasAttention = 1,
     parameter WeightStages = 3,
     parameter TagBits = 40,
+    parameter AccBits = 32,
     parameter OffsetBits = Depth > 1 ? $clog2(Depth) : 1,
     parameter AddressBits = OperandDepth > 1 ? $clog2(OperandDepth) : 1
 ) (
@@ -57,7 +58,7 @@ module multiplier_array #(
     output wire [1:0]                        result_kind_o,
     output wire [3:0]                        result_merge_o,
     output wire [TagBits-1:0]                result_tag_o,
-    output wire [Heads*Rows*Tokens*32-1:0]   result_sum_o
+    output wire [Heads*Rows*Tokens*AccBits-1:0] result_sum_o
 );
 
     localparam TreeLevels = $clog2(Banks);
@@ -158,12 +159,13 @@ module multiplier_array #(
         end
 
         for (row = 0; row < Rows; row = row + 1) begin : rows
-            wire [Heads*Tokens*32-1:0] result;
+            wire [Heads*Tokens*AccBits-1:0] result;
             wire [Banks*Tokens*8-1:0] operand = attends ? attention_operand_i
                 : pick_q[3][0] ? operand1_data_i[row*Banks*Tokens*8+:Banks*Tokens*8]
                 : operand0_data_i[row*Banks*Tokens*8+:Banks*Tokens*8];
             array_row #(
-                .Tokens(Tokens), .Banks(Banks), .Heads(Heads), .DspProducts(DspProducts), .DspSpacing(DspSpacing)
+                .Tokens(Tokens), .Banks(Banks), .Heads(Heads), .DspProducts(DspProducts), .DspSpacing(DspSpacing),
+                .AccBits(AccBits)
             ) lanes (
                 .clk_i(clk_i),
                 .sign_i(sign),
@@ -177,7 +179,8 @@ module multiplier_array #(
                 .result_o(result)
             );
             for (head = 0; head < Heads; head = head + 1) begin : totals
-                assign result_sum_o[(head*Rows+row)*Tokens*32+:Tokens*32] = result[head*Tokens*32+:Tokens*32];
+                assign result_sum_o[(head*Rows+row)*Tokens*AccBits+:Tokens*AccBits]
+                    = result[head*Tokens*AccBits+:Tokens*AccBits];
             end
         end
     endgenerate

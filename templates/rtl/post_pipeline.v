@@ -28,10 +28,14 @@
 //     scale_r, scale_n          used in cycle r + 1, and in no other
 //     residual                  low plane requested in r + 3, high plane in r + 4
 //     score_valid               r + PostLatency
-//     value_valid               r + PostLatency                   PostLatency = 14
+//     value_valid               r + PostLatency                   PostLatency = 14, see below
 //     write_valid (low plane)   r + PostLatency + 1
 //
 // Two steps may be in flight: `step_load_i` takes the words of the step whose slots carry `step_parity_i`.
+//
+// STAGES OF PLUG-INS stand beside the lanes of the first head. They get every lane's sat(r, 16) in cycle r + 9, with the
+// parameters of its step, and answer StageLatency cycles later, each of them; the step says whose answer counts. With
+// them every result, whatever it is, takes as long as theirs: PostLatency = 11 + StageLatency, at least 15.
 module post_pipeline #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -44,7 +48,12 @@ module post_pipeline #(
     parameter HasAdd = 1,
     parameter HasAttention = 1,
     parameter HasTable = 1,
-    parameter TagBits = 40
+    // Stages of plug-ins, and cycles from their values to their results: at least 4, the same for all.
+    parameter OutsideStages = 0,
+    parameter StageLatency = 4,
+    parameter TagBits = 40,
+    // Of the array's sums, at least 32.
+    parameter AccBits = 32
 ) (
     input  wire                            clk_i,
     input  wire                            rst_ni,
@@ -59,6 +68,7 @@ module post_pipeline #(
     input  wire [31:0]                     out_depth_i,
     input  wire [31:0]                     base_i,
     input  wire [31:0]                     table_bits_i,
+    input  wire [31:0]                     stage_i,
     input  wire [31:0]                     has_residual_i,
     input  wire [31:0]                     residual_base_i,
     input  wire [31:0]                     residual_multiplier_i,
@@ -72,13 +82,22 @@ module post_pipeline #(
     input  wire                            table_bank_i,
     input  wire [TableBits-3:0]            table_address_i,
     input  wire [63:0]                     table_data_i,
+
+    input  wire                            stage_we_i,
+    input  wire                            stage_bank_i,
+    input  wire [3:0]                      stage_index_i,
+    input  wire [31:0]                     stage_data_i,
+    // Results of stage s, row p, token t at (s*Rows + p)*Tokens + t, 48 bits each.
+    input  wire [(OutsideStages > 0 ? OutsideStages : 1)*Rows*Tokens*48-1:0] stage_result_i,
     // verilator lint_on UNUSEDSIGNAL
+    output wire [Rows*Tokens*16-1:0]       stage_value_o,
+    output wire [511:0]                    stage_parameters_o,
 
     input  wire                            result_valid_i,
     input  wire [1:0]                      result_kind_i,
     input  wire [3:0]                      result_merge_i,
     input  wire [TagBits-1:0]              result_tag_i,
-    input  wire [Heads*Rows*Tokens*32-1:0] result_sum_i,
+    input  wire [Heads*Rows*Tokens*AccBits-1:0] result_sum_i,
 
     output wire                            constants_re_o,
     output wire [5:0]                      constants_group_o,
@@ -100,7 +119,10 @@ module post_pipeline #(
 );
 
     localparam [1:0] Linear = 0, Scores = 1, Context = 2;
-    localparam Stages = 14;
+    // What a result waits for stages of plug-ins.
+    localparam Extra = OutsideStages > 0 ? StageLatency - 3 : 0;
+    localparam Stages = 14 + Extra;
+    localparam ValueBits = Heads * Rows * Tokens * 16;
     localparam Groups = Banks / Rows;
     localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
         : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
@@ -150,10 +172,13 @@ module post_pipeline #(
     reg [5:0]         shift_q [0:1];
     reg [16:0]        high_q [0:1];
     reg [16:0]        low_q [0:1];
+    reg [15:0]        table_first_q [0:1];
     reg [15:0]        table_last_q [0:1];
     reg [1:0]         has_residual_q, has_table_q;
+    wire has_stage = OutsideStages != 0 && stage_i != 0;
     // Limits take three cycles; no result of the step is that near.
     reg        load1_q, load2_q, load3_q, parity1_q, parity2_q, parity3_q, signed1_q, signed2_q, signed3_q;
+    reg        stage1_q, stage2_q, stage3_q;
     reg [4:0]  bits1_q;
     reg [3:0]  table_bits1_q;
     reg [16:0] power2_q, high3_q;
@@ -168,6 +193,9 @@ module post_pipeline #(
         signed1_q <= out_signed_i != 0;
         signed2_q <= signed1_q;
         signed3_q <= signed2_q;
+        stage1_q <= has_stage;
+        stage2_q <= stage1_q;
+        stage3_q <= stage2_q;
         bits1_q <= out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0];
         table_bits1_q <= table_bits_i[3:0];
         power2_q <= 17'd1 << bits1_q;
@@ -177,12 +205,14 @@ module post_pipeline #(
         if (load3_q) begin
             high_q[parity3_q] <= high3_q;
             low_q[parity3_q] <= signed3_q ? -high3_q : 17'd0;
-            table_last_q[parity3_q] <= last3_q;
+            // A stage takes numbers of 16 bits.
+            table_first_q[parity3_q] <= stage3_q ? -16'd32767 : 16'd0;
+            table_last_q[parity3_q] <= stage3_q ? 16'd32767 : last3_q;
         end
     end
     always @(posedge clk_i) begin
         if (step_load_i) begin
-            zero_q[step_parity_i] <= has_residual_i != 0 ? 32'd0 : out_zero_i;
+            zero_q[step_parity_i] <= has_residual_i != 0 || has_stage ? 32'd0 : out_zero_i;
             depth_q[step_parity_i] <= out_depth_i;
             residual_at_q[step_parity_i] <= residual_base_i - base_i;
             residual_multiplier_q[step_parity_i] <= residual_multiplier_i[15:0];
@@ -248,9 +278,11 @@ module post_pipeline #(
     wire        second = is_context[12] || (linear[12] && has_residual_q[parity[12]]);
     wire [16:0] high13 = linear[13] ? high_q[parity[13]] : scores[13] ? 17'd32767 : 17'd127;
     wire [16:0] low13 = linear[13] ? low_q[parity[13]] : scores[13] ? -17'd32767 : -17'd127;
+    wire [15:0] table_first = table_first_q[parity[8]];
     wire [15:0] table_last = table_last_q[parity[8]];
     wire        table13 = linear[13] && has_table_q[parity[13]];
 
+    wire [ValueBits-1:0] value14;
     generate
         for (h = 0; h < Heads; h = h + 1) begin : heads
             for (p = 0; p < Rows; p = p + 1) begin : rows
@@ -260,7 +292,7 @@ module post_pipeline #(
                 // Linear results have one head.
                 wire [13:0] present = h == 0 ? valid[13:0] : valid[13:0] & ~linear[13:0];
                 // verilator lint_off UNUSEDSIGNAL
-                // Only the first head's lanes have tables.
+                // Only the first head's lanes have tables and stages.
                 wire [Tokens*16-1:0] index;
                 // verilator lint_on UNUSEDSIGNAL
                 for (t = 0; t < Tokens; t = t + 1) begin : tokens
@@ -268,6 +300,7 @@ module post_pipeline #(
                 end
                 requantise_row #(
                     .Tokens(Tokens),
+                    .AccBits(AccBits),
                     .Attends(HasAttention),
                     .Adds(h == 0 ? HasAdd : 0),
                     .LooksUp(h == 0 ? HasTable : 0)
@@ -276,7 +309,7 @@ module post_pipeline #(
                     .valid_i(present),
                     .linear_i(linear[13:0]),
                     .context_i(is_context[13:0]),
-                    .sum_i(result_sum_i[32*Tokens*(h*Rows+p)+:32*Tokens]),
+                    .sum_i(result_sum_i[AccBits*Tokens*(h*Rows+p)+:AccBits*Tokens]),
                     .bias_i(bias_i[32*p+:32]),
                     .multiplier_i(multiplier),
                     .shift_i(shift),
@@ -285,6 +318,7 @@ module post_pipeline #(
                     .residual_i(residual),
                     .second_multiplier_i(second_multiplier),
                     .zero_i(zero),
+                    .table_first_i(table_first),
                     .table_last_i(table_last),
                     .index_o(index),
                     .second_shift_i(second_shift),
@@ -293,8 +327,11 @@ module post_pipeline #(
                     .entry_i(entry),
                     .low_i(low13),
                     .high_i(high13),
-                    .value_o(value_o[16*Tokens*(h*Rows+p)+:16*Tokens])
+                    .value_o(value14[16*Tokens*(h*Rows+p)+:16*Tokens])
                 );
+                if (h == 0) begin : first
+                    assign stage_value_o[16*Tokens*p+:16*Tokens] = index;
+                end
                 if (h == 0 && HasTable != 0) begin : lookup
                     wire re = valid[9] && linear[9];
                     table_row #(.Tokens(Tokens), .TableBits(TableBits)) pointwise (
@@ -310,6 +347,63 @@ module post_pipeline #(
                     );
                 end else begin : plain
                     assign entry = {Tokens * 16{1'b0}};
+                end
+            end
+        end
+    endgenerate
+
+    // ---- stages of plug-ins
+    generate
+        if (OutsideStages == 0) begin : alone
+            assign stage_parameters_o = 512'd0;
+            assign value_o = value14;
+        end else begin : outside
+            localparam Lanes = Rows * Tokens;
+            reg  [511:0]           parameters_q [0:1];
+            reg  [511:0]           parameters9_q;
+            reg  [4:0]             stage_q [0:1];
+            reg  [31:0]            stage_zero_q [0:1];
+            reg  [Lanes*48-1:0]    result;
+            // Of a result two cycles and one cycle before it leaves.
+            wire                   before2 = parity[Stages-2];
+            wire                   before1 = parity[Stages-1];
+            wire                   staged = linear[Stages-1] && stage_q[before1] != 5'd0;
+            wire signed [48:0]     least = {{32{low_q[before1][16]}}, low_q[before1]};
+            wire signed [48:0]     most = {{32{high_q[before1][16]}}, high_q[before1]};
+            wire signed [48:0]     stage_zero = {{17{stage_zero_q[before2][31]}}, stage_zero_q[before2]};
+            wire [ValueBits-1:0]   late;
+            reg  [ValueBits-1:0]   value_q;
+            reg  [Lanes*49-1:0]    total_q;
+            integer                s, lane;
+
+            assign stage_parameters_o = parameters9_q;
+            assign value_o = value_q;
+            delay_line #(.Width(ValueBits), .Length(Extra - 1)) values (
+                .clk_i(clk_i), .value_i(value14), .value_o(late)
+            );
+
+            always @* begin
+                result = {Lanes * 48{1'b0}};
+                for (s = 0; s < OutsideStages; s = s + 1) begin
+                    if (stage_q[before2] == s[4:0] + 5'd1) result = stage_result_i[s*Lanes*48+:Lanes*48];
+                end
+            end
+            always @(posedge clk_i) begin
+                if (stage_we_i) parameters_q[stage_bank_i][32*stage_index_i+:32] <= stage_data_i;
+                if (step_load_i) begin
+                    stage_q[step_parity_i] <= stage_i[4:0];
+                    stage_zero_q[step_parity_i] <= out_zero_i;
+                end
+                parameters9_q <= parameters_q[parity[8]];
+                for (lane = 0; lane < Lanes; lane = lane + 1) begin
+                    total_q[lane*49+:49] <= $signed({result[lane*48+47], result[lane*48+:48]}) + stage_zero;
+                end
+                value_q <= late;
+                for (lane = 0; lane < Lanes; lane = lane + 1) begin
+                    if (staged) begin
+                        value_q[lane*16+:16] <= $signed(total_q[lane*49+:49]) > most ? most[15:0]
+                            : $signed(total_q[lane*49+:49]) < least ? least[15:0] : total_q[lane*49+:16];
+                    end
                 end
             end
         end

@@ -1,16 +1,20 @@
 // The lanes of one row and head behind the array, T tokens wide: bias or division, scale, residual, saturation.
 //
 //     linear     y = sat(R(sum + bias, m, s) + R(residual, m', s') + zero)     or   table[clip(R(..) + zero)]
+//                or, behind these lanes, a plug-in's stage of clip(R(..) + zero): index_o
 //     scores     y = sat(R(sum, m, s))
 //     context    y = sat(R((sum*r + 2^(n+6)) >> (n+7), m', s'))
 //
-// with R(a, m, s) = (a*m + 2^(s-1)) >> s, computed as ((2*a*m >> s) + 1) >> 1. All kinds share a product of 32 x 18
-// bits (two DSP primitives), and one of 18 x 16 behind it.
+// with R(a, m, s) = (a*m + 2^(s-1)) >> s, computed as ((2*a*m >> s) + 1) >> 1. All kinds share a product of AccBits x 18
+// bits (two DSP primitives up to 44 bits), and one of 18 x 16 behind it: a context's |sum| <= 2^7 * Z leaves at most 2^15
+// after the division.
 //
 // Every input belongs to the stage that its comment names: stage k is k cycles behind sum_i. Bit k of valid_i, linear_i
 // and context_i says what stage k holds; stages without a result keep still. value_o belongs to stage 14, index_o to 9.
 module requantise_row #(
     parameter Tokens = 2,
+    // Of a sum, at least 32.
+    parameter AccBits = 32,
     // 1: the step may be attention; it may add residuals; it may look up a table.
     parameter Attends = 1,
     parameter Adds = 1,
@@ -22,7 +26,7 @@ module requantise_row #(
     // Few stages ask what they hold, and a lane may lack what an input is for.
     input  wire [13:0]          linear_i,
     input  wire [13:0]          context_i,
-    input  wire [Tokens*32-1:0] sum_i,                // 0
+    input  wire [Tokens*AccBits-1:0] sum_i,           // 0
     input  wire [31:0]          bias_i,               // 1
     input  wire [15:0]          multiplier_i,         // 1
     input  wire [5:0]           shift_i,              // 1
@@ -31,7 +35,8 @@ module requantise_row #(
     input  wire [Tokens*16-1:0] residual_i,           // 7
     input  wire [15:0]          second_multiplier_i,  // 7
     input  wire [31:0]          zero_i,               // 7
-    input  wire [15:0]          table_last_i,         // 8
+    input  wire [15:0]          table_first_i,        // 8: least index, signed
+    input  wire [15:0]          table_last_i,         // 8: largest index
     output wire [Tokens*16-1:0] index_o,
     input  wire [5:0]           second_shift_i,       // 9
     input  wire                 second_i,             // 12: count the second product
@@ -45,17 +50,18 @@ module requantise_row #(
     /* verilator no_inline_module */
 
     localparam HasSecond = Attends != 0 || Adds != 0;
+    localparam KeptBits = AccBits + 20;
 
     // Names end with the stage that the register belongs to.
-    reg signed [31:0] sum1_q [0:Tokens-1], x2_q [0:Tokens-1];
+    reg signed [AccBits-1:0] sum1_q [0:Tokens-1], x2_q [0:Tokens-1];
     reg signed [17:0] factor2_q [0:Tokens-1];
     reg        [5:0]  shift2_q [0:Tokens-1], shift3_q [0:Tokens-1], shift4_q [0:Tokens-1], shift5_q [0:Tokens-1];
     reg signed [35:0] lower3_q [0:Tokens-1];
-    reg signed [32:0] upper3_q [0:Tokens-1];
-    reg signed [49:0] product4_q [0:Tokens-1];
-    reg signed [50:0] coarse5_q [0:Tokens-1], fine6_q [0:Tokens-1], scaled7_q [0:Tokens-1];
-    reg signed [51:0] kept8_q [0:Tokens-1], kept9_q [0:Tokens-1], kept10_q [0:Tokens-1], kept11_q [0:Tokens-1];
-    reg signed [51:0] kept12_q [0:Tokens-1], total13_q [0:Tokens-1];
+    reg signed [AccBits:0] upper3_q [0:Tokens-1];
+    reg signed [AccBits+17:0] product4_q [0:Tokens-1];
+    reg signed [AccBits+18:0] coarse5_q [0:Tokens-1], fine6_q [0:Tokens-1], scaled7_q [0:Tokens-1];
+    reg signed [KeptBits-1:0] kept8_q [0:Tokens-1], kept9_q [0:Tokens-1], kept10_q [0:Tokens-1], kept11_q [0:Tokens-1];
+    reg signed [KeptBits-1:0] kept12_q [0:Tokens-1], total13_q [0:Tokens-1];
     reg signed [17:0] second8_q [0:Tokens-1];
     reg signed [33:0] second9_q [0:Tokens-1];
     reg signed [34:0] coarse10_q [0:Tokens-1], fine11_q [0:Tokens-1], second12_q [0:Tokens-1];
@@ -63,9 +69,10 @@ module requantise_row #(
     reg        [2:0]  shift10_q;
     reg [Tokens*16-1:0] index9_q, value14_q;
 
-    wire signed [51:0] low = {{35{low_i[16]}}, low_i};
-    wire signed [51:0] high = {{35{high_i[16]}}, high_i};
-    wire signed [51:0] last = {36'd0, table_last_i};
+    wire signed [KeptBits-1:0] low = {{(KeptBits-17){low_i[16]}}, low_i};
+    wire signed [KeptBits-1:0] high = {{(KeptBits-17){high_i[16]}}, high_i};
+    wire signed [KeptBits-1:0] first = {{(KeptBits-16){table_first_i[15]}}, table_first_i};
+    wire signed [KeptBits-1:0] last = {{(KeptBits-16){1'b0}}, table_last_i};
 
     assign index_o = index9_q;
     assign value_o = value14_q;
@@ -117,7 +124,7 @@ module requantise_row #(
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept9_q[t] = kept8_q[t];
                 second9_q[t] = second8_q[t] * factor8_q;
-                index9_q[t*16+:16] <= kept8_q[t] < 52'sd0 ? 16'd0
+                index9_q[t*16+:16] <= kept8_q[t] < first ? table_first_i
                     : kept8_q[t] > last ? table_last_i : kept8_q[t][15:0];
             end
         end
@@ -125,7 +132,7 @@ module requantise_row #(
             factor8_q = second_multiplier_i;
             /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
-                kept8_q[t] = Attends != 0 && context_i[7] ? 52'sd0 : scaled7_q[t] + $signed(zero_i);
+                kept8_q[t] = Attends != 0 && context_i[7] ? $signed({KeptBits{1'b0}}) : scaled7_q[t] + $signed(zero_i);
                 second8_q[t] = Attends != 0 && (context_i[7] || Adds == 0) ? $signed(scaled7_q[t][17:0])
                     : $signed(residual_i[t*16+:16]);
             end
@@ -159,7 +166,7 @@ module requantise_row #(
             for (t = 0; t < Tokens; t = t + 1) begin
                 shift3_q[t] = shift2_q[t];
                 lower3_q[t] = $signed({1'b0, x2_q[t][16:0]}) * factor2_q[t];
-                upper3_q[t] = $signed(x2_q[t][31:17]) * factor2_q[t];
+                upper3_q[t] = $signed(x2_q[t][AccBits-1:17]) * factor2_q[t];
             end
         end
         if (valid_i[1]) begin
@@ -173,7 +180,7 @@ module requantise_row #(
         end
         if (valid_i[0]) begin
             /* verilator unroll_full */
-            for (t = 0; t < Tokens; t = t + 1) sum1_q[t] = sum_i[t*32+:32];
+            for (t = 0; t < Tokens; t = t + 1) sum1_q[t] = sum_i[t*AccBits+:AccBits];
         end
     end
     // verilator lint_on WIDTH

@@ -13,12 +13,23 @@ from flow.boards import DSP_KINDS, FIGURES, Board, list_boards, load_board, read
 from flow.errors import FlowError
 from flow.resources import asset_dir
 
-BOARDS = ("kv260", "pynq-z2", "u250", "u280", "ulx3s-85f", "zcu102", "zcu104")
+BOARDS = (
+    "kv260", "pynq-z2", "u200", "u250", "u280", "u50", "u55c", "ultra96-v2", "ulx3s-85f", "vcu118", "vcu128",
+    "zcu102", "zcu104", "zcu111", "zedboard",
+)  # fmt: skip
 
 # name: LUT, FF, BRAM of 18 Kibit, URAM, DSP, DSP kind, SLRs. Typed in a second time, from the data sheets.
 RESOURCES = {
+    "u50": (871_680, 1_743_360, 2_688, 640, 5_952, "DSP48E2", 2),
+    "u55c": (1_303_680, 2_607_360, 4_032, 960, 9_024, "DSP48E2", 3),
+    "u200": (1_182_240, 2_364_480, 4_320, 960, 6_840, "DSP48E2", 3),
     "u250": (1_728_000, 3_456_000, 5_376, 1_280, 12_288, "DSP48E2", 4),
     "u280": (1_303_680, 2_607_360, 4_032, 960, 9_024, "DSP48E2", 3),
+    "vcu118": (1_182_240, 2_364_480, 4_320, 960, 6_840, "DSP48E2", 3),
+    "vcu128": (1_303_680, 2_607_360, 4_032, 960, 9_024, "DSP48E2", 3),
+    "zcu111": (425_280, 850_560, 2_160, 80, 4_272, "DSP48E2", 1),
+    "ultra96-v2": (70_560, 141_120, 432, 0, 360, "DSP48E2", 1),
+    "zedboard": (53_200, 106_400, 280, 0, 220, "DSP48E1", 1),
     "zcu102": (274_080, 548_160, 1_824, 0, 2_520, "DSP48E2", 1),
     "zcu104": (230_400, 460_800, 624, 96, 1_728, "DSP48E2", 1),
     "kv260": (117_120, 234_240, 288, 64, 1_248, "DSP48E2", 1),
@@ -126,8 +137,9 @@ def test_unknown_board_offers_the_nearest_names() -> None:
     with pytest.raises(FlowError) as caught:
         load_board("u25")
     assert str(caught.value) == (
-        "board 'u25': unknown; expected one of kv260, pynq-z2, u250, u280, ulx3s-85f, zcu102, zcu104; "
-        "did you mean u250 or u280?"
+        "board 'u25': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, ultra96-v2, "
+        "ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
+        "did you mean u250 or u50?"
     )
 
 
@@ -135,7 +147,8 @@ def test_unknown_board_far_from_all() -> None:
     with pytest.raises(FlowError) as caught:
         load_board("stratix")
     assert str(caught.value) == (
-        "board 'stratix': unknown; expected one of kv260, pynq-z2, u250, u280, ulx3s-85f, zcu102, zcu104"
+        "board 'stratix': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, ultra96-v2, "
+        "ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
     )
 
 

@@ -48,13 +48,17 @@ def test_summary(flow: Flow, model: Path, tmp_path: Path) -> None:
         (
             "u2500",
             (
-                "board 'u2500': unknown; expected one of kv260, pynq-z2, u250, u280, ulx3s-85f, zcu102, zcu104; "
-                "did you mean u250 or u280?"
+                "board 'u2500': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, "
+                "ultra96-v2, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
+                "did you mean u250 or u200?"
             ),
         ),
         (
             "",
-            "board '': unknown; expected one of kv260, pynq-z2, u250, u280, ulx3s-85f, zcu102, zcu104",
+            (
+                "board '': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, "
+                "ultra96-v2, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
+            ),
         ),
     ],
 )
@@ -65,10 +69,12 @@ def test_unknown_board(flow: Flow, model: Path, tmp_path: Path, name: str, messa
 
 def test_board_or_engine(flow: Flow, model: Path, digits_build: Path) -> None:
     rest = "expected one of them; name a board, or a build whose engine to use"
-    assert refuse(flow, "lower", model) == f"flow lower: found neither --board nor --engine; {rest}"
+    assert (
+        refuse(flow, "lower", model) == f"flow lower: found none of --board, --board-file, --engine; {rest}"
+    )
     assert (
         refuse(flow, "lower", model, "--board", "u250", "--engine", digits_build)
-        == f"flow lower: found both --board and --engine; {rest}"
+        == f"flow lower: found --board and --engine; {rest}"
     )
 
 
@@ -203,5 +209,5 @@ def test_estimate_and_report(flow: Flow, model: Path, digits_build: Path) -> Non
     assert f"{rows[0]['cycles']:,}" in table.out
     assert (
         refuse(flow, "estimate", model)
-        == "flow estimate: found no board; expected --board NAME or --all-boards"
+        == "flow estimate: found no board; expected --board NAME, --board-file FILE or --all-boards"
     )

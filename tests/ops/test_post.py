@@ -1,4 +1,4 @@
-"""Stages of plug-ins: the example of the guide from torch to C++, and what is refused."""
+"""Stages of plug-ins: the example of the guide from torch to C++ and Verilog, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ import torch
 from torch import nn
 
 from flow.emit.build import Build
+from flow.emit.rtl import RtlContext, rtl_files
 from flow.engine import Engine, Opcode, parameters
 from flow.errors import FlowError, UnsupportedError
 from flow.ir import REGISTRY, Array, TensorType
 from flow.ops import post
 from flow.ops.float import ACTIVATIONS
 from flow.ops.post import OUTSIDE, PostStage, register_outside
+from flow.resources import cache_dir
 from flow.sim import kernel as kernels
 from flow.sim.operators import check_operator, small_engines
+from tests.rtl.harness import lint
 
 Flow = Callable[..., Any]
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "hardswish"
+CACHE = str(cache_dir())
 TYPE: dict[str, Any] = {"bits": 8, "signed": False, "zero": 20, "scale": 8 / 240}
 
 
@@ -92,6 +96,102 @@ def test_a_wrong_function_is_found(
     )
 
 
+# -- in Verilog --------------------------------------------------------------------------------------------------------
+
+
+warm = pytest.mark.usefixtures("warm_cache")
+
+
+@pytest.fixture
+def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of the whole run: it holds Verilator's own library."""
+    monkeypatch.setenv("FLOW_CACHE_DIR", CACHE)
+
+
+def verilog_engine(*stages: str) -> Engine:
+    """As small as examples allow."""
+    return Engine(2, 4, 2, 1, 1, beat_bytes=8, stream_bytes=8, features=stages, sequence=16, depth=8)
+
+
+@warm
+def test_examples_equal_the_verilog(hardswish: type[PostStage]) -> None:
+    register_outside(hardswish)
+    compared, different = check_operator(hardswish, (verilog_engine("hardswish"),), "rtl")
+    assert (compared, different) == (6 * (7 * 10 + 4 * 6), [])
+
+
+TWICE = """module twice_stage #(parameter Lanes = 1) (
+    input wire clk_i, input wire [16*Lanes-1:0] value_i, input wire [511:0] parameters_i,
+    output wire [48*Lanes-1:0] result_o
+);
+    reg [48*Lanes-1:0] result_q;
+    integer i;
+    assign result_o = result_q;
+    always @(posedge clk_i) for (i = 0; i < Lanes; i = i + 1)
+        result_q[48*i+:48] <= {{31{value_i[16*i+15]}}, value_i[16*i+:16], 1'b0} + {16'd0, parameters_i[31:0]};
+endmodule
+"""
+
+
+@warm
+@pytest.mark.slow
+def test_two_stages_of_unlike_latency(hardswish: type[PostStage], tmp_path: Path) -> None:
+    """A stage of one cycle waits for one of seven; each gets its steps. Stimulus and beats as for the other engines."""
+    module = tmp_path / "twice_stage.v"
+    module.write_text(TWICE)
+    members = {
+        "name": "twice", "stage": "twice", "module": module.name, "latency": 1, "__module__": hardswish.__module__,
+        "module_path": classmethod(lambda _: module), "compute": lambda self, x: 2 * x + self.three,
+        "parameters": lambda self: (self.three,),
+    }  # fmt: skip
+    twice = type("Twice", (hardswish,), members)
+    engine_stages = ("hardswish", "twice")
+    for stage in (hardswish, twice):
+        register_outside(stage)
+    for stage in (hardswish, twice):
+        for engine in (verilog_engine(*engine_stages), *small_engines(None)):
+            wide = replace(engine, features=tuple(sorted({*engine.features, *engine_stages})))
+            compared, different = check_operator(stage, (wide,), "rtl")
+            assert (compared, different) == (6 * (7 * 10 + 4 * 6), [])
+
+
+@warm
+@pytest.mark.slow
+def test_a_wrong_module_is_found(hardswish: type[PostStage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check can fail: the same stage said to be a cycle faster than it is."""
+    monkeypatch.setattr(hardswish, "latency", 6)
+    register_outside(hardswish)
+    compared, different = check_operator(hardswish, (verilog_engine("hardswish"),), "rtl")
+    assert compared == 6 * (7 * 10 + 4 * 6)
+    assert len(different) == 2
+
+
+def test_the_engine_is_clean(hardswish: type[PostStage], tmp_path: Path) -> None:
+    """Under -Wall, with one of each of the plug-in's module and of what it needs."""
+    register_outside(hardswish)
+    files = rtl_files(verilog_engine("add", "hardswish", "table"))
+    assert lint(files, tmp_path) == []
+    top = files["rtl/flow_engine.v"].decode()
+    assert top.count("    hardswish_stage #(\n") == 1
+    assert "localparam OutsideStages = 1;" in top
+    assert "localparam StageLatency = 7;" in top
+
+
+def test_a_stage_without_verilog_is_refused_by_name(
+    hardswish: type[PostStage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine is emitted, for the C++ beside it, and takes no step with the stage; `--backend rtl` says why."""
+    monkeypatch.setattr(hardswish, "module", "")
+    register_outside(hardswish)
+    engine = verilog_engine("hardswish")
+    assert refusal(lambda: check_operator(hardswish, (engine,), "rtl")) == (
+        "rtl: found no Verilog of the stages hardswish; expected a module from each plug-in; name its file in the "
+        "class (`module`, docs/templates.md), or use --backend csim or cosim"
+    )
+    assert dict(RtlContext(engine).parameters)["OutsideStages"] == 0
+    assert "rtl/hardswish_stage.v" not in rtl_files(engine)
+
+
 class Small(nn.Module):
     """A feed-forward on a residual stream, with the operator or spelled out."""
 
@@ -153,6 +253,8 @@ def test_engines_without_the_stage_have_no_trace_of_it(hardswish: type[PostStage
     assert kernel_files(Engine(2, 4, 2, 1, 1)) == plain
     own = kernel_files(Engine(2, 4, 2, 1, 1, features=("hardswish",)))
     assert set(own) - set(plain) == {"engine/stages/hardswish.hpp"}
+    modules = [set(rtl_files(Engine(2, 4, 2, 1, 1, features=f))) for f in ((), ("hardswish",))]
+    assert modules[1] - modules[0] == {"rtl/hardswish_stage.v"}
 
 
 def test_an_unknown_stage_is_named() -> None:
@@ -210,10 +312,25 @@ def test_unfinished_stages(hardswish: type[PostStage]) -> None:
         f"{module}.Other: found a stage that cannot be used; correct the plug-in\n"
         "  - stage: found 'x'; expected the operator's name, 'gelu'\n"
         "  - name: found 'gelu', which flow has already; expected another\n"
-        f"  - header: found no {Path(__file__).resolve().parent}/no.hpp; expected the C++ function there"
+        f"  - header: found no {Path(__file__).resolve().parent}/no.hpp; expected the C++ function there\n"
+        f"  - module: found no {Path(__file__).resolve().parent}/hardswish_stage.v; expected the Verilog module there"
     )
     assert "unfinished" not in OUTSIDE
-    named = type("Named", (hardswish,), {"name": "Big", "stage": "Big", "__module__": hardswish.__module__})
+    slow = type(
+        "Slow",
+        (hardswish,),
+        {"name": "slow", "stage": "slow", "latency": 65, "__module__": hardswish.__module__},
+    )
+    assert refusal(lambda: register_outside(slow)) == (
+        f"{hardswish.__module__}.Slow: found a stage that cannot be used; correct the plug-in\n"
+        f"  - module: found hardswish_stage in {hardswish.module_path()}; expected one, slow_stage\n"
+        "  - latency: found 65; expected the module's cycles, 1 to 64"
+    )
+    named = type(
+        "Named",
+        (hardswish,),
+        {"name": "Big", "stage": "Big", "module": "", "__module__": hardswish.__module__},
+    )
     assert refusal(lambda: register_outside(named)) == (
         "stage 'Big': found a name that cannot be used; expected lower-case letters, digits and _, and none of "
         "add, attention, norm, pool, table; rename it"

@@ -33,6 +33,8 @@ from flow.ops.pool import Pool
 from flow.ops.requantise import Requantise
 from flow.ops.source import Input
 from flow.ops.table import Table
+from flow.sim import rtl
+from flow.sim.cosim import Bench, Stalls
 from flow.sim.kernel import Kernel, run_frames
 
 # One token has no partner in a DSP; P = B leaves one bank group; H = B splits the adder tree to the leaves.
@@ -258,6 +260,27 @@ def test_every_operator(operator: type[DeviceOp], example: int) -> None:
             assert set(found) == set(golden)
             for name, tensor in golden.items():
                 np.testing.assert_array_equal(found[name], tensor, err_msg=f"{engine}: {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda e: f"{e.tokens}x{e.banks}x{e.rows}")
+def test_every_operator_in_verilog(engine: Engine) -> None:
+    """Each example on the Verilog engine, at rest and under stalls, bit for bit; samples at both ends, and lengths."""
+    compared = 0
+    for operator in OPERATORS.values():
+        for index, graph in enumerate(operator.examples()):
+            samples = samples_of(graph)[RANDOM - 3 :]
+            program = lay_out(graph, engine).program
+            lengths = [int(s[MASK].sum()) if MASK in s else program.tokens for s in samples]
+            frames = [program.frame(s, length) for s, length in zip(samples, lengths, strict=True)]
+            stalls = Stalls(0.4, 0.4, 0.3, 15) if index % 2 else Stalls(0, 0, 0, 20)
+            replies = rtl.run_program(program, frames, Bench(index, stalls, rtl.PATIENCE))
+            for sample, reply, length in zip(samples, replies, lengths, strict=True):
+                found = program.read_frame(reply, length)
+                for name, tensor in execute(graph, sample).items():
+                    np.testing.assert_array_equal(found[name], tensor, err_msg=f"{graph.name}: {name}")
+                    compared += tensor.size
+    assert compared > 6 * len(CASES) * 10
 
 
 def test_every_operator_has_a_float_meaning() -> None:

@@ -9,11 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from flow.resources import asset_dir
-from flow.sim.verilator import Model, compile_model, run_bench
+from flow.sim.kernel import run_tool
+from flow.sim.verilator import Model, Tools, compile_model, run_bench
 
 RTL = asset_dir("templates") / "rtl"
 BENCHES = Path(__file__).parent / "benches"
 FLAGS = ("-O2",)
+
+
+def lint(files: Mapping[str, bytes], place: Path) -> list[str]:
+    """What Verilator has to say of an engine's files under -Wall."""
+    for path, content in files.items():
+        (place / path).parent.mkdir(exist_ok=True)
+        (place / path).write_bytes(content)
+    tools = Tools.find()
+    command = ["perl", str(tools.verilator / "bin" / "verilator"), "--lint-only", "-Wall", "-Wno-fatal"]
+    command += ["--top-module", "flow_engine", *sorted(files)]
+    done = run_tool(command, 300.0, None, tools.build_environment(), place)
+    found = [line for line in done.stderr.splitlines() if line.startswith("%")]
+    assert found or done.returncode == 0, done.stderr
+    return found
 
 
 def closure(top: str) -> list[str]:

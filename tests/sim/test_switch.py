@@ -21,6 +21,7 @@ from flow.golden.stimulus import stimulus
 from flow.ir import Array
 from flow.ops.examples import linear_graph
 from flow.ops.linear import Linear
+from flow.sim.rtl import build_model
 from flow.sim.simulate import simulate
 
 SAMPLES = 6
@@ -102,6 +103,18 @@ def test_both_runs_equal_golden_and_differ(digits_build: Path, other: Build) -> 
         report = simulate(build, "csim", stimulus(build.graph, SAMPLES, seed=3), trace=True)
         assert (report.mismatches, report.outputs_compared) == (0, SAMPLES * 10)
         assert len(report.sqnr) > 20
+        results.append(report.outputs["output__int"])
+    assert (results[0] != results[1]).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_the_verilog_engine_switches_too(digits_build: Path, other: Build) -> None:
+    """The engine has no trace of either set: one model, the same records and weights, and golden of both."""
+    builds, results = (Build.open(digits_build), other), []
+    assert build_model(builds[0]) == build_model(builds[1])
+    for build in builds:
+        report = simulate(build, "rtl", stimulus(build.graph, 2, seed=3))
+        assert (report.mismatches, report.outputs_compared) == (0, 2 * 10)
         results.append(report.outputs["output__int"])
     assert (results[0] != results[1]).mean() > 0.9
 

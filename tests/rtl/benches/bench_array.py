@@ -14,8 +14,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 CASE = json.loads(Path("case.json").read_text())
-T, B, P, H, DEPTH, LINES, TAG_BITS = (
-    CASE[name] for name in ("tokens", "banks", "rows", "heads", "depth", "lines", "tag_bits")
+T, B, P, H, DEPTH, LINES, TAG_BITS, ACC_BITS = (
+    CASE[name] for name in ("tokens", "banks", "rows", "heads", "depth", "lines", "tag_bits", "acc_bits")
 )
 RESULTS = 150
 LATENCY = 9 + (B - 1).bit_length()
@@ -139,7 +139,7 @@ class Source:
             signed = bool(self.rng.integers(2))
             long = number == 20  # long enough to wrap
             if long:
-                style, count, signed = 0, 3 + 2**31 // (128 * 255 * 256 * (B // H)), False
+                style, count, signed = 0, 3 + 2 ** (ACC_BITS - 1) // (128 * 255 * 256 * (B // H)), False
             parts = [
                 self._slot(kind, style, merge, tag, long or self.rng.random() < 0.3, signed)
                 for _ in range(count)
@@ -151,7 +151,7 @@ class Source:
             )
             for part in parts:
                 part.total = None
-            self.met["wrap"] += bool((np.abs(total) >= 2**31).any())
+            self.met["wrap"] += bool((np.abs(total) >= 2 ** (ACC_BITS - 1)).any())
             for level in range(H.bit_length() - 1):
                 if (H >> level) > (1 << merge):
                     total[: H >> (level + 1)] = total[: H >> level : 2] + total[1 : H >> level : 2]
@@ -209,9 +209,9 @@ async def sums(dut: Any) -> None:
             assert int(dut.result_kind_o.value) == done.controls["slot_kind_i"]
             assert int(dut.result_merge_o.value) == done.controls["slot_merge_i"]
             assert int(dut.result_tag_o.value) == done.controls["slot_tag_i"]
-            raw = dut.result_sum_o.value.to_unsigned().to_bytes(4 * H * P * T, "little")
-            found = np.frombuffer(raw, np.int32).reshape(H, P, T)[: len(done.total)]
-            assert (found == done.total.astype(np.uint32).view(np.int32)).all(), f"result {seen}: sums"
+            raw, mask = dut.result_sum_o.value.to_unsigned(), (1 << ACC_BITS) - 1
+            found = np.array([raw >> ACC_BITS * i & mask for i in range(H * P * T)]).reshape(H, P, T)
+            assert (found[: len(done.total)] == done.total & mask).all(), f"result {seen}: sums"
             seen += 1
     assert seen == RESULTS
     wanted = {"lowest", "wrap", "zero", "bubble"} | ({"merged", "apart"} if H > 1 else set())

@@ -17,13 +17,19 @@ from flow.numerics import requantise, rescale, saturate
 
 CASE = json.loads(Path("case.json").read_text())
 T, B, P, H = (int(CASE[name]) for name in ("tokens", "banks", "rows", "heads"))
-LINES, TABLE_BITS, TAG_BITS = (int(CASE[name]) for name in ("lines", "table_bits", "tag_bits"))
+LINES, TABLE_BITS, TAG_BITS, ACC_BITS = (
+    int(CASE[name]) for name in ("lines", "table_bits", "tag_bits", "acc_bits")
+)
+OUTSIDE, STAGE_LATENCY = int(CASE["outside"]), int(CASE["stage_latency"])
 HAS_ADD, HAS_ATTENTION, HAS_TABLE = (bool(CASE[name]) for name in ("add", "attention", "table"))
 BLOCKS, RESULTS = 24, 30
-LATENCY = 14
+LATENCY = 11 + STAGE_LATENCY if OUTSIDE else 14
 LINE_BITS = max(1, (LINES - 1).bit_length())
 GROUPS = B // P
 LINEAR, SCORES, CONTEXT = 0, 1, 2
+WATCHED = (
+    "low", "high", "residual", "table", "stage", "stage low", "stage high", "scores", "context", "wide",
+)  # fmt: skip
 Int = npt.NDArray[np.int64]
 
 
@@ -46,6 +52,8 @@ class Result:
     tag: int = 0
     merge: int = 0
     expected: Int | None = None
+    value: Int | None = None
+    parameters: int = 0
 
 
 class Block:
@@ -60,6 +68,10 @@ class Block:
         signed = int(rng.integers(2))
         table_bits = int(rng.integers(1, TABLE_BITS + 1)) if HAS_TABLE and number % 4 == 1 else 0
         residual = HAS_ADD and table_bits == 0 and number % 3 == 0
+        stage = 0
+        if OUTSIDE and self.is_linear and not table_bits and not residual and rng.random() < 0.7:
+            stage = int(rng.integers(1, OUTSIDE + 1))
+        self.parameters = rng.integers(0, 2**32, 16)
         if residual:
             out_bits = max(out_bits, 9)
         self.words = {
@@ -69,6 +81,7 @@ class Block:
             "out_depth": int(rng.integers(1, 5)),
             "base": int(rng.integers(0, 2**32)),
             "table_bits": table_bits,
+            "stage": stage,
             "has_residual": int(residual),
             "residual_base": int(rng.integers(0, 2**32)),
             "residual_multiplier": self._multiplier(),
@@ -84,11 +97,11 @@ class Block:
     def _multiplier(self) -> int:
         return int(self.rng.choice([-32768, -1, 0, 1, 32767, *self.rng.integers(-32768, 32768, 10)]))
 
-    def _sums(self) -> Int:
-        """int32 of every size."""
-        shape = (H, P, T)
-        sums = self.rng.integers(-(2**31), 2**31, shape) >> self.rng.integers(0, 32, shape)
-        ends = self.rng.choice([-(2**31), 2**31 - 1, 0, -1], shape)
+    def _sums(self, bits: int) -> Int:
+        """Signed numbers of every size."""
+        shape, end = (H, P, T), 1 << (bits - 1)
+        sums = self.rng.integers(-end, end, shape) >> self.rng.integers(0, bits, shape)
+        ends = self.rng.choice([-end, end - 1, 0, -1], shape)
         return np.where(self.rng.random(shape) < 0.1, ends, sums)
 
     def _count(self, value: Int, low: int, high: int) -> None:
@@ -97,7 +110,7 @@ class Block:
 
     def _linear(self, result: Result) -> None:
         rng, words = self.rng, self.words
-        sums = self._sums() >> 1
+        sums = self._sums(31)
         bias = rng.integers(-(2**30), 2**30, P) >> rng.integers(0, 30, P)
         m = np.array([self._multiplier() for _ in range(P)])
         s = rng.integers(1, 47, P)
@@ -108,7 +121,7 @@ class Block:
         result.inputs[1] = {
             "bias_i": _bits(bias, 32), "constants_multiplier_i": _bits(m, 16), "constants_shift_i": _bits(s, 6)
         }  # fmt: skip
-        result.inputs[0] = {"result_sum_i": _bits(sums, 32)}
+        result.inputs[0] = {"result_sum_i": _bits(sums, ACC_BITS)}
         scaled = rescale(sums[0] + bias[:, None], m[:, None], s[:, None])
         bits, signed = words["out_bits"], bool(words["out_signed"])
         if words["has_residual"]:
@@ -125,11 +138,27 @@ class Block:
             index = np.clip(scaled + words["out_zero"], 0, (1 << words["table_bits"]) - 1)
             result.expected = self.table[self.parity][index]
             self.met["table"] += 1
+        elif words["stage"]:
+            self._stage(result, saturate(scaled, 16, True))
         else:
             total = scaled + words["out_zero"]
             result.expected = saturate(total, bits, signed)
             limits = saturate(np.array([-(2**40), 2**40]), bits, signed)
             self._count(total, int(limits[0]), int(limits[1]))
+
+    def _stage(self, result: Result, value: Int) -> None:
+        """The value leaves for every stage; what the step's own answers counts, what the others answer does not."""
+        rng, words = self.rng, self.words
+        answers = rng.integers(-(2**47), 2**47, (OUTSIDE, P, T)) >> rng.integers(0, 48, (OUTSIDE, P, T))
+        result.value, result.parameters = value, _bits(self.parameters, 32)
+        result.inputs[9 + STAGE_LATENCY] = {"stage_result_i": _bits(answers, 48)}
+        total = answers[words["stage"] - 1] + words["out_zero"]
+        bits, signed = words["out_bits"], bool(words["out_signed"])
+        result.expected = saturate(total, bits, signed)
+        limits = saturate(np.array([-(2**50), 2**50]), bits, signed)
+        self.met["stage"] += 1
+        self.met["stage low"] += bool((total < limits[0]).any())
+        self.met["stage high"] += bool((total > limits[1]).any())
 
     def _attention(self, result: Result) -> None:
         rng, words = self.rng, self.words
@@ -137,18 +166,19 @@ class Block:
         result.merge = int(rng.integers(H.bit_length()))
         pair = int(rng.integers(2))
         result.tag |= pair << 1 | int(rng.integers(0, 2**30)) << 2
-        sums = self._sums()
+        sums = self._sums(ACC_BITS)
         r = rng.integers(2**15, 2**16 + 1, (2, H, T))
-        n = rng.integers(1, 33, (2, H, T))
+        n = rng.integers(1, ACC_BITS, (2, H, T))
         if result.kind == SCORES:
             result.expected = requantise(sums, words["score_multiplier"], words["score_shift"], 16)
         else:  # |sum| <= 128 Z, as sums of numerators times values are
             most = 128 * (2 ** (n[pair] + 15) // r[pair])
             sums = np.clip(sums, -most[:, None, :], most[:, None, :])
+            self.met["wide"] += bool((np.abs(sums) >= 2 ** (ACC_BITS - 2)).any())
             shift = n[pair][:, None, :] + 7
             mean = sums * r[pair][:, None, :] + (np.int64(1) << (shift - 1)) >> shift
             result.expected = requantise(mean, words["multiplier"], words["shift"], 8)
-        result.inputs[0] = {"result_sum_i": _bits(sums, 32)}
+        result.inputs[0] = {"result_sum_i": _bits(sums, ACC_BITS)}
         result.inputs[1] = {"scale_r_i": _bits(r, 17), "scale_n_i": _bits(n, 6)}
         self.met["scores" if result.kind == SCORES else "context"] += 1
 
@@ -173,7 +203,7 @@ class Bench:
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.rng = np.random.default_rng(int(CASE["seed"]))
-        self.met = dict.fromkeys(("low", "high", "residual", "table", "scores", "context"), 0)
+        self.met = dict.fromkeys(WATCHED, 0)
         self.store = self.rng.integers(0, 256, (17, B, T))
         self.table = self.rng.integers(-32768, 32768, (2, 1 << TABLE_BITS))
         self.past: list[Result | None] = [None] * (LATENCY + 1)
@@ -188,7 +218,7 @@ class Bench:
         if result is not None:
             dut.result_kind_i.value, dut.result_merge_i.value = result.kind, result.merge
             dut.result_tag_i.value = result.tag
-        for age, past in enumerate(self.past[:2]):
+        for age, past in enumerate(self.past):
             for name, value in past.inputs.get(age, {}).items() if past else ():
                 getattr(dut, name).value = value
         dut.store_data_i.value = self.coming.pop(0)
@@ -203,6 +233,10 @@ class Bench:
             assert int(dut.residual_line_o.value) == reads[0], "line of the residual"
         word = self.store[reads[0] % len(self.store)] if reads else self.rng.integers(0, 256, (B, T))
         self.coming.append(_bits(word, 8))
+        asking = self.past[9]
+        if asking is not None and asking.value is not None:
+            assert int(dut.stage_value_o.value) == _bits(asking.value, 16), "values of a stage"
+            assert int(dut.stage_parameters_o.value) == asking.parameters, "parameters of a stage"
         self._leaves(self.past[LATENCY])
         await RisingEdge(dut.clk_i)
 
@@ -228,6 +262,12 @@ class Bench:
         dut.step_parity_i.value, dut.step_load_i.value = block.parity, 1
         await self.cycle(None)
         dut.step_load_i.value = 0
+        if block.words["stage"]:
+            dut.stage_we_i.value, dut.stage_bank_i.value = 1, block.parity
+            for index, word in enumerate(block.parameters.tolist()):
+                dut.stage_index_i.value, dut.stage_data_i.value = index, word
+                await self.cycle(None)
+            dut.stage_we_i.value = 0
         if not block.words["table_bits"]:
             return
         dut.table_we_i.value, dut.table_bank_i.value = 1, block.parity
@@ -244,7 +284,7 @@ class Bench:
 async def stages(dut: Any) -> None:
     """Every result in its cycle, bit for bit; residuals are read in time; saturation both ways is met."""
     Clock(dut.clk_i, 10, unit="ns").start()
-    for name in ("rst_ni", "result_valid_i", "step_load_i", "table_we_i"):
+    for name in ("rst_ni", "result_valid_i", "step_load_i", "table_we_i", "stage_we_i"):
         getattr(dut, name).value = 0
     for _ in range(LATENCY + 2):
         await RisingEdge(dut.clk_i)
@@ -260,5 +300,6 @@ async def stages(dut: Any) -> None:
     assert bench.seen == BLOCKS * RESULTS
     wanted = {"low", "high"} | ({"residual"} if HAS_ADD else set())
     wanted |= {"table"} if HAS_TABLE else set()
-    wanted |= {"scores", "context"} if HAS_ATTENTION else set()
+    wanted |= {"stage", "stage low", "stage high"} if OUTSIDE else set()
+    wanted |= {"scores", "context", "wide"} if HAS_ATTENTION else set()
     assert all(bench.met[name] for name in wanted), bench.met

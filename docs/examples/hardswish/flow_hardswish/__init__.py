@@ -25,6 +25,8 @@ class HardSwish(PostStage):
     name: ClassVar[str] = "hardswish"
     stage: ClassVar[str | None] = "hardswish"
     header: ClassVar[str] = "hardswish.hpp"
+    module: ClassVar[str] = "hardswish_stage.v"
+    latency: ClassVar[int] = 7
     targets: ClassVar[tuple[str, ...]] = ("aten.hardswish.default", "aten.hardswish_.default")
 
     three: int

@@ -1,0 +1,119 @@
+"""`flow select`: the closed loop over boards and compression."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import cast
+
+import click
+
+from flow import console
+from flow.cli.base import EXISTING, board_file_option, json_option, main, read_boards
+from flow.errors import FlowError
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@main.command("select", short_help="Find the board and the compression for a latency and an accuracy.")
+@click.argument("model", type=EXISTING)
+@click.option(
+    "--data", type=EXISTING, required=True, help="An .npz with the model's inputs by name, and `labels`."
+)
+@click.option(
+    "--latency", required=True, metavar="TIME", help="Latency constraint of one sample: 5ms, 800us, 0.02s."
+)
+@click.option(
+    "--accuracy", type=float, required=True, help="Least top-1 accuracy; without labels, least cosine."
+)
+@click.option("--board", "names", multiple=True, metavar="NAME", help="Board; repeatable.  [default: all]")
+@board_file_option(several=True)
+@click.option(
+    "--objective", default="cheapest", show_default=True, metavar="NAME", help="cheapest or smallest."
+)
+@click.option("--price", "prices", multiple=True, metavar="NAME=PRICE", help="Price of a board; repeatable.")
+@click.option("--scheme", default="hp", show_default=True, metavar="NAME", help="Scheme of pruning.")
+@click.option("--sparsity", "sparsities", type=float, multiple=True, help="Sparsity to try; repeatable.")
+@click.option(
+    "--distill-steps", type=click.IntRange(0), default=0, help="Train each candidate towards the dense model."
+)
+@click.option("--train-steps", type=click.IntRange(0), default=0, help="Train each candidate with labels.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split and all that is drawn."
+)
+@click.option(
+    "--journal", type=EXISTING, metavar="DIR", help="Where work is kept.  [default: .OUTPUT.journal]"
+)
+@click.option(
+    "-o",
+    "--output",
+    type=EXISTING,
+    default=Path("selected"),
+    show_default=True,
+    help="Build directory; the model lies beside it as .pt2.",
+)
+@json_option
+def select_command(
+    model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...],
+    board_file: tuple[Path, ...], objective: str,
+    prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
+    seed: int, journal: Path | None, output: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Find the first board, in order of price or size, on which a compressed MODEL meets both constraints.
+
+    MODEL is a float .pt2. Its data are split by the seed: three fifths to prune, train and calibrate on, a fifth to
+    decide by, a fifth to report on. Exit status 1: no board meets both.
+
+    \b
+    flow select float.pt2 --data samples.npz --latency 1ms --accuracy 0.95 -o selected
+    flow select float.pt2 --data samples.npz --latency 5ms --accuracy 0.9 --board pynq-z2 --board u250 --train-steps 500
+    """
+    from flow.frontend.torch_required import require_torch
+
+    require_torch("flow select")
+    from flow.boards import list_boards
+    from flow.compress.train import TrainOptions
+    from flow.search.loop import SPARSITIES, Constraints, Objective, SelectOptions, select
+
+    if distill_steps and train_steps:
+        raise FlowError("flow select: found both --distill-steps and --train-steps; expected one of them")
+    training = TrainOptions(
+        kind="train" if train_steps else "distill", steps=distill_steps or train_steps, seed=seed
+    )
+    options = SelectOptions(
+        cast(Objective, objective),
+        _prices(prices),
+        scheme,
+        sparsities or SPARSITIES,
+        training,
+        seed,
+    )
+    boards = read_boards(names if names or board_file else list_boards(), board_file)
+    with console.spinner() as tell:
+        found = select(
+            model, data, boards, Constraints(_milliseconds(latency), accuracy), output,
+            journal or output.with_name(f".{output.name}.journal"), options, tell,
+        )  # fmt: skip
+    if as_json:
+        console.print_json(found.to_json())
+    else:
+        console.show_selection(found, output)
+    sys.exit(0 if found.winner is not None else 1)
+
+
+def _milliseconds(text: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(us|ms|s)\s*", text)
+    if match is None:
+        raise FlowError(f"--latency: found {text!r}; expected a number with us, ms or s, such as 5ms")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _prices(pairs: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for pair in pairs:
+        match = re.fullmatch(r"([\w.-]+)=([0-9]*\.?[0-9]+)", pair)
+        if match is None:
+            raise FlowError(f"--price: found {pair!r}; expected NAME=NUMBER, such as u250=7695")
+        found[match[1]] = float(match[2])
+    return found

@@ -1,0 +1,6 @@
+"""The closed loop: from a model, data, a latency and an accuracy to the cheapest board and the compression for it."""
+
+from flow.search.choose import Choice, Verdict, choose
+from flow.search.loop import Constraints, Selection, SelectOptions, select
+
+__all__ = ["Choice", "Constraints", "SelectOptions", "Selection", "Verdict", "choose", "select"]
