@@ -6,12 +6,12 @@ Boards that have a shell are listed in `SHELLS`. docs/chip.md describes the hard
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from flow.boards import Board
+from flow.cost.image import BLOCK_BEATS, image_blocks
 from flow.emit.build import Build
 from flow.emit.contexts import TOP
 from flow.emit.cosim import Pin
@@ -32,12 +32,8 @@ from flow.errors import FlowError
 
 CHIP = "chip/chip.json"
 """What host and synthesis have to know of the chip; a build has a chip if it has this file."""
-BLOCK_BEATS = 1024
-"""Beats of one block of the image's memory: a block RAM of 18 Kibit holds 16 bits of each of them."""
 PROTOCOL_VERSION = 1
 """Of the requests over the UART (docs/chip.md)."""
-IDLE_LOG2 = 21
-"""A request that stands still for 2^21 cycles is dropped: 26 ms at 80 MHz, more than USB takes between two packets."""
 _DETECTOR_MHZ = (10.0, 400.0)
 _OSCILLATOR_MHZ = (400.0, 800.0)
 _MOST_DIVIDER = 128
@@ -57,6 +53,8 @@ class Shell:
         device: nextpnr's option for the die.
         package: nextpnr's name of the package.
         speed: the speed grade.
+        idle_log2: a request that stands still for 2^idle_log2 cycles is dropped; 2^21 are 26 ms at 80 MHz, more than
+            USB takes between two packets.
     """
 
     top: str
@@ -66,9 +64,10 @@ class Shell:
     device: str
     package: str
     speed: int
+    idle_log2: int = 21
 
 
-SHELLS: Mapping[str, Shell] = {
+SHELLS: dict[str, Shell] = {
     # 25 MHz, FT231X (up to 3 Mbaud, FTDI DS_FT231X), LFE5U-85F-6BG381C: ULX3S manual.
     "ulx3s-85f": Shell("ulx3s", "ulx3s.lpf", 25.0, 2_000_000, "85k", "CABGA381", 6),
 }
@@ -116,9 +115,13 @@ def pll_for(input_mhz: float, clock_mhz: float) -> Pll:
             output = min(_MOST_DIVIDER, max(1, round(vco / clock_mhz)))
             if low <= vco <= high:
                 # The loop's own output is the detector's clock, or a small multiple of it.
-                feedback = next(f for f in range(1, multiple + 1) if multiple % f == 0 and multiple // f <= _MOST_DIVIDER)
+                feedback = next(
+                    f for f in range(1, multiple + 1) if multiple % f == 0 and multiple // f <= _MOST_DIVIDER
+                )
                 found.append(Pll(input_mhz, divider, feedback, multiple // feedback, output))
-    best = min(found, key=lambda p: (round(abs(p.output_mhz - clock_mhz), 6), abs(p.vco_mhz - (low + high) / 2)))
+    best = min(
+        found, key=lambda p: (round(abs(p.output_mhz - clock_mhz), 6), abs(p.vco_mhz - (low + high) / 2))
+    )
     if abs(best.output_mhz - clock_mhz) > _CLOCK_TOLERANCE * clock_mhz:
         raise FlowError(
             f"clock_mhz: found {clock_mhz:g}; expected what a phase-locked loop makes of {input_mhz:g} MHz within 1 %; "
@@ -152,7 +155,6 @@ class ChipContext:
     stream_out: str = STREAM_OUT
     version: int = PROTOCOL_VERSION
     block_beats: int = BLOCK_BEATS
-    idle_log2: int = IDLE_LOG2
 
     @cached_property
     def pll(self) -> Pll:
@@ -203,13 +205,8 @@ class ChipContext:
             "baud": self.shell.baud,
             "protocol": self.version,
             "image_bytes": self.blocks * self.block_beats * self.engine.beat_bytes,
-            "idle_s": (1 << self.idle_log2) / self.pll.output_mhz / 1e6,
+            "idle_s": (1 << self.shell.idle_log2) / self.pll.output_mhz / 1e6,
         }
-
-
-def image_blocks(beats: int) -> int:
-    """Blocks of memory that hold so many beats."""
-    return -(-beats // BLOCK_BEATS)
 
 
 def preset_files(image: bytes, beat_bytes: int) -> dict[str, bytes]:

@@ -1,5 +1,5 @@
-"""A build's whole chip in Verilator, driven through the pins of its UART: the Verilog that lies in the build, or a netlist
-that synthesis made of it.
+"""A build's whole chip in Verilator, driven through the pins of its UART: the Verilog that lies in the build, or a
+netlist that synthesis made of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,21 @@ from flow.sim.verilator import Model, compile_model, run_bench
 FLAGS = ("-O2",)
 MODELS = "ecp5"
 """Folder of `templates/` with models of the device's primitives."""
+
+
+PRIMITIVES = (
+    *(
+        "CCU2C",
+        "DP16KD",
+        "EHXPLLL",
+        "L6MUX21",
+        "LUT4",
+        "MULT18X18D",
+        "PFUMX",
+        "TRELLIS_DPR16X4",
+        "TRELLIS_FF",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +80,21 @@ def rtl_model(build: Build) -> Model:
     return Model(files, tuple(sorted(files)), description(build)["top"], FLAGS, ports_only=True)
 
 
+def netlist_model(netlist: bytes, top: str) -> Model:
+    """The simulation model of a chip's netlist after synthesis for ECP5, as Yosys writes it in Verilog."""
+    # Unused pins are left out of its instances, and its names are as they came.
+    files = {"netlist.v": b"/* verilator lint_off PINMISSING */\n/* verilator lint_off WIDTH */\n" + netlist}
+    files |= primitives(*PRIMITIVES)
+    return Model(files, tuple(sorted(files)), top, FLAGS, ports_only=True)
+
+
 def run_module(
-    build: Build, module: str, place: Path, *, case: Mapping[str, Any] | None = None, model: Model | None = None
+    build: Build,
+    module: str,
+    place: Path,
+    *,
+    case: Mapping[str, Any] | None = None,
+    model: Model | None = None,
 ) -> None:
     """Run the cocotb tests of a module, from the build's sim/ or beside the caller's `place`, on a chip's model.
 
@@ -88,7 +116,9 @@ def run_module(
     )
     failed = [f"{result.name}: {result.failure}" for result in results if result.failure]
     if failed or not results:
-        raise ToolError(f"chip: found {'; '.join(failed) or 'no test'}; expected every test of {module} to pass")
+        raise ToolError(
+            f"chip: found {'; '.join(failed) or 'no test'}; expected every test of {module} to pass"
+        )
 
 
 def run_frames(build: Build, count: int, model: Model | None = None) -> ChipRun:

