@@ -43,6 +43,9 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split and all that is drawn."
 )
 @click.option(
+    "--confirm", is_flag=True, help="Simulate the winner's Verilog: cycles, and bits against golden."
+)
+@click.option(
     "--journal", type=EXISTING, metavar="DIR", help="Where work is kept.  [default: .OUTPUT.journal]"
 )
 @click.option(
@@ -58,12 +61,13 @@ def select_command(
     model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...],
     board_file: tuple[Path, ...], objective: str,
     prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
-    seed: int, journal: Path | None, output: Path, as_json: bool,
+    seed: int, confirm: bool, journal: Path | None, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the first board, in order of price or size, on which a compressed MODEL meets both constraints.
 
     MODEL is a float .pt2. Its data are split by the seed: three fifths to prune, train and calibrate on, a fifth to
-    decide by, a fifth to report on. Exit status 1: no board meets both.
+    decide by, a fifth to report on. Writes the winner's build to OUTPUT, its model to OUTPUT.pt2, and all that was
+    found to OUTPUT.html. Exit status 1: no board meets both.
 
     \b
     flow select float.pt2 --data samples.npz --latency 1ms --accuracy 0.95 -o selected
@@ -88,6 +92,7 @@ def select_command(
         sparsities or SPARSITIES,
         training,
         seed,
+        confirm,
     )
     boards = read_boards(names if names or board_file else list_boards(), board_file)
     with console.spinner() as tell:
@@ -99,7 +104,8 @@ def select_command(
         console.print_json(found.to_json())
     else:
         console.show_selection(found, output)
-    sys.exit(0 if found.winner is not None else 1)
+    equal = found.confirmed is None or not found.confirmed["mismatches"]
+    sys.exit(0 if found.winner is not None and equal else 1)
 
 
 def _milliseconds(text: str) -> float:

@@ -10,18 +10,20 @@ from typing import Any, Literal, get_args
 
 from flow.boards import Board
 from flow.compress.train import TrainOptions
-from flow.emit.build import check_destination, write_build
+from flow.emit.build import Build, check_destination, write_build
 from flow.emit.lower import Lowered, lower
 from flow.errors import FlowError, UnsupportedError, raise_all
 from flow.frontend import load
-from flow.golden.samples import load_samples
+from flow.golden.samples import Samples, load_samples
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
 from flow.search.candidates import Recipe, Source, Tell, Workshop
 from flow.search.choose import Choice, Measured, Verdict, choose
 from flow.search.journal import Journal
+from flow.search.page import page_of
 from flow.search.split import split
+from flow.sim.simulate import simulate
 
 Objective = Literal["cheapest", "smallest"]
 SPARSITIES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
@@ -40,6 +42,7 @@ class SelectOptions:
         scheme: of pruning. sparsities: that are tried, in this order.
         training: of every pruned candidate.
         seed: of the split and of everything drawn.
+        confirm: simulate the winner's Verilog on a test sample: its cycles, and its bits against golden.
     """
 
     objective: Objective = "cheapest"
@@ -48,6 +51,7 @@ class SelectOptions:
     sparsities: Sequence[float] = SPARSITIES
     training: TrainOptions = field(default_factory=TrainOptions)
     seed: int = 0
+    confirm: bool = False
 
     def __post_init__(self) -> None:
         faults = []
@@ -123,7 +127,8 @@ class Point:
 class Selection:
     """What `flow select` found.
 
-    `test_accuracy` is the winner's on samples that decided nothing; `latency_ms` that of the build that was written.
+    `test_accuracy` is the winner's on samples that decided nothing; `confirmed` what the Verilog engine took for one of
+    them (`flow.sim.rtl.cycles_json`), where that was asked for.
     """
 
     choice: Choice[str]
@@ -133,6 +138,7 @@ class Selection:
     left_out: Mapping[str, str]
     test_accuracy: float | None
     lowered: Lowered | None
+    confirmed: Mapping[str, Any] | None = None
 
     @property
     def winner(self) -> Verdict[str] | None:
@@ -147,6 +153,12 @@ class Selection:
             "metric": self.metric,
             "winner": None if self.winner is None else asdict(self.winner),
             "test_accuracy": self.test_accuracy,
+            "confirmed": None
+            if self.confirmed is None
+            else {
+                key: self.confirmed[key]
+                for key in ("cycles", "estimated_cycles", "utilisation", "mismatches")
+            },
             "boards": [asdict(verdict) for verdict in self.choice.verdicts],
             "points": [asdict(point) for point in self.points],
             "left_out": dict(self.left_out),
@@ -198,7 +210,7 @@ def select(
             latency_ms=constraints.latency_ms, accuracy=constraints.accuracy, refusals=refusals,
         )  # fmt: skip
         points = _points(planned, measured)
-        lowered, tested = None, None
+        lowered, tested, confirmed = None, None, None
         if choice.winner is not None and choice.winner.candidate is not None:
             name = choice.winner.candidate
             file = shop.file(recipes[name])
@@ -207,8 +219,24 @@ def select(
             lowered = lower(file, board, progress=tell)
             write_build(output, lowered.files, lowered.manifest)
             output.with_suffix(".pt2").write_bytes(file.read_bytes())
+            if options.confirm:
+                confirmed = _confirmed(output, Samples(parts.test.samples[:1]), tell)
         metric = "top-1 accuracy" if samples.labels is not None else "cosine to the float model"
-        return Selection(choice, constraints, metric, points, left_out, tested, lowered)
+        found = Selection(choice, constraints, metric, points, left_out, tested, lowered, confirmed)
+        output.with_suffix(".html").write_text(page_of(found, model.name), encoding="utf-8")
+        return found
+
+
+def _confirmed(output: Path, sample: Samples, tell: Tell | None) -> dict[str, Any]:
+    """Cycles of the build's Verilog for one sample, and how many of its outputs differ from golden.
+
+    Raises:
+        ToolError: a tool is missing, or the simulation fails.
+    """
+    if tell is not None:
+        tell("simulate the winner's Verilog")
+    report = simulate(Build.open(output), "rtl", sample)
+    return {**report.cycles, "mismatches": report.mismatches}
 
 
 def _plans(

@@ -1,11 +1,11 @@
-// Codes to operand offsets: one member of the codes of one row in all banks a cycle.
+// Codes to operand offsets: one member of the codes of `Lanes` rows in all banks a cycle.
 //
 // For each record, in order: for g < G, for p < P, for k < K the offsets list[bank][g*stride + member k] of all banks
-// go to word g*K + k of the row buffer, row p. A shape without code bits (dense: every row reads the same columns)
-// takes G*K cycles, the others P*G*K; records follow each other with at most one lost cycle. With `map_i` a record waits
-// until its lists stand. A record's first write waits until its slot of the row buffer is free (0 and 1 take turns,
-// `group_free_i` gives the older one back, to be written from the next cycle on), and all stages with it. With the last
-// write of a record, or in its place, `done_o` is high.
+// go to word g*K + k of the record in the row buffer, row p; lane l works on rows l, l + Lanes, ... A shape without code
+// bits (dense: every row reads the same columns) takes G*K cycles, the others P/Lanes*G*K; records follow each other with
+// at most one lost cycle. With `map_i` a record waits until its lists stand. Records lie one behind the other in the row
+// buffer, which is a ring; a write into word `limit_i` (with one bit more than an address) waits, and all stages with it.
+// With the last write of a record, or in its place, `done_o` is high.
 //
 //     X   the row's codes leave the window     3   table's members
 //     1   codes of 0 to 12 bits, aligned       4   column of the list
@@ -19,6 +19,8 @@ module code_expander #(
     parameter BeatBytes = 8,
     parameter RowCycles = 4,
     parameter Depth = 4,
+    parameter RingLog2 = 9,
+    parameter Lanes = 1,
     parameter CycleBits = RowCycles > 1 ? $clog2(RowCycles) : 1,
     parameter LaneBits = BeatBytes > 8 ? $clog2(BeatBytes / 8) : 1,
     parameter ColumnBits = $clog2((4 * Depth + 31) / 16) + 4
@@ -39,7 +41,7 @@ module code_expander #(
     input  wire                        identity_i,
     input  wire                        map_i,
     input  wire [LaneBits-1:0]         lane_i,
-    input  wire                        group_free_i,
+    input  wire [RingLog2:0]           limit_i,
 
     input  wire                        beat_valid_i,
     output wire                        beat_ready_o,
@@ -54,40 +56,39 @@ module code_expander #(
     output wire                        list_waiting_o,
 
     output wire                        table_re_o,
-    output wire [10*Banks-1:0]         table_addresses_o,
-    input  wire [16*Banks-1:0]         table_members_i,
+    output wire [10*Lanes*Banks-1:0]   table_addresses_o,
+    input  wire [16*Lanes*Banks-1:0]   table_members_i,
     output wire                        column_re_o,
     output wire                        column_identity_o,
-    output wire [Banks*ColumnBits-1:0] columns_o,
+    output wire [Lanes*Banks*ColumnBits-1:0] columns_o,
 
     output wire [Rows-1:0]             we_o,
-    output wire [CycleBits:0]          address_o,
+    output wire [RingLog2-1:0]         address_o,
     output wire                        done_o,
     output wire                        idle_o,
     output wire                        error_o
 );
 
     localparam BeatBits = 8 * BeatBytes;
-    // A row's codes are code_bits times B bits, and sections begin on words.
-    localparam UnitBits = Banks < 64 ? Banks : 64;
-    localparam RowUnits = Banks / UnitBits;
+    // Look-ups of a cycle: their codes are code_bits times as many bits, and sections begin on words.
+    localparam Wide = Lanes * Banks;
+    localparam UnitBits = Wide < 64 ? Wide : 64;
+    localparam RowUnits = Wide / UnitBits;
     localparam BeatUnits = BeatBits / UnitBits;
     localparam TakeBits = $clog2(12 * RowUnits + 1);
     localparam PosBits = BeatUnits > 1 ? $clog2(BeatUnits) : 1;
     localparam LaneLog2 = $clog2(64 / UnitBits);
     localparam RowUnitsLog2 = $clog2(RowUnits);
     localparam WindowBeats = (BeatUnits - 1 + 12 * RowUnits + BeatUnits - 1) / BeatUnits;
-    localparam RowBits = Rows > 1 ? $clog2(Rows) : 1;
-    localparam WordBits = CycleBits + 1 > 5 ? CycleBits + 1 : 5;
+    localparam Turns = Rows / Lanes;
+    localparam TurnBits = Turns > 1 ? $clog2(Turns) : 1;
     localparam BaseBits = 17 + CycleBits + ColumnBits;
     localparam SumBits = (ColumnBits > 12 ? ColumnBits : 12) + 1;
-    localparam InfoBits = Rows + 1 + CycleBits;
-    localparam [31:0] LastRow = Rows - 1;
-    localparam [Rows:0] OneRow = 1;
+    localparam InfoBits = Rows + RingLog2 + 1;
+    localparam [31:0] LastTurn = Turns - 1;
 
     // The record in work.
-    reg                  active_q, begun_q, slot_q;
-    reg [1:0]            free_q;
+    reg                  active_q;
     reg [CycleBits:0]    left_q;
     reg [4:0]            take_q, member_q;
     reg [3:0]            code_bits_q;
@@ -95,8 +96,9 @@ module code_expander #(
     reg [7:0]            first_entry_q;
     reg [8:0]            entries_q;
     reg                  identity_q;
-    reg [RowBits-1:0]    row_q;
-    reg [WordBits-1:0]   word_q;
+    reg [TurnBits-1:0]   turn_q;
+    // Of the row buffer: where the group in work lies.
+    reg [RingLog2:0]     word_q;
     reg [BaseBits-1:0]   base_q;
 
     // The lists in force lie from `list_base_q` on, and end before `list_end_q`.
@@ -105,7 +107,7 @@ module code_expander #(
     reg [ColumnBits:0]   list_end_q;
 
     // What goes with a look-up through the stages; `done_q` also stands alone, for a record without codes.
-    reg [6:1]            valid_q, done_q, first_q;
+    reg [6:1]            valid_q, done_q;
     reg [4:0]            old_q;
     reg [InfoBits-1:0]   info1_q, info2_q, info3_q, info4_q, info5_q, info6_q;
     reg                  new1_q;
@@ -119,23 +121,22 @@ module code_expander #(
     reg                  same1_q, same2_q, same3_q, same4_q, same5_q;
     reg                  unknown3_q, unknown4_q, unknown5_q, beyond5_q, error_q;
     // All banks.
-    reg [12*Banks-1:0]   raw_q, code2_q, code3_q, member4_q;
-    reg [Banks*ColumnBits-1:0] column5_q;
+    reg [12*Wide-1:0]    raw_q, code2_q, code3_q, member4_q;
+    reg [Wide*ColumnBits-1:0] column5_q;
 
     wire window_valid;
-    wire [12*Banks-1:0] window;
+    wire [12*Wide-1:0] window;
     wire [PosBits+LaneBits+LaneLog2-1:0] start_unit = {{PosBits{1'b0}}, lane_i, {LaneLog2{1'b0}}};
 
-    // Everything stands where a record's first write has no slot.
-    wire claim = first_q[6] && (valid_q[6] || done_q[6]);
-    wire go = !claim || free_q != 0;
+    // Everything stands where a write has no room.
+    wire go = !valid_q[6] || info6_q[RingLog2:0] != limit_i;
 
     wire new_row = member_q == 0;
     wire fire = go && active_q && (!new_row || window_valid);
     wire row_done = member_q + 5'd1 == take_q;
     // All rows at once where nothing tells them apart.
     wire all_rows = code_bits_q == 0;
-    wire last_row = all_rows || row_q == LastRow[RowBits-1:0];
+    wire last_row = all_rows || turn_q == LastTurn[TurnBits-1:0];
     wire group_done = row_done && last_row;
     wire last = fire && group_done && left_q == 1;
     wire empty = groups_i == 0;
@@ -153,7 +154,7 @@ module code_expander #(
     assign idle_o = !active_q && valid_q == 0 && done_q == 0 && !error_q;
 
     field_window #(
-        .BeatBytes(BeatBytes), .UnitBits(UnitBits), .OutBits(12 * Banks), .TakeBits(TakeBits), .Beats(WindowBeats)
+        .BeatBytes(BeatBytes), .UnitBits(UnitBits), .OutBits(12 * Wide), .TakeBits(TakeBits), .Beats(WindowBeats)
     ) codes (
         .clk_i(clk_i),
         .rst_ni(rst_ni),
@@ -169,30 +170,26 @@ module code_expander #(
     );
 
     wire [ColumnBits-1:0] list_base = map_i ? list_base_i : list_base_q;
-    wire [Rows-1:0] row_mask = all_rows ? {Rows{1'b1}} : OneRow[Rows-1:0] << row_q;
-    wire [WordBits-1:0] word = word_q + {{(WordBits-5){1'b0}}, member_q};
+    wire [Rows-1:0] row_mask;
+    wire [RingLog2:0] word = word_q + {{(RingLog2-4){1'b0}}, member_q};
 
     always @(posedge clk_i) begin
         if (load) begin
             left_q <= groups_i;
             take_q <= take_i;
             member_q <= 5'd0;
-            begun_q <= 1'b0;
             code_bits_q <= code_bits_i;
             stride_q <= stride_i;
             first_entry_q <= first_entry_i;
             entries_q <= entries_i;
             identity_q <= identity_i;
-            row_q <= 0;
-            word_q <= 0;
+            turn_q <= 0;
             base_q <= {{(BaseBits-ColumnBits){1'b0}}, list_base};
         end else if (fire) begin
             member_q <= row_done ? 5'd0 : member_q + 5'd1;
-            begun_q <= 1'b1;
-            if (row_done) row_q <= last_row ? 0 : row_q + 1'b1;
+            if (row_done) turn_q <= last_row ? 0 : turn_q + 1'b1;
             if (group_done) begin
                 left_q <= left_q - 1'b1;
-                word_q <= word_q + {{(WordBits-5){1'b0}}, take_q};
                 base_q <= base_q + {{(BaseBits-16){1'b0}}, stride_q};
             end
         end
@@ -205,17 +202,15 @@ module code_expander #(
             list_end_q <= {1'b0, list_base_i} + list_count_i;
             list_identity_q <= list_identity_i;
         end
+        if (!rst_ni) word_q <= 0;
+        else if (fire && group_done) word_q <= word_q + {{(RingLog2-4){1'b0}}, take_q};
         if (!rst_ni) begin
             active_q <= 1'b0;
-            slot_q <= 1'b0;
-            free_q <= 2'd2;
             old_q <= 5'd0;
             valid_q <= 6'd0;
             done_q <= 6'd0;
         end else begin
             active_q <= load ? !empty : active_q && !last;
-            if (load) slot_q <= !slot_q;
-            free_q <= free_q - {1'b0, claim && go} + {1'b0, group_free_i};
             if (go) begin
                 old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
                 valid_q <= {valid_q[5:1], fire};
@@ -226,15 +221,15 @@ module code_expander #(
 
     // ---- Stages 1 to 6
     // Fields of `width` bits to twelve bits each.
-    function [12*Banks-1:0] fields;
-        input [12*Banks-1:0] bits;
+    function [12*Wide-1:0] fields;
+        input [12*Wide-1:0] bits;
         input [3:0]          width;
         integer              bank, w;
         begin
             fields = 0;
             for (w = 1; w <= 12; w = w + 1)
                 if (width == w[3:0])
-                    for (bank = 0; bank < Banks; bank = bank + 1)
+                    for (bank = 0; bank < Wide; bank = bank + 1)
                         fields[12*bank +: 12] = bits[bank*w +: 12] & ~(12'hFFF << w);
         end
     endfunction
@@ -242,14 +237,13 @@ module code_expander #(
     wire base_beyond = base4_q[BaseBits-1:ColumnBits] != 0;
     wire [SumBits-1:0] base_sum = {{(SumBits-ColumnBits){1'b0}}, base4_q[ColumnBits-1:0]};
     wire [SumBits-1:0] end_sum = {{(SumBits-ColumnBits-1){1'b0}}, end4_q};
-    wire [Banks-1:0]            unknown2, beyond4;
-    wire [12*Banks-1:0]         member3;
-    wire [Banks*ColumnBits-1:0] column4;
+    wire [Wide-1:0]            unknown2, beyond4;
+    wire [12*Wide-1:0]         member3;
+    wire [Wide*ColumnBits-1:0] column4;
 
     always @(posedge clk_i) begin
         if (go) begin
-            // The address of a look-up's word: records begun so far have moved the slot on.
-            info1_q <= {row_mask, !slot_q, word[CycleBits-1:0]};
+            info1_q <= {row_mask, word};
             new1_q <= new_row;
             code_bits1_q <= code_bits_q;
             member1_q <= member_q[3:0];
@@ -287,7 +281,6 @@ module code_expander #(
             unknown5_q <= unknown4_q;
 
             info6_q <= info5_q;
-            first_q <= {first_q[5:1], !fire || !begun_q};
         end
         error_q <= rst_ni && go && valid_q[5] && (unknown5_q || beyond5_q);
 
@@ -307,7 +300,11 @@ module code_expander #(
 
     genvar b;
     generate
-        for (b = 0; b < Banks; b = b + 1) begin : bank
+        for (b = 0; b < Rows; b = b + 1) begin : row
+            localparam [31:0] Turn = b / Lanes;
+            assign row_mask[b] = all_rows || turn_q == Turn[TurnBits-1:0];
+        end
+        for (b = 0; b < Wide; b = b + 1) begin : bank
             wire [7:0]         entry = first2_q + code2_q[12*b +: 8];
             wire [SumBits-1:0] column = base_sum + {{(SumBits-12){1'b0}}, member4_q[12*b +: 12]};
             assign table_addresses_o[10*b +: 10] = {entry, member2_q[3:2]};
@@ -323,11 +320,11 @@ module code_expander #(
     assign column_re_o = go && valid_q[5];
     assign column_identity_o = same5_q;
     assign columns_o = column5_q;
-    assign we_o = info6_q[CycleBits+1 +: Rows] & {Rows{valid_q[6] && go}};
-    assign address_o = info6_q[CycleBits:0];
+    assign we_o = info6_q[RingLog2+1 +: Rows] & {Rows{valid_q[6] && go}};
+    assign address_o = info6_q[RingLog2-1:0];
     assign done_o = done_q[6] && go;
     assign error_o = error_q;
 
-    wire unused = &{1'b0, start_unit, load_units, row_units, word};
+    wire unused = &{1'b0, start_unit, load_units, row_units};
 
 endmodule

@@ -1,28 +1,28 @@
-// The code page's table, as many times as the bank lanes need it: two lanes read one true dual-port block RAM.
+// The code page's table, as many times as the look-ups of a cycle need it: two of them read one true dual-port block RAM.
 //
 // A word is four 4-bit members of an entry: address {entry, member / 4}. Read data come one cycle after `re_i` and stay.
 // A write takes eight members through both ports, at {entry, member / 8}; the page is written while no code is looked up.
 module code_table #(
-    parameter Banks = 2
+    parameter Lookups = 2
 ) (
-    input  wire                clk_i,
-    input  wire                we_i,
-    input  wire [8:0]          waddress_i,
-    input  wire [31:0]         wdata_i,
-    input  wire                re_i,
-    input  wire [10*Banks-1:0] addresses_i,
-    output wire [16*Banks-1:0] members_o
+    input  wire                  clk_i,
+    input  wire                  we_i,
+    input  wire [8:0]            waddress_i,
+    input  wire [31:0]           wdata_i,
+    input  wire                  re_i,
+    input  wire [10*Lookups-1:0] addresses_i,
+    output wire [16*Lookups-1:0] members_o
 );
 
-    localparam Pairs = (Banks + 1) / 2;
-    // An engine of one bank has a second lane that nobody reads.
-    localparam Lanes = 2 * Pairs;
+    localparam Pairs = (Lookups + 1) / 2;
+    // An engine of one look-up a cycle has a second port that nobody reads.
+    localparam Readers = 2 * Pairs;
 
-    wire [10*Lanes+9:0] padded = {{10 * (Lanes - Banks + 1){1'b0}}, addresses_i};
-    wire [10*Lanes-1:0] addresses = padded[10*Lanes-1:0];
-    wire [16*Lanes-1:0] members;
+    wire [10*Readers+9:0] padded = {{10 * (Readers - Lookups + 1){1'b0}}, addresses_i};
+    wire [10*Readers-1:0] addresses = padded[10*Readers-1:0];
+    wire [16*Readers-1:0] members;
 
-    assign members_o = members[16*Banks-1:0];
+    assign members_o = members[16*Lookups-1:0];
 
     genvar i;
     generate

@@ -1,6 +1,8 @@
 // The exponential table of an attention step from its beats to the copies, an entry a cycle.
 //
-// A table is in use from its load to `release_i`; the next one waits for that. `load_done_o` is high when idle.
+// Beats wait in a queue as long as a table, so that they are taken one a cycle and the data behind them need not wait:
+// `load_done_o` is high when they all have come. A table is in use (`valid_o`) from its last entry to `release_i`; the
+// entries of the next one wait for that.
 module exp_loader #(
     parameter BeatBytes = 8
 ) (
@@ -20,16 +22,26 @@ module exp_loader #(
 
     localparam Entries = BeatBytes / 2;
     localparam IndexBits = $clog2(Entries);
+    localparam BeatsLog2 = 8 - IndexBits;
 
     reg        loading_q, valid_q, we_q;
+    reg [BeatsLog2-1:0] beat_q;
     reg [7:0]  entry_q, address_q;
     reg [15:0] data_q;
 
     wire [IndexBits-1:0] index = entry_q[IndexBits-1:0];
-    wire take = loading_q && !valid_q && data_valid_i;
+    wire room, beat_valid;
+    wire [8*BeatBytes-1:0] beat;
+    wire come = loading_q && data_valid_i && room;
+    wire take = !valid_q && beat_valid;
     wire last = &entry_q;
 
-    assign data_ready_o = take && &index;
+    fifo #(.Width(8 * BeatBytes), .DepthLog2(BeatsLog2)) beats (
+        .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(loading_q && data_valid_i), .ready_o(room), .data_i(data_i),
+        .valid_o(beat_valid), .ready_i(take && &index), .data_o(beat)
+    );
+
+    assign data_ready_o = loading_q && room;
     assign load_done_o = !loading_q;
     assign valid_o = valid_q;
     assign we_o = we_q;
@@ -38,15 +50,17 @@ module exp_loader #(
 
     always @(posedge clk_i) begin
         address_q <= entry_q;
-        data_q <= data_i[index*16 +: 16];
+        data_q <= beat[index*16 +: 16];
         if (!rst_ni) begin
             loading_q <= 1'b0;
             valid_q <= 1'b0;
             we_q <= 1'b0;
             entry_q <= 8'd0;
+            beat_q <= 0;
         end else begin
             if (load_start_i) loading_q <= 1'b1;
-            else if (take && last) loading_q <= 1'b0;
+            else if (come && &beat_q) loading_q <= 1'b0;
+            if (come) beat_q <= beat_q + 1'b1;
             if (take) entry_q <= entry_q + 8'd1;
             if (take && last) valid_q <= 1'b1;
             else if (release_i) valid_q <= 1'b0;

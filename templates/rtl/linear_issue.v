@@ -5,7 +5,9 @@
 // one slot, two where it has two byte planes, and T/W where it goes to VALUES and the W banks of a head hold fewer than
 // T keys: slots beyond the weights multiply nothing (`slot_zero_o`).
 //
-// The tag is laid out as post_pipeline.v says. `group_free_o` gives a row buffer slot back in the cycle of its last read.
+// Row groups lie one behind the other in the row buffer, which is a ring of 2^RingLog2 words: `slot_word_o` is that of a
+// slot. `group_free_o` words, the oldest, are given back in the cycle of their last read (all of a group at once where
+// there is no tile). The tag is laid out as post_pipeline.v says.
 // The first slot leaves ten cycles after `start_i`, or later.
 module linear_issue #(
     parameter Tokens = 2,
@@ -13,6 +15,7 @@ module linear_issue #(
     parameter Rows = 1,
     parameter Heads = 1,
     parameter RowCycles = 8,
+    parameter RingLog2 = 9,
     parameter OperandDepth = 64,
     parameter StoreDepth = 64,
     parameter ValuesDepth = 64,
@@ -48,8 +51,7 @@ module linear_issue #(
     input  wire                 group_valid_i,
     output wire                 group_ready_o,
     input  wire [CycleBits:0]   group_cycles_i,
-    input  wire                 group_slot_i,
-    output wire                 group_free_o,
+    output wire [CycleBits:0]   group_free_o,
 
     output wire                 slot_valid_o,
     output wire                 slot_first_o,
@@ -58,8 +60,7 @@ module linear_issue #(
     output wire                 slot_signed_o,
     output wire                 slot_zero_o,
     output wire [TagBits-1:0]   slot_tag_o,
-    output wire                 slot_group_o,
-    output wire [CycleBits-1:0] slot_cycle_o,
+    output wire [RingLog2-1:0]  slot_word_o,
     output wire                 slot_operand_o,
     output wire [31:0]          slot_line_o
 );
@@ -111,8 +112,10 @@ module linear_issue #(
     // ---- where the issue stands
     reg [31:0]          group_q, tile_q, source_line_q, out_line_q, row_line_q;
     reg [GroupBits-1:0] bank_group_q;
-    reg                 plane_q, buffer_q, empty_q;
+    reg                 plane_q, empty_q;
     reg [CycleBits:0]   cycle_q, cycles_q;
+    // Of the ring: the group's first word.
+    reg [RingLog2-1:0]  word_q;
     // Slots of the result beyond its weights, counted from its first.
     reg [31:0]          slot_q;
     reg [TokensLog2:0]  drain_q;
@@ -122,6 +125,8 @@ module linear_issue #(
     // Of the tile's first key: its line from there, and its bank among those of its head.
     reg [31:0]          key_offset_q, key_bank_q;
 
+    wire [RingLog2:0] cycle_word = {{(RingLog2-CycleBits){1'b0}}, cycle_q};
+    wire [RingLog2:0] cycles_word = {{(RingLog2-CycleBits){1'b0}}, cycles_q};
     // What would take a carry chain to know is known from registers: of the tile and group at hand, worked out for these or
     // for the next ones the cycle before. Source tiles only become more, so that it does no harm to learn of one late.
     reg  last_tile_q, last_group_q, source_ready_q, enough_q, started_q, later_group_q, single_tile_q;
@@ -137,7 +142,7 @@ module linear_issue #(
     wire group_end = none_q ? state_q == Issue : result_end && last_tile;
     wire step_end = group_end && last_group;
     wire take = group_ready_o && group_valid_i;
-    wire last_read = issue && last_tile && last_plane && cycle_q == 0 && !empty_q;
+    wire last_read = issue && last_tile && last_plane && !empty_q;
 
     assign group_ready_o = state_q == Fetch || (group_end && !last_group);
     assign issued_o = state_q == Idle;
@@ -226,32 +231,33 @@ module linear_issue #(
     end
 
     // ---- registers in front of the array, as many as the tag needs
-    localparam SlotBits = 6 + CycleBits + 32;
+    localparam SlotBits = 5 + RingLog2 + 32;
     reg [2*SlotBits-1:0] slots_q;
-    reg [1:0]            valids_q, frees_q;
-    reg                  slot_valid_q, slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q, slot_buffer_q;
-    reg                 free_q;
-    reg [CycleBits-1:0] slot_cycle_q;
+    reg [1:0]            valids_q;
+    reg [2*CycleBits+1:0] frees_q;
+    reg                  slot_valid_q, slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q;
+    reg [CycleBits:0]   free_q;
+    reg [RingLog2-1:0]  slot_word_q;
     reg [31:0]          slot_line_q;
     reg [1:0]            operands_q;
     assign slot_valid_o = valids_q[1];
-    assign {slot_first_o, slot_last_o, slot_high_o, slot_signed_o, slot_zero_o, slot_group_o, slot_cycle_o, slot_line_o}
+    assign {slot_first_o, slot_last_o, slot_high_o, slot_signed_o, slot_zero_o, slot_word_o, slot_line_o}
         = slots_q[SlotBits +: SlotBits];
     assign slot_tag_o = tag_q;
     assign slot_operand_o = operands_q[1];
-    assign group_free_o = frees_q[1];
+    assign group_free_o = frees_q[CycleBits+1 +: CycleBits+1];
     always @(posedge clk_i) begin
         slots_q <= {
-            slots_q[SlotBits-1:0], slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q, slot_buffer_q,
-            slot_cycle_q, slot_line_q
+            slots_q[SlotBits-1:0], slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q, slot_word_q,
+            slot_line_q
         };
         operands_q <= {operands_q[0], operand_q};
         if (!rst_ni) begin
             valids_q <= 2'b00;
-            frees_q <= 2'b00;
+            frees_q <= 0;
         end else begin
             valids_q <= {valids_q[0], slot_valid_q};
-            frees_q <= {frees_q[0], free_q};
+            frees_q <= {frees_q[CycleBits:0], free_q};
         end
     end
 
@@ -262,13 +268,9 @@ module linear_issue #(
         // Of two byte planes the low one is unsigned and the high one signed.
         slot_signed_q <= two_q ? plane_q : signed_q;
         slot_zero_q <= empty_q;
-        slot_buffer_q <= buffer_q;
-        slot_cycle_q <= cycle_q[CycleBits-1:0];
+        slot_word_q <= word_q + cycle_word[RingLog2-1:0];
         slot_line_q <= source_line_q;
-        if (take) begin
-            cycles_q <= group_cycles_i;
-            buffer_q <= group_slot_i;
-        end
+        if (take) cycles_q <= group_cycles_i;
         case (state_q)
             Idle: if (start_i) begin
                 parity_q <= parity_i;
@@ -374,12 +376,14 @@ module linear_issue #(
         if (!rst_ni) begin
             state_q <= Idle;
             slot_valid_q <= 1'b0;
-            free_q <= 1'b0;
+            free_q <= 0;
             ring_q <= 6'd0;
+            word_q <= 0;
         end else begin
             slot_valid_q <= issue;
-            free_q <= last_read || (group_end && (none_q || cycles_q == 0));
+            free_q <= group_end && none_q ? cycles_q : {{CycleBits{1'b0}}, last_read};
             if (group_end) ring_q <= ring_q + 6'd1;
+            if (group_end) word_q <= word_q + cycles_word[RingLog2-1:0];
             case (state_q)
                 Idle: if (start_i) state_q <= Clip;
                 Clip: state_q <= Rest;
@@ -397,6 +401,6 @@ module linear_issue #(
 
     // Words that the sequencer has bounded.
     wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line_b_q, keys, depth_q, out_stride_q, rounds_q,
-        heads_q};
+        heads_q, cycle_word, cycles_word};
 
 endmodule

@@ -3,7 +3,8 @@
 // A span is `span_beats_i` beats from beat `span_offset_i` of the image on; none is legal. With `span_page_i` it is a
 // code page, whose first beat tells its length (`span_beats_i` is ignored): the first beat is read ahead of the spans
 // before it, so that a page costs no wait if it is asked for in time. Beats at or beyond `image_beats_i` are delivered
-// as zeros. Requests queue (four of them); `image_base_i` and `image_beats_i` must stay while one is under way.
+// as zeros. Requests queue (eight of them, those of about four steps); `image_base_i` and `image_beats_i` must
+// stay while one is under way.
 //
 // Bursts are INCR, of whole beats, inside a page of 4096 bytes. A burst is asked for only where the data FIFO has
 // room for all of it, so that `rready_o` is always high; with 2^FifoLog2 beats of room and a memory that gives a beat a
@@ -52,15 +53,17 @@ module memory_reader #(
     localparam [31:0] PageBeatsWord = PageBeats;
     localparam [31:0] FifoBeatsWord = FifoBeats;
     localparam OrderLog2 = 5;
+    localparam QueueLog2 = 3;
+    localparam Queue = 1 << QueueLog2;
     localparam [15:0] MaxShapes = 4, MaxEntries = 256;
     localparam [2:0] Idle = 0, Length = 1, Issue = 2, Zeros = 3, Bound = 4, Split = 5;
 
     // Requests: `fill_q` is written next, `probe_q` is the first whose length may be unknown, `head_q` is next to read.
-    reg [31:0] offset_q [0:3];
-    reg [31:0] beats_q [0:3];
-    reg [3:0]  page_q;
-    reg [2:0]  fill_q, probe_q, head_q;
-    reg        probing_q;
+    reg [31:0] offset_q [0:Queue-1];
+    reg [31:0] beats_q [0:Queue-1];
+    reg [Queue-1:0]     page_q;
+    reg [QueueLog2:0]   fill_q, probe_q, head_q;
+    reg                 probing_q;
 
     // The span that is being read.
     reg [2:0]        state_q;
@@ -82,9 +85,9 @@ module memory_reader #(
     wire head_probe = order_q[order_head_q[OrderLog2-1:0]];
 
     wire queued = head_q != fill_q;
-    wire [31:0] probe_offset = offset_q[probe_q[1:0]];
+    wire [31:0] probe_offset = offset_q[probe_q[QueueLog2-1:0]];
     wire probe_open = probe_q != fill_q;
-    wire probe_needed = probe_open && page_q[probe_q[1:0]];
+    wire probe_needed = probe_open && page_q[probe_q[QueueLog2-1:0]];
     wire probe_issue = probe_needed && !probing_q && ar_free && order_room && !flush_i;
 
     // Pages beyond the limits count as one beat; the loader reports them.
@@ -95,8 +98,8 @@ module memory_reader #(
     wire [31:0] page_length = page_valid ? (page_bytes + BeatBytes - 1) >> BeatLog2 : 32'd1;
     wire probe_answer = rvalid_i && head_probe;
 
-    wire [31:0] head_offset = offset_q[head_q[1:0]];
-    wire [31:0] head_beats = beats_q[head_q[1:0]];
+    wire [31:0] head_offset = offset_q[head_q[QueueLog2-1:0]];
+    wire [31:0] head_beats = beats_q[head_q[QueueLog2-1:0]];
     wire        beyond = span_beats_q > image_left_q;
     wire start = state_q == Idle && head_q != probe_q && !flush_i;
 
@@ -119,7 +122,7 @@ module memory_reader #(
     assign arlen_o = arlen_q;
     assign arvalid_o = arvalid_q;
     assign rready_o = 1'b1;
-    assign span_ready_o = !(fill_q[1:0] == head_q[1:0] && queued) && !flush_i;
+    assign span_ready_o = !(fill_q[QueueLog2-1:0] == head_q[QueueLog2-1:0] && queued) && !flush_i;
     assign idle_o = !queued && state_q == Idle && !arvalid_q && under_way == 0 && space_word == FifoBeatsWord
         && !data_valid_o;
 
@@ -148,11 +151,11 @@ module memory_reader #(
 
     always @(posedge clk_i) begin
         if (span_valid_i && span_ready_o) begin
-            offset_q[fill_q[1:0]] <= span_offset_i;
-            beats_q[fill_q[1:0]] <= span_beats_i;
-            page_q[fill_q[1:0]] <= span_page_i;
+            offset_q[fill_q[QueueLog2-1:0]] <= span_offset_i;
+            beats_q[fill_q[QueueLog2-1:0]] <= span_beats_i;
+            page_q[fill_q[QueueLog2-1:0]] <= span_page_i;
         end
-        if (probe_answer && probing_q) beats_q[probe_q[1:0]] <= page_length;
+        if (probe_answer && probing_q) beats_q[probe_q[QueueLog2-1:0]] <= page_length;
 
         // A span's numbers take three cycles: the span, what is left of the image, and what of the span is in it.
         if (start) begin
@@ -192,21 +195,21 @@ module memory_reader #(
         end
 
         if (!rst_ni || flush_i) begin
-            fill_q <= 3'd0;
-            probe_q <= 3'd0;
-            head_q <= 3'd0;
+            fill_q <= 0;
+            probe_q <= 0;
+            head_q <= 0;
             probing_q <= 1'b0;
             state_q <= Idle;
             space_q <= FifoBeatsWord[FifoLog2:0];
         end else begin
-            if (span_valid_i && span_ready_o) fill_q <= fill_q + 3'd1;
+            if (span_valid_i && span_ready_o) fill_q <= fill_q + 1'b1;
             if (probe_issue) probing_q <= 1'b1;
             else if (probe_answer) probing_q <= 1'b0;
-            if ((probe_open && !probe_needed) || (probe_answer && probing_q)) probe_q <= probe_q + 3'd1;
+            if ((probe_open && !probe_needed) || (probe_answer && probing_q)) probe_q <= probe_q + 1'b1;
             space_q <= space_q - taken[FifoLog2:0] + {{FifoLog2{1'b0}}, pop};
             case (state_q)
                 Idle: if (start) begin
-                    head_q <= head_q + 3'd1;
+                    head_q <= head_q + 1'b1;
                     state_q <= Bound;
                 end
                 Bound: state_q <= Split;

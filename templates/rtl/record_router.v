@@ -57,6 +57,8 @@ module record_router #(
     output wire [42:0]            record_shape_o,
     output wire                   record_map_o,
     output wire [LaneBits-1:0]    record_lane_o,
+    // G*K of the record that goes.
+    output wire [CycleBits:0]     record_cycles_o,
 
     output wire                   idle_o,
     output wire                   error_o
@@ -318,6 +320,7 @@ module record_router #(
     assign record_shape_o = shape_q;
     assign record_map_o = kind_q != Keep;
     assign record_lane_o = code_lane_q;
+    assign record_cycles_o = cycles_q;
     assign constants_group_o = group_q;
     assign idle_o = valid_q == 0 && !leave_q && !error_q;
     assign error_o = error_q;

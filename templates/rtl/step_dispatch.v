@@ -5,8 +5,10 @@
 // (`source_tiles_o`). That order is enough for every hazard: the units' pipelines read before they write, and a unit
 // that writes soon after its start waits for `done`.
 //
-// Array steps (linear, attention) alternate between two parities, which name the double-buffered tables and constants;
-// a parity is free again once its results have left the pipeline, `DrainCycles` after its last slot.
+// Array steps (linear, attention) alternate between two parities, which name the double-buffered tables and constants of
+// stages; these are loaded once the array steps before of the same parity have left the pipeline, `DrainCycles` after
+// their last slots. Row groups need no parity: they queue in the weight loader. Norm and attention start before their
+// constants have come, and wait for them where they need them.
 module step_dispatch #(
     parameter DrainCycles = 64,
     parameter [31:0] OpcodeInput = 1,
@@ -26,6 +28,8 @@ module step_dispatch #(
     input  wire [31:0]   entry_index_i,
     input  wire          entry_ends_frame_i,
     input  wire          entry_last_output_i,
+    // A linear step that has a table or a stage's parameters.
+    input  wire          entry_tables_i,
     // No step in hand reads the input stream.
     output wire          stream_free_o,
     // Nothing loads, waits or executes.
@@ -94,8 +98,8 @@ module step_dispatch #(
     reg [31:0]         load_tokens_q, load_index_q;
     reg [UnitBits-1:0] load_unit_q;
     reg                load_constant_q, load_parity_q;
-    // Parities of array steps that are loaded or at work.
-    reg [1:0]          parity_used_q;
+    // Of each parity, array steps that are loaded, loading or at work.
+    reg [2:0]          used0_q, used1_q;
     reg                next_parity_q;
 
     // Steps that are loaded or loading and have not started: two of them.
@@ -127,8 +131,8 @@ module step_dispatch #(
         : opcode == OpcodeNorm ? Norm
         : opcode == OpcodePool ? Pool
         : opcode == OpcodeInput || opcode == OpcodeConstant ? Reader : Writer;
-    wire parity_free = !parity_used_q[next_parity_q];
-    assign entry_ready_o = load_state_q == LoadIdle && waiting_q != 2'd2 && (!entry_array || parity_free) && !failing_q;
+    wire parity_free = (next_parity_q ? used1_q : used0_q) == 0;
+    assign entry_ready_o = load_state_q == LoadIdle && waiting_q != 2'd2 && (!entry_tables_i || parity_free) && !failing_q;
     wire accept = entry_valid_i && entry_ready_o;
     wire entry_loads = entry_array || opcode == OpcodeNorm || opcode == OpcodeConstant;
 
@@ -184,10 +188,17 @@ module step_dispatch #(
     wire follows = (is_array || unit_q == Norm) && head_streams && (unit0_q != unit_q || unit_q == Linear);
     // What loads was accepted last: it stands at the head where nothing waits behind it.
     wire head_loads = load_state_q != LoadIdle && waiting_q == 2'd1;
-    wire needs_data = unit0_q == Norm || unit0_q == Attention;
     // What is decided is done a cycle later: it moves thousands of bits. Nothing that allowed it goes away meanwhile.
     wire startable = waiting_q != 0 && !starting_q && !start && (follows ? issued : done) && before_done_q
-        && !(head_loads && (needs_data || failing_q));
+        && !(head_loads && failing_q);
+
+    // Array steps that end: the one before the last at once, the last where another one follows it.
+    wire ends = start && is_array && done;
+    wire before_ends = before_done_now && !before_done_q && before_array;
+    wire take0 = accept && entry_array && !next_parity_q;
+    wire take1 = accept && entry_array && next_parity_q;
+    wire [2:0] free0 = {2'd0, ends && !parity_q} + {2'd0, before_ends && !before_parity_q};
+    wire [2:0] free1 = {2'd0, ends && parity_q} + {2'd0, before_ends && before_parity_q};
 
     assign record_o = record_q;
     assign tokens_o = tokens_q;
@@ -263,7 +274,8 @@ module step_dispatch #(
         end
         if (!rst_ni) begin
             load_state_q <= LoadIdle;
-            parity_used_q <= 2'b00;
+            used0_q <= 3'd0;
+            used1_q <= 3'd0;
             next_parity_q <= 1'b0;
             waiting_q <= 2'd0;
             unit_q <= {UnitBits{1'b0}};
@@ -292,9 +304,8 @@ module step_dispatch #(
             if (load_error_i && load_state_q == LoadWait) failing_q <= 1'b1;
             if (accept && entry_array) next_parity_q <= !next_parity_q;
             waiting_q <= waiting_q + {1'b0, accept} - {1'b0, start};
-            if (start && is_array && done) parity_used_q[parity_q] <= 1'b0;
-            if (before_done_now && !before_done_q && before_array) parity_used_q[before_parity_q] <= 1'b0;
-            if (accept && entry_array) parity_used_q[next_parity_q] <= 1'b1;
+            used0_q <= used0_q + {2'd0, take0} - free0;
+            used1_q <= used1_q + {2'd0, take1} - free1;
 
             // A start pulse lasts a cycle; what the unit says of itself counts from the cycle after it, and comes late.
             go_q <= startable;

@@ -40,7 +40,6 @@ module step_front #(
     input  wire [63:0]              record_data_i,
 
     output wire                     check_start_o,
-    output wire [1023:0]            check_record_o,
     output wire [31:0]              check_length_o,
     input  wire                     check_done_i,
     input  wire                     check_ok_i,
@@ -60,6 +59,7 @@ module step_front #(
 
     output wire                     entry_valid_o,
     input  wire                     entry_ready_i,
+    // Also what the checker looks at.
     output wire [1023:0]            entry_record_o,
     output wire [31:0]              entry_tokens_o,
     output wire [31:0]              entry_index_o,
@@ -95,10 +95,12 @@ module step_front #(
     assign record_re_o = state_q == Read;
     assign record_address_o = {index_q[AddressBits-5:0], word_q[3:0]};
     assign check_start_o = state_q == Check;
-    assign check_record_o = record_q;
     assign check_length_o = length_q;
 
-    assign span_valid_o = state_q == Page || state_q == First || state_q == Second;
+    // Nothing is asked for where a step has no such span.
+    wire first_none = first_beats_i == 0;
+    wire second_none = second_beats_i == 0;
+    assign span_valid_o = state_q == Page || (state_q == First && !first_none) || (state_q == Second && !second_none);
     assign span_page_o = state_q == Page;
     assign span_offset_o = state_q == Page ? page_offset_i : state_q == First ? first_offset_i : second_offset_i;
     assign span_beats_o = state_q == Page ? 32'd1 : state_q == First ? first_beats_i : second_beats_i;
@@ -161,8 +163,8 @@ module step_front #(
                     end
                 end
                 Page: if (span_ready_i) state_q <= First;
-                First: if (span_ready_i) state_q <= Second;
-                Second: if (span_ready_i) state_q <= Offer;
+                First: if (span_ready_i || first_none) state_q <= Second;
+                Second: if (span_ready_i || second_none) state_q <= Offer;
                 Offer: if (entry_taken) begin
                     word_q <= 5'd0;
                     index_q <= index_q + 32'd1;

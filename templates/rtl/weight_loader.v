@@ -3,21 +3,27 @@
 //
 // `load_start_i` begins with the step's words, stable until `load_done_o` (level, high when idle). Exactly the beats of
 // the step are taken: page, table or stage parameters, weights; `load_done_o` comes when the last row group stands in
-// the row buffer, so the last two wait for the array. Row groups are prefetched as soon as a slot is free.
+// the row buffer. It may be loaded long before the array takes it: the row buffer is a ring of 2^RingLog2 words, of which
+// a row group takes G*K, and up to `Ahead` groups wait in it.
 //
-// A row group is offered with `group_valid_o`, its cycles G*K (0: no weights) and its slot; `group_ready_i` takes it.
-// Slots take turns, 0 first, also for groups of no cycles. `group_free_i` (a pulse for every group taken) gives the
-// older slot back: it may come as early as the cycle in which word 0 of the group is read for the last time, if from then
-// on a word a cycle is read in order, for writes begin a cycle later and go up the words no faster than that. The
-// constants of a group lie at its number since reset modulo 64.
+// A row group is offered with `group_valid_o` and its cycles G*K (0: no weights); `group_ready_i` takes it. Groups lie
+// one behind the other from word 0 of the ring on. `group_free_i` words of the ring, the oldest, are given back, as early
+// as in the cycle in which they are read for the last time. The constants of a group lie at its number since reset
+// modulo 64; `Ahead` leaves the results of groups taken before time to read theirs.
 //
-// Throughput: records follow each other in max(beats, look-up cycles, map cycles) cycles with at most one lost, where
-// look-ups are P*G*K (G*K where the shape has no code bits), and a map is B cycles, or B * ceil(M / 16) for longer lists
-// and B * ceil(D / 16) for bitmaps. Codes wait in a queue of 2^CodeLog2 beats, maps in one of 32.
+// THE TIMING LAW. With room in the ring, and sums over the records of a step, it is loaded in
+//     5 + page + table + max(sum of beats, sum of look-ups + records, sum of maps) + about 35 cycles,
+//     page      a cycle for each 64-bit word before its entries, and for each entry one, or two where K > 8;
+//     table     four entries a cycle, stage parameters one;
+//     beats     of the records, one a cycle;
+//     look-ups  G*K * P / Lanes, or G*K where the shape has no code bits; Lanes = max(1, min(P, BeatBytes / B)), so that
+//               the weights of a look-up (B bytes) are at least a beat and look-ups never limit weights of 8 bits;
+//     map       B for a list of up to 16 columns, B * ceil(M / 16) for longer ones, B * ceil(D / 16) for bitmaps.
+// Codes wait in a queue of 2^CodeLog2 beats, maps in one of 32, records in one of 16: they even out that much.
 //
 // `load_error_o`: page, a record, a map or a code is damaged, or there are no row groups (BAD_STEP). It stays until the
-// next start; the step's beats are taken to the end, no more groups are offered, and all state of slots and groups
-// begins anew: whoever counts them must be reset before the next start.
+// next start; the step's beats are taken to the end. Groups that were whole before stay on offer, others are lost, and
+// the loader must be reset before the next start.
 //
 // Table: entries 4a .. 4a + 3 at address a, bank `parity_i`; stage parameters likewise, one at a time.
 module weight_loader #(
@@ -28,6 +34,8 @@ module weight_loader #(
     parameter Depth = 4,
     parameter TableBits = 8,
     parameter CodeLog2 = 8,
+    parameter RingLog2 = 9,
+    parameter Lanes = BeatBytes <= Banks ? 1 : Rows < BeatBytes / Banks ? Rows : BeatBytes / Banks,
     parameter WeightLanes = Rows * Banks < BeatBytes ? Rows * Banks : BeatBytes,
     parameter Chunks = Rows * Banks / WeightLanes,
     parameter DataLanes = Chunks > 1 ? 2 * WeightLanes : WeightLanes,
@@ -67,16 +75,15 @@ module weight_loader #(
     output wire                        group_valid_o,
     input  wire                        group_ready_i,
     output wire [CycleBits:0]          group_cycles_o,
-    output wire                        group_slot_o,
-    input  wire                        group_free_i,
+    input  wire [CycleBits:0]          group_free_i,
 
     // To row_buffer and constants_ring, as named there.
     output wire [Chunks-1:0]           weight_we_o,
-    output wire [CycleBits:0]          weight_address_o,
+    output wire [RingLog2-1:0]         weight_address_o,
     output wire [8*DataLanes-1:0]      weight_data_o,
     output wire [Rows-1:0]             offset_we_o,
-    output wire [CycleBits:0]          offset_address_o,
-    output wire [Banks*OffsetBits-1:0] offset_data_o,
+    output wire [RingLog2-1:0]         offset_address_o,
+    output wire [Lanes*Banks*OffsetBits-1:0] offset_data_o,
     output wire [Rows-1:0]             constants_we_o,
     output wire [5:0]                  constants_group_o,
     output wire [54*Rows-1:0]          constants_data_o
@@ -89,6 +96,7 @@ module weight_loader #(
     localparam RecordWidth = CycleBits + 1 + 43 + 1 + LaneBits;
     localparam RequestWidth = 2 + ColumnBits + 1;
     localparam [31:0] Values = 3;
+    localparam [6:0] Ahead = 40;
 
     // ---- The step
     wire error;
@@ -164,7 +172,8 @@ module weight_loader #(
     wire [42:0] push_shape, record_shape;
     wire push_map, record_map;
     wire [LaneBits-1:0] push_lane, record_lane;
-    wire router_idle, router_error;
+    wire [CycleBits:0] push_cycles;
+    wire router_idle, router_error, may_go;
 
     record_router #(
         .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .Depth(Depth)
@@ -198,11 +207,12 @@ module weight_loader #(
         .map_kind_o(push_kind),
         .map_columns_o(push_columns),
         .record_valid_o(record_push),
-        .record_ready_i(record_room),
+        .record_ready_i(record_room && may_go),
         .record_groups_o(push_groups),
         .record_shape_o(push_shape),
         .record_map_o(push_map),
         .record_lane_o(push_lane),
+        .record_cycles_o(push_cycles),
         .idle_o(router_idle),
         .error_o(router_error)
     );
@@ -220,7 +230,7 @@ module weight_loader #(
         .data_i({push_kind, push_columns}),
         .valid_o(request_valid), .ready_i(request_ready), .data_o({request_kind, request_columns})
     );
-    fifo #(.Width(RecordWidth), .DepthLog2(3)) records (
+    fifo #(.Width(RecordWidth), .DepthLog2(4)) records (
         .clk_i(clk_i), .rst_ni(units_rst_n), .valid_i(record_push), .ready_o(record_room),
         .data_i({push_groups, push_shape, push_map, push_lane}),
         .valid_o(record_valid), .ready_i(record_ready), .data_o({record_groups, record_shape, record_map, record_lane})
@@ -233,13 +243,14 @@ module weight_loader #(
     wire list_valid, list_taken, list_identity, list_old, list_waiting;
     wire [ColumnBits-1:0] list_base;
     wire [ColumnBits:0] list_count;
-    wire [10*Banks-1:0] table_addresses;
-    wire [16*Banks-1:0] table_members;
+    wire [10*Lanes*Banks-1:0] table_addresses;
+    wire [16*Lanes*Banks-1:0] table_members;
     wire table_re, column_re, column_identity;
-    wire [Banks*ColumnBits-1:0] columns;
+    wire [Lanes*Banks*ColumnBits-1:0] columns;
     wire map_idle, map_error, expander_idle, expander_error, offsets_done;
-    wire unpacker_idle, weights_done, claim, claim_slot;
-    wire [CycleBits:0] claim_cycles;
+    wire unpacker_idle, weights_done;
+    // The first word of the ring that may not be written, with one bit more than an address.
+    reg [RingLog2:0] limit_q;
 
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
@@ -267,7 +278,7 @@ module weight_loader #(
         .error_o(map_error)
     );
 
-    column_lists #(.Banks(Banks), .Depth(Depth)) lists (
+    column_lists #(.Banks(Banks), .Depth(Depth), .Lanes(Lanes)) lists (
         .clk_i(clk_i),
         .we_i(list_we),
         .word_i(list_word),
@@ -278,7 +289,7 @@ module weight_loader #(
         .offsets_o(offset_data_o)
     );
 
-    code_table #(.Banks(Banks)) page (
+    code_table #(.Lookups(Lanes * Banks)) page (
         .clk_i(clk_i),
         .we_i(page_we),
         .waddress_i(page_address),
@@ -289,7 +300,8 @@ module weight_loader #(
     );
 
     code_expander #(
-        .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .Depth(Depth)
+        .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .Depth(Depth), .RingLog2(RingLog2),
+        .Lanes(Lanes)
     ) expander (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
@@ -305,7 +317,7 @@ module weight_loader #(
         .identity_i(record_shape[42]),
         .map_i(record_map),
         .lane_i(record_lane),
-        .group_free_i(group_free_i),
+        .limit_i(limit_q),
         .beat_valid_i(code_beat_valid),
         .beat_ready_o(code_beat_ready),
         .beat_i(code_beat),
@@ -329,7 +341,9 @@ module weight_loader #(
         .error_o(expander_error)
     );
 
-    weight_unpacker #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles)) unpacker (
+    weight_unpacker #(
+        .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .RingLog2(RingLog2)
+    ) unpacker (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
         .four_bits_i(four_bits),
@@ -339,51 +353,55 @@ module weight_loader #(
         .start_i(weight_start),
         .cycles_i(weight_cycles),
         .lane_i(weight_lane),
-        .group_free_i(group_free_i),
+        .limit_i(limit_q),
         .we_o(weight_we_o),
         .address_o(weight_address_o),
         .data_o(weight_data_o),
         .done_o(weights_done),
-        .claim_o(claim),
-        .claim_slot_o(claim_slot),
-        .claim_cycles_o(claim_cycles),
         .idle_o(unpacker_idle)
     );
 
     assign fail = router_error || map_error || expander_error;
 
     // ---- Row groups: whole where both weights and offsets stand
-    reg [1:0]         weights_q, offsets_q;
-    reg               slot_q;
-    reg [CycleBits:0] cycles0_q, cycles1_q;
+    reg [6:0] weights_q, offsets_q, ahead_q;
     // Records that are on their way to the row buffer.
-    reg [4:0]         open_q;
+    reg [5:0] open_q;
+    wire      lengths_room, lengths_valid;
 
     wire group_taken = group_valid_o && group_ready_i;
 
+    fifo #(.Width(CycleBits + 1), .DepthLog2(6)) lengths (
+        .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(record_push), .ready_o(lengths_room), .data_i(push_cycles),
+        .valid_o(lengths_valid), .ready_i(group_taken), .data_o(group_cycles_o)
+    );
+
+    // What comes with damage or in the cycle before the reset for it does not count.
+    wire sound = !fail && !error;
+    wire weights_whole = weights_done && sound;
+    wire offsets_whole = offsets_done && sound;
+
     // The last write may be made in this very cycle: a read can only follow.
-    assign group_valid_o = (weights_q != 0 || weights_done) && (offsets_q != 0 || offsets_done) && !error
-        && !fail;
-    assign group_slot_o = slot_q;
-    assign group_cycles_o = slot_q ? cycles1_q : cycles0_q;
+    assign group_valid_o = (weights_q != 0 || weights_whole) && (offsets_q != 0 || offsets_whole) && lengths_valid;
+    assign may_go = ahead_q != Ahead;
     assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle;
 
     always @(posedge clk_i) begin
-        if (claim && !claim_slot) cycles0_q <= claim_cycles;
-        if (claim && claim_slot) cycles1_q <= claim_cycles;
-        if (!units_rst_n) begin
-            weights_q <= 2'd0;
-            offsets_q <= 2'd0;
-            slot_q <= 1'b0;
-            open_q <= 5'd0;
+        if (!rst_ni) begin
+            weights_q <= 7'd0;
+            offsets_q <= 7'd0;
+            ahead_q <= 7'd0;
+            limit_q <= {1'b1, {RingLog2{1'b0}}};
         end else begin
-            weights_q <= weights_q + {1'b0, weights_done} - {1'b0, group_taken};
-            offsets_q <= offsets_q + {1'b0, offsets_done} - {1'b0, group_taken};
-            if (group_taken) slot_q <= !slot_q;
-            open_q <= open_q + {4'd0, record_push} - {4'd0, offsets_done};
+            weights_q <= weights_q + {6'd0, weights_whole} - {6'd0, group_taken};
+            offsets_q <= offsets_q + {6'd0, offsets_whole} - {6'd0, group_taken};
+            ahead_q <= ahead_q + {6'd0, record_push} - {6'd0, group_taken};
+            limit_q <= limit_q + {{(RingLog2-CycleBits){1'b0}}, group_free_i};
         end
+        if (!units_rst_n) open_q <= 6'd0;
+        else open_q <= open_q + {5'd0, record_push} - {5'd0, offsets_done};
     end
 
-    wire unused = &{1'b0, depth_i[31:12], depth_less[0]};
+    wire unused = &{1'b0, depth_i[31:12], depth_less[0], lengths_room};
 
 endmodule

@@ -2,9 +2,9 @@
 // they have 4 bits (all of a row buffer's word at most).
 //
 // Every record sends one beat with `start_i`: the first that holds weights, which begin with its 64-bit word `lane_i`,
-// or any one where `cycles_i` (G*K) is 0. A record's first write waits until its slot of the row buffer is free: slots 0
-// and 1 take turns, and `group_free_i` gives the older one back, to be written from the next cycle on. Writes come a cycle
-// behind the fields; with the last write of a record, or in its place, `done_o` is high.
+// or any one where `cycles_i` (G*K) is 0. Records lie one behind the other in the row buffer, which is a ring; word
+// `limit_i` (with one bit more than an address) may not be written. Writes come a cycle behind the fields; with the last
+// write of a record, or in its place, `done_o` is high.
 //
 // `data_o` are two chunks of WeightLanes bytes (one where a word has one): the even and the odd chunks that `we_o` names.
 module weight_unpacker #(
@@ -12,6 +12,7 @@ module weight_unpacker #(
     parameter Rows = 1,
     parameter BeatBytes = 8,
     parameter RowCycles = 4,
+    parameter RingLog2 = 9,
     parameter WeightLanes = Rows * Banks < BeatBytes ? Rows * Banks : BeatBytes,
     parameter Chunks = Rows * Banks / WeightLanes,
     parameter DataLanes = Chunks > 1 ? 2 * WeightLanes : WeightLanes,
@@ -28,16 +29,12 @@ module weight_unpacker #(
     input  wire                   start_i,
     input  wire [CycleBits:0]     cycles_i,
     input  wire [LaneBits-1:0]    lane_i,
-    input  wire                   group_free_i,
+    input  wire [RingLog2:0]      limit_i,
 
     output wire [Chunks-1:0]      we_o,
-    output wire [CycleBits:0]     address_o,
+    output wire [RingLog2-1:0]    address_o,
     output wire [8*DataLanes-1:0] data_o,
     output wire                   done_o,
-    // A record claims its slot.
-    output wire                   claim_o,
-    output wire                   claim_slot_o,
-    output wire [CycleBits:0]     claim_cycles_o,
     output wire                   idle_o
 );
 
@@ -60,15 +57,13 @@ module weight_unpacker #(
     localparam [31:0] ByteTake = ByteUnits;
     localparam [31:0] NibbleTake = NibbleUnits;
 
-    // `claimed_q`: the slot is the record's.
-    reg                   busy_q, claimed_q, slot_q;
-    reg [1:0]             free_q;
+    reg                   busy_q;
     reg [CycleBits:0]     left_q;
-    reg [CycleBits-1:0]   cycle_q;
+    reg [RingLog2:0]      word_q;
     reg [ChunkBits-1:0]   chunk_q;
 
     reg [Chunks-1:0]      we_q;
-    reg [CycleBits:0]     address_q;
+    reg [RingLog2-1:0]    address_q;
     reg [8*DataLanes-1:0] data_q;
     reg                   done_q;
 
@@ -76,19 +71,14 @@ module weight_unpacker #(
     wire [ByteBits-1:0] fields;
     wire [PosBits+LaneBits+LaneLog2-1:0] start_unit = {{PosBits{1'b0}}, lane_i, {LaneLog2{1'b0}}};
 
-    wire slot_free = free_q != 0 || group_free_i;
-    wire take = busy_q && window_valid && (claimed_q || slot_free);
-    wire claim_first = take && !claimed_q;
+    wire take = busy_q && window_valid && word_q != limit_i;
     wire last_chunk = chunk_q == (four_bits_i ? LastNibbleChunk[ChunkBits-1:0] : LastByteChunk[ChunkBits-1:0]);
     wire last_take = take && last_chunk && left_q == 1;
     wire empty = cycles_i == 0;
-    wire may_begin = empty ? !busy_q && slot_free : !busy_q || last_take;
+    wire may_begin = empty ? !busy_q : !busy_q || last_take;
     wire begins = valid_i && start_i && may_begin;
 
     assign ready_o = start_i ? may_begin : busy_q && window_ready;
-    assign claim_o = claim_first || (begins && empty);
-    assign claim_slot_o = slot_q;
-    assign claim_cycles_o = claim_first ? left_q : 0;
     assign idle_o = !busy_q && !done_q;
     assign we_o = we_q;
     assign address_o = address_q;
@@ -115,34 +105,25 @@ module weight_unpacker #(
     always @(posedge clk_i) begin
         if (begins) begin
             left_q <= cycles_i;
-            cycle_q <= 0;
             chunk_q <= 0;
         end else if (take) begin
             chunk_q <= last_chunk ? 0 : chunk_q + 1'b1;
-            if (last_chunk) begin
-                cycle_q <= cycle_q + 1'b1;
-                left_q <= left_q - 1'b1;
-            end
+            if (last_chunk) left_q <= left_q - 1'b1;
         end
         if (take) begin
-            // The claim has moved the slot on.
-            address_q <= {claimed_q ? !slot_q : slot_q, cycle_q};
+            address_q <= word_q[RingLog2-1:0];
             for (i = 0; i < DataLanes; i = i + 1)
                 data_q[8*i +: 8] <= four_bits_i ? {{4{fields[4*i+3]}}, fields[4*i +: 4]}
                     : fields[8*(i%WeightLanes) +: 8];
         end
         if (!rst_ni) begin
             busy_q <= 1'b0;
-            claimed_q <= 1'b0;
-            slot_q <= 1'b0;
-            free_q <= 2'd2;
+            word_q <= 0;
             we_q <= 0;
             done_q <= 1'b0;
         end else begin
             busy_q <= begins ? !empty : busy_q && !last_take;
-            claimed_q <= !last_take && (take || claimed_q);
-            if (claim_o) slot_q <= !slot_q;
-            free_q <= free_q - {1'b0, claim_o} + {1'b0, group_free_i};
+            if (take && last_chunk) word_q <= word_q + 1'b1;
             for (i = 0; i < Chunks; i = i + 1)
                 we_q[i] <= take && chunk_q == (four_bits_i ? i[ChunkBits:1] : i[ChunkBits-1:0]);
             done_q <= last_take || (begins && empty);

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
             "groups": 3,
             "damaged": 6,
             "reasons": 1,
+            "full": False,
         },
     ),
 }
@@ -66,6 +67,7 @@ def test_weight_loader(name: str, tmp_path: Path) -> None:
         "reasons": 5,
         "pace": [],
         "pace_groups": 24,
+        "full": True,
         **more,
     }
     simulate("weight_loader", loader.parameters, "bench_weight_loader", tmp_path, case, ports_only=True)

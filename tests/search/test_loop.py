@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,12 @@ def test_from_loose_to_tight(flow: Flow, place: Path) -> None:
         found["winner"]["latency_ms"]
     )
     assert (place / "out.pt2").stat().st_size > 0
+    page = (place / "out.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
+    # An http address only names the namespace: nothing is fetched.
+    assert re.findall(r'(?:src|href)="', page) == []
+    assert page.count("<circle") >= len({p["board"] for p in found["points"] if p["accuracy"] is not None})
+    assert "ulx3s-85f with dense" in page
 
     by_board = {p["board"]: p["latency_ms"] for p in found["points"] if p["candidate"] == "dense"}
     assert by_board["u250"] < by_board["ulx3s-85f"]

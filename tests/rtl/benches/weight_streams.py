@@ -33,6 +33,16 @@ class Loader:
     table_bits: int = 8
 
     @property
+    def ring_log2(self) -> int:
+        """Small, so that the ring fills up: two of the longest row groups."""
+        return max(4, (self.row_cycles - 1).bit_length() + 1)
+
+    @property
+    def lanes(self) -> int:
+        """Rows whose codes are looked up in a cycle."""
+        return max(1, min(self.rows, self.beat_bytes // self.banks))
+
+    @property
     def parameters(self) -> dict[str, int]:
         return {
             "Banks": self.banks,
@@ -41,6 +51,7 @@ class Loader:
             "RowCycles": self.row_cycles,
             "Depth": self.depth,
             "TableBits": self.table_bits,
+            "RingLog2": self.ring_log2,
         }
 
     def beats(self, size: int) -> int:
@@ -54,8 +65,14 @@ class Group:
     weights: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     constants: list[tuple[int, int, int]]
-    bound: int
-    """Cycles that the loader may take for it, without the one that may be lost."""
+    beats: int
+    lookups: int
+    map_cycles: int
+
+    @property
+    def bound(self) -> int:
+        """Cycles that the loader may take for it alone, without the one that may be lost."""
+        return max(self.beats, self.lookups, self.map_cycles, 1)
 
 
 @dataclass
@@ -178,9 +195,8 @@ class _Decoder:
         if bits.at > 8 * len(data):
             raise DamagedError("record: shorter than its sections")
         weights -= (weights >> self.weight_bits - 1) << self.weight_bits
-        lookups = cycles * (loader.rows if shape.code_bits else 1)
-        bound = max(len(data) // loader.beat_bytes, lookups, map_cycles, 1)
-        return Group(weights, offsets, values, bound)
+        lookups = cycles * (loader.rows // loader.lanes if shape.code_bits else 1)
+        return Group(weights, offsets, values, len(data) // loader.beat_bytes, lookups, map_cycles)
 
     def read_map(self, bits: _Bits, kind: MapKind, columns: int) -> int:
         """Puts a map in force; the cycles that it may take."""
