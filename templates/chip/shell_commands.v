@@ -221,7 +221,7 @@ module shell_commands #(
             crc_q <= 16'hFFFF;
         end else begin
             if (!reset_q[4]) reset_q <= reset_q + 5'd1;
-            if (moved) crc_q <= state_q == Header && at_q == 3'd0 ? 16'hFFFF : crc;
+            if (moved && state_q != Sum) crc_q <= state_q == Header && at_q == 3'd0 ? 16'hFFFF : crc;
             case (state_q)
                 // One cycle for checked_q.
                 Wait: if (request_valid_i) begin
