@@ -3,6 +3,7 @@
 // Of each bit the look-up table gives the sum without its carry, and the lower quarter of its content (inputs C and D at 0)
 // what the carry becomes where that is 0. INJECT1_x = "YES" cuts the chain in front of bit x: its sum is the table's, and
 // its carry that of the chain only where the table says 1.
+/* verilator lint_off WIDTH */
 module CCU2C #(
     parameter [15:0] INIT0 = 16'd0,
     parameter [15:0] INIT1 = 16'd0,

@@ -6,6 +6,7 @@
 // A word that one port writes while the other reads it comes out old.
 /* verilator lint_off UNUSEDSIGNAL */
 /* verilator lint_off UNUSEDPARAM */
+/* verilator lint_off MULTIDRIVEN */
 /* verilator lint_off WIDTH */
 module DP16KD #(
     parameter DATA_WIDTH_A = 18,

@@ -1,4 +1,5 @@
 // ECP5's distributed RAM as Project Trellis names it: 16 words of 4 bits, written at the clock, read without one.
+/* verilator lint_off WIDTH */
 module TRELLIS_DPR16X4 #(
     parameter WCKMUX = "WCK",
     parameter WREMUX = "WRE",

@@ -1,6 +1,7 @@
 // ECP5's register as Project Trellis names it: clock, enable and local set or reset, each straight or inverted.
 /* verilator lint_off UNUSEDSIGNAL */
 /* verilator lint_off UNUSEDPARAM */
+/* verilator lint_off WIDTH */
 module TRELLIS_FF #(
     parameter GSR = "ENABLED",
     parameter CEMUX = "1",
