@@ -13,11 +13,11 @@ from tests.rtl.harness import simulate
 def test_linear_issue(geometry: tuple[int, int, int, int], tmp_path: Path) -> None:
     tokens, banks, rows, heads = geometry
     case = {
-        "tokens": tokens, "banks": banks, "rows": rows, "heads": heads, "lines": 100, "cycles": 7, "ring_log2": 4,
+        "tokens": tokens, "banks": banks, "rows": rows, "heads": heads, "lines": 100, "cycles": 7, "ring_log2": 5,
         "sequence": 6 * tokens, "seed": tokens + 3 * banks + heads,
     }  # fmt: skip
     parameters = {
-        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "RowCycles": 7, "RingLog2": 4,
+        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "RowCycles": 7, "RingLog2": 5,
         "OperandDepth": 100, "StoreDepth": 80, "ValuesDepth": 60, "TagBits": 48,
     }  # fmt: skip
     simulate("linear_issue", parameters, "bench_linear_issue", tmp_path, case)

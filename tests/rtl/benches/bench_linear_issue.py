@@ -161,8 +161,7 @@ class Loader:
 
     def drive(self) -> None:
         """Offer the next group where a buffer is free."""
-        offers = self.next < self.step.groups and self.wait == 0
-        assert not offers or self.free >= self.step.cycles[self.next]
+        offers = self.next < self.step.groups and self.wait == 0 and self.free >= self.step.cycles[self.next]
         self.dut.group_valid_i.value = int(offers)
         self.wait = max(0, self.wait - 1)
         if offers:
