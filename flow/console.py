@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.lint import Report as LintReport
     from flow.search.loop import Selection
     from flow.sim.simulate import SimReport
+    from flow.synth.chip import SynthReport
 
 FILE_WIDTH = 220
 """Columns of a table that goes to a file or pipe: nothing is folded there."""
@@ -279,6 +280,31 @@ def show_estimates(rows: Iterable[BoardEstimate]) -> None:
         OUT.print(METHOD, style="dim")
     for text in refusals:
         OUT.print(text)
+
+
+def show_synth(report: SynthReport) -> None:
+    """What a build takes of its device beside the estimate, and of a routed chip its clock and its bitstream."""
+    OUT.print(f"{report.build}: {report.scope} on {report.board}, by {', '.join(report.tools.values())}")
+    rows = (
+        (
+            name,
+            f"{r.found:,}",
+            f"{r.estimate:,}",
+            f"{r.available:,}",
+            f"{r.found / r.available:.0%}" if r.available else "",
+        )
+        for name, r in report.resources.items()
+    )
+    table("", ("resource", "found", "estimate", "available", "share"), rows)
+    cycles = f"{report.latency_ms:.3f} ms a sample at {report.clock_mhz:g} MHz"
+    OUT.print(f"latency   {cycles} ({'counted by the netlist' if report.run else 'cycles as estimated'})")
+    if report.placed is not None:
+        met = "meets" if report.timing_met else "misses"
+        fmax = f"{report.placed.clock.achieved_mhz:.2f} MHz: {met} {report.clock_mhz:g} MHz"
+        OUT.print("clock     " + fmax)
+        OUT.print(f"bitstream {report.placed.bitstream}")
+    if report.run is not None:
+        OUT.print(f"netlist   {len(report.run.outputs)} frames, {report.mismatches} differ from golden")
 
 
 def show_report(build: Build) -> None:

@@ -8,10 +8,10 @@ import sys
 from types import FrameType
 
 from flow import console
-from flow.cli import builds, catalogues, compression, select, simulation
+from flow.cli import builds, catalogues, compression, select, simulation, synth
 from flow.cli.base import Interrupted, main
 
-__all__ = ["builds", "catalogues", "compression", "main", "run", "select", "simulation"]
+__all__ = ["builds", "catalogues", "compression", "main", "run", "select", "simulation", "synth"]
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flow.boards import Board
 from flow.cost.cycles import StepForm, beat_cycles, chained, step_form
+from flow.cost.image import image_bram18
 from flow.cost.model import ModelShape
 from flow.cost.resources import (
     BRAM18_SHAPES,
@@ -210,9 +211,15 @@ class _Search:
 
     def missing(self, engine: Engine) -> dict[str, int]:
         """What the board lacks for this engine and model, by resource; empty where it fits."""
-        lacking = engine_usage(engine, self.board).over(self.limit)
-        mib = -(-self.shape.weight_beats(engine) * engine.beat_bytes // 2**20)
-        if mib > self.board.memory.capacity_mib:
+        used = engine_usage(engine, self.board)
+        lacking = used.over(self.limit)
+        beats = self.shape.weight_beats(engine)
+        mib = -(-beats * engine.beat_bytes // 2**20)
+        if self.board.weights == "on-chip":
+            short = used.bram18 + image_bram18(beats, self.board) - self.board.bram18
+            if short > 0:
+                lacking["image"] = short
+        elif mib > self.board.memory.capacity_mib:
             lacking["memory_mib"] = mib - self.board.memory.capacity_mib
         return lacking
 
@@ -230,6 +237,12 @@ class _Search:
 
     def _shortage(self, name: str, short: int, used: Usage) -> str:
         """One resource that is short: what is needed, expected, and missing."""
+        if name == "image":
+            have = self.board.bram18
+            return (
+                f"{have + short} {NAMES['bram18']} for itself and the model's image, expected at most {have}, {short} "
+                "too many"
+            )
         if name == "memory_mib":
             have = self.board.memory.capacity_mib
             return (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flow.boards import Board
 from flow.cost.cycles import beat_cycles, program_cycles
+from flow.cost.image import image_bram18
 from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
@@ -151,16 +152,22 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         steps=tuple(steps),
         interval_cycles=interval,
         full_rate_interval_cycles=full_rate_interval,
-        resources=resource_table(engine, board),
+        resources=resource_table(engine, board, len(program.image) // engine.beat_bytes),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * engine.beat_bytes * beats,
         image_bits=8 * len(program.image),
     )
 
 
-def resource_table(engine: Engine, board: Board) -> dict[str, ResourceEstimate]:
-    """Used, available and allowed, by the names of `Usage`."""
+def resource_table(engine: Engine, board: Board, image_beats: int = 0) -> dict[str, ResourceEstimate]:
+    """Used, available and allowed, by the names of `Usage`.
+
+    Where the board keeps the image on chip, its block RAM is counted too, and all that there is may be taken.
+    """
     used, have, allowed = engine_usage(engine, board), available(board), budget(board)
+    image = image_bram18(image_beats, board)
+    if image:
+        used, allowed = used + Usage(0, 0, 0, image, 0), replace(allowed, bram18=have.bram18)
     return {
         f.name: ResourceEstimate(getattr(used, f.name), getattr(have, f.name), getattr(allowed, f.name))
         for f in fields(Usage)

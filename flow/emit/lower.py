@@ -14,6 +14,7 @@ from typing import Any
 from flow.boards import DSP_KINDS, Board
 from flow.cost import EstimateReport, estimate_layout, fit
 from flow.emit.build import BOARD_FILE, manifest_of, tree_of
+from flow.emit.chip import chip_files
 from flow.emit.cosim import cosim_files
 from flow.emit.hls import hls_files
 from flow.emit.report import report_of
@@ -226,6 +227,7 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
         **hls_files(program.engine, board, sources=sources),
         **cosim_files(program.engine, sources=sources),
         **rtl_files(program.engine, packing=DSP_KINDS[board.dsp_kind], sources=sources),
+        **chip_files(program.engine, board, program.image, sources=sources),
     }
     info = {**prepared.info, "templates": sources.overlaid}
     manifest = manifest_of(program, info, files)

@@ -27,7 +27,7 @@ from flow.resources import asset_dir
 TEMPLATE_ENDING = ".j2"
 HEADER_FOLDERS = ("engine", "compat", "cosim")
 """Folders of `hls/` that every build gets: the kernel's in its `hls/`, the simulation shell's in its `sim/`."""
-_COPIED_FOLDERS = ("sim", "driver", "rtl")
+_COPIED_FOLDERS = ("sim", "driver", "rtl", "chip")
 """Folders of `templates/` whose other files are copied as they are."""
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]+"([^"\n]+)"', re.MULTILINE)
 _CONTEXT = re.compile(r"\{# context: ([\w.]+), as ctx #\}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from flow.emit.build import Build, manifest_of, tree_of
+from flow.emit.chip import chip_presets
 from flow.emit.lower import sim_files
 from flow.emit.report import OTHERS, matrix_of
 from flow.engine import Opcode, Program, Record
@@ -199,6 +200,7 @@ class _Switch:
             **{name: build.read(name) for name in build.manifest["files"]},
             **tree_of(graph, reference, program),
             **sim_files(graph, program),
+            **chip_presets(build, program.image),
             "report.json": self._report(graph),
         }
         options = dict(build.manifest["options"])

@@ -35,8 +35,11 @@ module attention_clear #(
     wire [WideBits-1:0] first_line = {{(WideBits-ChannelBits){1'b0}}, used_lines};
     // verilator lint_on UNUSEDSIGNAL
     wire [ChannelBits-1:0] used_banks = used_i & BankMask[ChannelBits-1:0];
-    wire none = index_q == depth_i;
+    reg  none_q;
+    wire none = none_q;
     wire taken = !none && write_ready_i;
+
+    wire [LineBits-1:0] next = index_q + {{(LineBits-1){1'b0}}, 1'b1};
 
     assign busy_o = busy_q;
     assign done_o = busy_q && none;
@@ -55,10 +58,12 @@ module attention_clear #(
         if (start_i) begin
             line_q <= tile_line_i + first_line[LineBits-1:0];
             index_q <= first_line[LineBits-1:0];
+            none_q <= first_line[LineBits-1:0] == depth_i;
             first_q <= 1'b1;
         end else if (busy_q && taken) begin
             line_q <= line_q + {{(LineBits-1){1'b0}}, 1'b1};
-            index_q <= index_q + {{(LineBits-1){1'b0}}, 1'b1};
+            index_q <= next;
+            none_q <= next == depth_i;
             first_q <= 1'b0;
         end
         if (!rst_ni) busy_q <= 1'b0;

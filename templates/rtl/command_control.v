@@ -80,7 +80,10 @@ module command_control #(
     assign stall_output_o = stall_output_q;
     assign stall_memory_o = stall_memory_q;
 
+    // Counted a cycle late, all of them before the command ends: nothing stalls when everything is done.
+    reg [2:0] stalls_q;
     always @(posedge clk_i) begin
+        stalls_q <= running ? {stall_memory_i, stall_output_i, stall_input_i} : 3'd0;
         load_start_q <= state_q == Idle && start_i && command_i == CommandLoad;
         if (state_q == Idle) begin
             if (start_i) begin
@@ -93,9 +96,9 @@ module command_control #(
         end else if (running) begin
             cycles_q <= cycles_q + 64'd1;
             frames_q <= frames_q + {31'd0, frame_i || empty_frame_i};
-            stall_input_q <= stall_input_q + {31'd0, stall_input_i};
-            stall_output_q <= stall_output_q + {31'd0, stall_output_i};
-            stall_memory_q <= stall_memory_q + {31'd0, stall_memory_i};
+            stall_input_q <= stall_input_q + {31'd0, stalls_q[0]};
+            stall_output_q <= stall_output_q + {31'd0, stalls_q[1]};
+            stall_memory_q <= stall_memory_q + {31'd0, stalls_q[2]};
         end
         if (!rst_ni) begin
             state_q <= Idle;

@@ -79,7 +79,10 @@ module line_reader #(
 
     wire inner_end = inner_q == inner_count_q - 16'd1;
     wire free = !(pending_q && !arrives_high) && (!whole || (ending && sure_i));
-    wire want = !idle_q && (mid_q || (free && (inner_q != 16'd0 || tile_ok_i)));
+    // A cycle late: after the last read of a tile the next one waits for that read's line anyway.
+    reg  tile_ok_q;
+    always @(posedge clk_i) tile_ok_q <= tile_ok_i && !start_i;
+    wire want = !idle_q && (mid_q || (free && (inner_q != 16'd0 || tile_ok_q)));
     wire granted = want && grant_i;
 
     // From a high plane to the next low plane.

@@ -12,7 +12,7 @@
 // Row groups lie one behind the other in the row buffer, which is a ring of 2^RingLog2 words: `slot_word_o` is that of a
 // slot. `group_free_o` words, the oldest, are given back in the cycle of their last read (all of a group at once where
 // there is no tile). The tag is laid out as post_pipeline.v says.
-// The first slot leaves five cycles after `start_i`, or later.
+// The first slot leaves ten cycles after `start_i`, or later.
 module linear_issue #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -86,10 +86,10 @@ module linear_issue #(
     localparam FinalAt = KeysAt + KeyBits;
     localparam [31:0] Values = 3;
 
-    // ---- words of the step, and what follows from them: two cycles of setup
+    // ---- words of the step, and what follows from them: five cycles of setup, each of which takes one carry chain
     // Drain: the writer still puts keys away, part by part.
-    localparam [2:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4, Drain = 5;
-    reg [2:0]  state_q;
+    localparam [3:0] Idle = 0, Multiply = 1, Place = 2, Fetch = 3, Issue = 4, Drain = 5, Clip = 6, Rest = 7, Range = 8;
+    reg [3:0]  state_q;
     // `none_q`: no tile at all, so that row groups pass by unused.
     reg        parity_q, operand_q, two_q, signed_q, values_q, none_q, pairs_q;
     reg [1:0]  space_q;
@@ -97,10 +97,7 @@ module linear_issue #(
     reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
     reg [31:0] skipped_q, out_skipped_q, key_start_q, row_stride_q;
 
-    wire [31:0] all_tiles = (length_i + Tokens - 32'd1) >> TokensLog2;
-    wire [31:0] first_tile = first_tile_i < all_tiles ? first_tile_i : all_tiles;
-    wire [31:0] rest_tiles = all_tiles - first_tile;
-    wire [31:0] tiles = tiles_i == 0 || tiles_i > rest_tiles ? rest_tiles : tiles_i;
+    reg  [31:0] all_tiles_q, rest_tiles_q, tiles_q, abreast_log2_q, key_bank_start_q;
     wire        two_out = out_bits_i > 8;
     wire        values = space_i == Values;
 
@@ -117,7 +114,7 @@ module linear_issue #(
     wire [31:0] head_groups = {16'd0, heads_q[15:0]} * {16'd0, chunks_q[15:0]};
 
     // ---- where the issue stands
-    reg [31:0]          group_q, tile_q, source_line_q, out_line_q, row_line_q;
+    reg [31:0]          tile_q, source_line_q, out_line_q, row_line_q;
     reg [GroupBits-1:0] bank_group_q;
     reg                 plane_q, empty_q;
     reg [CycleBits:0]   cycle_q, cycles_q;
@@ -141,17 +138,20 @@ module linear_issue #(
     wire [RingLog2:0] cycle_word = {{(RingLog2-CycleBits){1'b0}}, cycle_q};
     wire [RingLog2:0] cycles_word = {{(RingLog2-CycleBits){1'b0}}, cycles_q};
     wire [RingLog2:0] other_word = {{(RingLog2-CycleBits){1'b0}}, other_cycles_q};
-    wire last_tile = tile_q + 32'd1 == end_q;
-    // Groups behind those in hand begin at this one.
-    wire [31:0] behind = group_q + (pair_q ? 32'd2 : 32'd1);
-    wire last_group = behind == row_groups_q;
+    // What would take a carry chain to know is known from registers: of the tile and group at hand, worked out for these or
+    // for the next ones the cycle before. Source tiles only become more, so that it does no harm to learn of one late.
+    reg  last_tile_q, last_group_q, source_ready_q, enough_q, started_q, later_group_q, single_tile_q;
+    // Groups that nobody has taken, and whether they are one or two.
+    reg  [31:0] left_q;
+    reg  left1_q, left2_q;
+    wire last_tile = last_tile_q;
+    wire last_group = last_group_q;
     wire last_cycle = cycle_q + 1'b1 >= cycles_q;
     wire last_plane = !two_q || plane_q;
     wire weights_left = !empty_q && !(last_cycle && last_plane);
     // The slot at hand is the last of its weights, or one beyond them.
-    wire last_slot = !weights_left && (pair_q || slot_q + 32'd1 >= least_q);
-    wire source_ready = group_q != 0 || source_tiles_i == 16'hFFFF || {16'd0, source_tiles_i} > tile_q;
-    wire issue = state_q == Issue && !none_q && (slot_q != 0 || source_ready);
+    wire last_slot = !weights_left && (pair_q || enough_q);
+    wire issue = state_q == Issue && !none_q && (started_q || source_ready_q);
     wire result_end = issue && last_slot;
     wire tile_end = result_end && (!pair_q || other_q);
     wire group_end = none_q ? state_q == Issue : tile_end && last_tile;
@@ -159,10 +159,9 @@ module linear_issue #(
     wire last_read = issue && last_tile && last_plane && !empty_q;
 
     // The next group or pair, for which the one in hand makes room.
-    wire [31:0] first_next = state_q == Fetch ? group_q : behind;
     wire short0 = cycles0_q == 0 || (cycles0_q == 1 && !two_q);
     wire short1 = cycles1_q == 0 || (cycles1_q == 1 && !two_q);
-    wire may_pair = pairs_q && short0 && first_next + 32'd1 != row_groups_q;
+    wire may_pair = pairs_q && short0 && !left1_q;
     wire wanted = state_q == Fetch || (group_end && !last_group);
     wire take = wanted && next0_q && (!may_pair || next1_q);
     wire take_pair = take && may_pair && short1;
@@ -174,48 +173,129 @@ module linear_issue #(
     assign source_waits_o = state_q == Issue && !none_q && !issue;
 
     // ---- the tag
+    // In three steps, each with a register behind it: shifts and first sums, second sums, places.
     wire [31:0] first_of_range = first_q << TokensLog2;
     wire [31:0] first_row = first_of_range >> key_log2_q;
     wire [31:0] first_key = tile_q << TokensLog2;
-    wire [31:0] key_group = ((side_q << key_log2_q) + key_bank_q) >> RowsLog2;
     wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
-    wire [31:0] key_line = round_line_q + chunk_q + key_offset_q;
     // The keys of the next tile: further along the row, or in the row after the last of this tile.
     wire [31:0] next_bank = key_bank_q + Tokens;
     wire        next_row = next_bank >= (32'd1 << key_log2_q);
-    wire [31:0] keys_left = length_q - first_key;
-    wire [31:0] keys = length_q <= first_key ? 32'd0 : keys_left > Tokens ? Tokens : keys_left;
     // Of the other group of a pair: the next bank group, which may lie in the next line.
     wire [GroupBits:0] other_group = {1'b0, bank_group_q} + 1'b1;
     wire other_wraps = {{(31-GroupBits){1'b0}}, other_group} == LastGroup + 32'd1;
     wire [GroupBits-1:0] at_group = !other_q ? bank_group_q : other_wraps ? 0 : other_group[GroupBits-1:0];
-    wire [31:0] line = values_q ? key_line : out_line_q + row_line_q + {31'd0, other_q && other_wraps};
-    wire [Groups-1:0] one = 1;
-    wire [Groups-1:0] several = (one << key_groups) - one;
-    wire [Groups-1:0] mask = values_q ? several << key_group : one << at_group;
     wire [5:0] ring = ring_q + {5'd0, other_q};
-    wire [TagBits-1:0] tag = {
-        {TagBits - FinalAt - 1{1'b0}}, last_group && (!pair_q || other_q), keys[KeyBits-1:0], ring, mask, line[LineBits-1:0],
-        space_q, 1'b0, parity_q
-    };
+    wire [Groups-1:0] one = 1;
+    reg  [Groups-1:0] several_q, places_b_q;
+    reg  [32:0] left_a_q;
+    reg  [31:0] side_a_q, bank_a_q, line_a_q, offset_a_q, out_a_q, group_b_q, line_b_q;
+    reg  [GroupBits-1:0] bank_group_a_q;
+    reg  [KeyBits-1:0]   keys_b_q;
+    reg  [1:0]           last_group_ab_q, space_b_q;
+    reg  [5:0]           ring_a_q, ring_b_q;
+    reg                  wraps_a_q, values_b_q, parity_b_q;
+    reg  [TagBits-1:0]   tag_q;
+    wire [31:0] keys_left = left_a_q[32] ? 32'd0 : left_a_q[31:0];
+    wire [31:0] keys = keys_left > Tokens ? Tokens : keys_left;
+    wire [31:0] key_group = (side_a_q + bank_a_q) >> RowsLog2;
+    wire [Groups-1:0] mask = values_b_q ? several_q << group_b_q : places_b_q;
+    always @(posedge clk_i) begin
+        several_q <= (one << key_groups) - one;
+        side_a_q <= side_q << key_log2_q;
+        bank_a_q <= key_bank_q;
+        line_a_q <= round_line_q + chunk_q;
+        offset_a_q <= key_offset_q;
+        out_a_q <= out_line_q + row_line_q;
+        wraps_a_q <= other_q && other_wraps;
+        left_a_q <= {1'b0, length_q} - {1'b0, first_key};
+        bank_group_a_q <= at_group;
+        ring_a_q <= ring;
 
-    // ---- one register in front of the array
-    reg                 slot_valid_q, slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q;
+        group_b_q <= key_group;
+        line_b_q <= (values_q ? line_a_q : out_a_q) + (values_q ? offset_a_q : {31'd0, wraps_a_q});
+        keys_b_q <= keys[KeyBits-1:0];
+        places_b_q <= one << bank_group_a_q;
+        ring_b_q <= ring_a_q;
+        // The step's own words stand until its last slot has left.
+        values_b_q <= values_q;
+        space_b_q <= space_q;
+        parity_b_q <= parity_q;
+        last_group_ab_q <= {last_group_ab_q[0], last_group && (!pair_q || other_q)};
+
+        tag_q <= {
+            {TagBits - FinalAt - 1{1'b0}}, last_group_ab_q[1], keys_b_q, ring_b_q, mask, line_b_q[LineBits-1:0], space_b_q,
+            1'b0, parity_b_q
+        };
+    end
+
+    wire all_ready = later_group_q || source_tiles_i == 16'hFFFF;
+    always @(posedge clk_i) begin
+        single_tile_q <= first_q + 32'd1 == end_q;
+        if (take) begin
+            last_tile_q <= single_tile_q;
+            source_ready_q <= state_q != Fetch || later_group_q || all_ready || {16'd0, source_tiles_i} > first_q;
+            enough_q <= least_q <= 32'd1;
+            started_q <= 1'b0;
+        end else if (tile_end) begin
+            last_tile_q <= tile_q + 32'd2 == end_q;
+            source_ready_q <= all_ready || {16'd0, source_tiles_i} > tile_q + 32'd1;
+            enough_q <= least_q <= 32'd1;
+            started_q <= 1'b0;
+        end else begin
+            source_ready_q <= all_ready || {16'd0, source_tiles_i} > tile_q;
+            if (issue) begin
+                started_q <= 1'b1;
+                enough_q <= slot_q + 32'd2 >= least_q;
+            end
+        end
+        if (state_q == Place) begin
+            later_group_q <= 1'b0;
+            left_q <= row_groups_q;
+            left1_q <= row_groups_q == 32'd1;
+            left2_q <= row_groups_q == 32'd2;
+        end else begin
+            // A group that ends is followed by one that is not the first.
+            if (group_end) later_group_q <= 1'b1;
+            if (take) begin
+                last_group_q <= take_pair ? left2_q : left1_q;
+                left_q <= take_pair ? left_q - 32'd2 : left_q - 32'd1;
+                left1_q <= take_pair ? left_q == 32'd3 : left2_q;
+                left2_q <= take_pair ? left_q == 32'd4 : left_q == 32'd3;
+            end
+        end
+    end
+
+    // ---- registers in front of the array, as many as the tag needs
+    localparam SlotBits = 5 + RingLog2 + 32;
+    reg [2*SlotBits-1:0] slots_q;
+    reg [1:0]            valids_q;
+    reg [2*CycleBits+1:0] frees_q;
+    reg                  slot_valid_q, slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q;
     reg [CycleBits:0]   free_q;
-    reg [TagBits-1:0]   slot_tag_q;
     reg [RingLog2-1:0]  slot_word_q;
     reg [31:0]          slot_line_q;
-    assign slot_valid_o = slot_valid_q;
-    assign slot_first_o = slot_first_q;
-    assign slot_last_o = slot_last_q;
-    assign slot_high_o = slot_high_q;
-    assign slot_signed_o = slot_signed_q;
-    assign slot_zero_o = slot_zero_q;
-    assign slot_tag_o = slot_tag_q;
-    assign slot_word_o = slot_word_q;
-    assign slot_operand_o = operand_q;
-    assign slot_line_o = slot_line_q;
-    assign group_free_o = free_q;
+    reg [1:0]            operands_q;
+    assign slot_valid_o = valids_q[1];
+    assign {slot_first_o, slot_last_o, slot_high_o, slot_signed_o, slot_zero_o, slot_word_o, slot_line_o}
+        = slots_q[SlotBits +: SlotBits];
+    assign slot_tag_o = tag_q;
+    assign slot_operand_o = operands_q[1];
+    assign group_free_o = frees_q[CycleBits+1 +: CycleBits+1];
+    always @(posedge clk_i) begin
+        slots_q <= {
+            slots_q[SlotBits-1:0], slot_first_q, slot_last_q, slot_high_q, slot_signed_q, slot_zero_q, slot_word_q,
+            slot_line_q
+        };
+        operands_q <= {operands_q[0], operand_q};
+        if (!rst_ni) begin
+            valids_q <= 2'b00;
+            frees_q <= 0;
+        end else begin
+            valids_q <= {valids_q[0], slot_valid_q};
+            frees_q <= {frees_q[CycleBits:0], free_q};
+        end
+    end
 
     always @(posedge clk_i) begin
         slot_first_q <= slot_q == 0;
@@ -224,7 +304,6 @@ module linear_issue #(
         // Of two byte planes the low one is unsigned and the high one signed.
         slot_signed_q <= two_q ? plane_q : signed_q;
         slot_zero_q <= empty_q;
-        slot_tag_q <= tag;
         slot_word_q <= word_q + (other_q ? cycles_word[RingLog2-1:0] : cycle_word[RingLog2-1:0]);
         slot_line_q <= source_line_q;
         if (take) begin
@@ -243,11 +322,8 @@ module linear_issue #(
                 two_q <= source_planes_i == 2;
                 signed_q <= source_signed_i != 0;
                 values_q <= values;
-                none_q <= tiles == 0;
-                pairs_q <= two_out && !values && Groups > 1 && tiles != 0;
                 space_q <= space_i[1:0];
-                first_q <= first_tile;
-                end_q <= first_tile + tiles;
+                all_tiles_q <= (length_i + Tokens - 32'd1) >> TokensLog2;
                 depth_q <= depth_i;
                 out_stride_q <= two_out ? out_depth_i << 1 : out_depth_i;
                 source_base_q <= source_base_i;
@@ -256,12 +332,25 @@ module linear_issue #(
                 heads_q <= heads_i;
                 chunks_q <= pitch_i >> RowsLog2;
                 abreast_q <= 32'd1 << abreast_log2;
+                abreast_log2_q <= abreast_log2;
                 key_log2_q <= key_log2;
-                rounds_q <= (heads_i + (32'd1 << abreast_log2) - 32'd1) >> abreast_log2;
                 length_q <= length_i;
-                least_q <= values && (Tokens >> key_log2) > 1 ? Tokens >> key_log2 : two_out ? 32'd2 : 32'd1;
             end
+            Clip: begin
+                first_q <= first_tile_i < all_tiles_q ? first_tile_i : all_tiles_q;
+                rounds_q <= heads_q + abreast_q - 32'd1;
+                least_q <= values_q && (Tokens >> key_log2_q) > 1 ? Tokens >> key_log2_q : two_out ? 32'd2 : 32'd1;
+            end
+            Rest: begin
+                rest_tiles_q <= all_tiles_q - first_q;
+                rounds_q <= rounds_q >> abreast_log2_q;
+                key_bank_start_q <= first_of_range & ((32'd1 << key_log2_q) - 32'd1);
+            end
+            Range: tiles_q <= tiles_i == 0 || tiles_i > rest_tiles_q ? rest_tiles_q : tiles_i;
             Multiply: begin
+                none_q <= tiles_q == 0;
+                pairs_q <= two_out && !values_q && Groups > 1 && tiles_q != 0;
+                end_q <= first_q + tiles_q;
                 skipped_q <= {16'd0, first_q[15:0]} * {16'd0, two_q ? depth_q[15:0] << 1 : depth_q[15:0]};
                 out_skipped_q <= {16'd0, first_q[15:0]} * {16'd0, out_stride_q[15:0]};
                 key_stride_q <= {16'd0, rounds_q[15:0]} * {16'd0, chunks_q[15:0]};
@@ -273,7 +362,6 @@ module linear_issue #(
                 row_stride_q <= values_q ? {16'd0, key_stride_q[15:0]} * {16'd0, least_q[15:0]} : key_stride_q;
                 source_start_q <= source_base_q + skipped_q;
                 out_start_q <= base_q + out_skipped_q;
-                group_q <= 32'd0;
                 row_line_q <= 32'd0;
                 bank_group_q <= 0;
                 side_q <= 32'd0;
@@ -307,7 +395,6 @@ module linear_issue #(
             if (next_row) key_offset_q <= key_offset_q + row_stride_q;
         end
         if (group_end) begin
-            group_q <= behind;
             // Of a pair, the other group is in hand when it ends.
             bank_group_q <= at_group == LastGroup[GroupBits-1:0] ? 0 : at_group + 1'b1;
             row_line_q <= row_line_q + {31'd0, other_q && other_wraps}
@@ -331,7 +418,7 @@ module linear_issue #(
             source_line_q <= source_start_q;
             out_line_q <= out_start_q;
             key_offset_q <= key_start_q;
-            key_bank_q <= first_of_range & ((32'd1 << key_log2_q) - 32'd1);
+            key_bank_q <= key_bank_start_q;
         end
         if (!rst_ni) begin
             state_q <= Idle;
@@ -351,7 +438,10 @@ module linear_issue #(
             if (group_end) ring_q <= ring + 6'd1;
             if (group_end) word_q <= word_q + cycles_word[RingLog2-1:0] + (pair_q ? other_word[RingLog2-1:0] : 0);
             case (state_q)
-                Idle: if (start_i) state_q <= Multiply;
+                Idle: if (start_i) state_q <= Clip;
+                Clip: state_q <= Rest;
+                Rest: state_q <= Range;
+                Range: state_q <= Multiply;
                 Multiply: state_q <= Place;
                 Place: state_q <= Fetch;
                 Fetch: if (take) state_q <= Issue;
@@ -363,7 +453,7 @@ module linear_issue #(
     end
 
     // Words that the sequencer has bounded.
-    wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line, keys, depth_q, out_stride_q, rounds_q,
+    wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line_b_q, keys, depth_q, out_stride_q, rounds_q,
         heads_q, cycle_word, cycles_word, other_word, other_group};
 
 endmodule

@@ -56,7 +56,7 @@ module memory_reader #(
     localparam QueueLog2 = 3;
     localparam Queue = 1 << QueueLog2;
     localparam [15:0] MaxShapes = 4, MaxEntries = 256;
-    localparam [1:0] Idle = 0, Length = 1, Issue = 2, Zeros = 3;
+    localparam [2:0] Idle = 0, Length = 1, Issue = 2, Zeros = 3, Bound = 4, Split = 5;
 
     // Requests: `fill_q` is written next, `probe_q` is the first whose length may be unknown, `head_q` is next to read.
     reg [31:0] offset_q [0:Queue-1];
@@ -66,9 +66,9 @@ module memory_reader #(
     reg                 probing_q;
 
     // The span that is being read.
-    reg [1:0]        state_q;
+    reg [2:0]        state_q;
     reg [63:0]       address_q;
-    reg [31:0]       left_q, zeros_q;
+    reg [31:0]       left_q, zeros_q, span_offset_q, span_beats_q, image_left_q;
     reg [8:0]        burst_q;
     reg [FifoLog2:0] space_q;
 
@@ -100,8 +100,7 @@ module memory_reader #(
 
     wire [31:0] head_offset = offset_q[head_q[QueueLog2-1:0]];
     wire [31:0] head_beats = beats_q[head_q[QueueLog2-1:0]];
-    wire [31:0] image_left = head_offset < image_beats_i ? image_beats_i - head_offset : 32'd0;
-    wire [31:0] present = head_beats < image_left ? head_beats : image_left;
+    wire        beyond = span_beats_q > image_left_q;
     wire start = state_q == Idle && head_q != probe_q && !flush_i;
 
     wire [31:0] to_boundary = PageBeatsWord - {{(20 + BeatLog2){1'b0}}, address_q[11:BeatLog2]};
@@ -113,7 +112,9 @@ module memory_reader #(
 
     wire zero_push = state_q == Zeros && under_way == {5'd0, probing_q} && space_q != 0 && !flush_i;
     wire push = (rvalid_i && !head_probe && !flush_i) || zero_push;
-    wire pop = data_valid_o && data_ready_i;
+    wire fifo_valid, slice_ready;
+    wire pop = fifo_valid && slice_ready;
+    wire [8*BeatBytes-1:0] fifo_data;
     wire [31:0] taken = burst_issue ? burst_word : {31'd0, zero_push};
     wire fifo_ready;
 
@@ -122,7 +123,8 @@ module memory_reader #(
     assign arvalid_o = arvalid_q;
     assign rready_o = 1'b1;
     assign span_ready_o = !(fill_q[QueueLog2-1:0] == head_q[QueueLog2-1:0] && queued) && !flush_i;
-    assign idle_o = !queued && state_q == Idle && !arvalid_q && under_way == 0 && space_word == FifoBeatsWord;
+    assign idle_o = !queued && state_q == Idle && !arvalid_q && under_way == 0 && space_word == FifoBeatsWord
+        && !data_valid_o;
 
     fifo #(.Width(8 * BeatBytes), .DepthLog2(FifoLog2)) data_fifo (
         .clk_i(clk_i),
@@ -130,6 +132,18 @@ module memory_reader #(
         .valid_i(push),
         .ready_o(fifo_ready),
         .data_i(zero_push ? {8 * BeatBytes{1'b0}} : rdata_i),
+        .valid_o(fifo_valid),
+        .ready_i(slice_ready),
+        .data_o(fifo_data)
+    );
+
+    // A block RAM gives its word late, and the units behind this one take it late.
+    stream_slice #(.Width(8 * BeatBytes)) slice (
+        .clk_i(clk_i),
+        .rst_ni(rst_ni && !flush_i),
+        .valid_i(fifo_valid),
+        .ready_o(slice_ready),
+        .data_i(fifo_data),
         .valid_o(data_valid_o),
         .ready_i(data_ready_i),
         .data_o(data_o)
@@ -143,15 +157,22 @@ module memory_reader #(
         end
         if (probe_answer && probing_q) beats_q[probe_q[QueueLog2-1:0]] <= page_length;
 
+        // A span's numbers take three cycles: the span, what is left of the image, and what of the span is in it.
         if (start) begin
-            address_q <= image_base_i + ({32'd0, head_offset} << BeatLog2);
-            left_q <= present;
-            zeros_q <= head_beats - present;
+            span_offset_q <= head_offset;
+            span_beats_q <= head_beats;
+        end
+        image_left_q <= span_offset_q < image_beats_i ? image_beats_i - span_offset_q : 32'd0;
+        if (state_q == Bound) begin
+            address_q <= image_base_i + ({32'd0, span_offset_q} << BeatLog2);
+        end else if (state_q == Split) begin
+            left_q <= beyond ? image_left_q : span_beats_q;
         end else if (burst_issue) begin
             address_q <= address_q + ({55'd0, burst_q} << BeatLog2);
             left_q <= left_q - burst_word;
         end
-        if (zero_push) zeros_q <= zeros_q - 32'd1;
+        if (state_q == Split) zeros_q <= beyond ? span_beats_q - image_left_q : 32'd0;
+        else if (zero_push) zeros_q <= zeros_q - 32'd1;
         if (state_q == Length) burst_q <= next_burst[8:0];
 
         if (probe_issue) begin
@@ -189,8 +210,10 @@ module memory_reader #(
             case (state_q)
                 Idle: if (start) begin
                     head_q <= head_q + 1'b1;
-                    state_q <= Length;
+                    state_q <= Bound;
                 end
+                Bound: state_q <= Split;
+                Split: state_q <= Length;
                 Length: state_q <= left_q != 0 ? Issue : zeros_q != 0 ? Zeros : Idle;
                 Issue: if (burst_issue) state_q <= Length;
                 default: if (zero_push && zeros_q == 32'd1) state_q <= Idle;

@@ -60,7 +60,7 @@ module norm_collect #(
 
     // The words.
     reg [15:0] tiles_q;
-    reg [31:0] depth_q;
+    reg [31:0] depth_q, last_row_q, next_tile_q;
     reg        wide0_q, wide1_q;
     reg [1:0]  space0_q, space1_q;
     reg [1:0]  last_slot_q;
@@ -130,7 +130,7 @@ module norm_collect #(
     wire slot_high = phase_q == 2'd3 || (phase_q == 2'd2 && !wide0_q) || (phase_q == 2'd1 && wide0_q);
     wire group_end = write && phase_q == last_slot_q;
     wire line_end = group_end && index_q == LastGroup[GroupIndexBits-1:0];
-    wire row_end = row_q == depth_q - 32'd1;
+    wire row_end = row_q == last_row_q;
     wire tile_end = line_end && row_end;
 
     // The written piece.
@@ -140,7 +140,10 @@ module norm_collect #(
     reg                      tile_end_q;
     reg [15:0]               ready_q;
 
+    // Values come many cycles after the start.
     always @(posedge clk_i) begin
+        last_row_q <= depth_q - 32'd1;
+        next_tile_q <= depth_q + 32'd1;
         if (start_i) begin
             tiles_q <= tiles_i;
             depth_q <= depth_i;
@@ -154,10 +157,10 @@ module norm_collect #(
             low1_q <= base1_i;
             high1_q <= base1_i + depth_i;
         end else if (line_end) begin
-            low0_q <= low0_q + (row_end && wide0_q ? depth_q + 32'd1 : 32'd1);
-            high0_q <= high0_q + (row_end ? depth_q + 32'd1 : 32'd1);
-            low1_q <= low1_q + (row_end && wide1_q ? depth_q + 32'd1 : 32'd1);
-            high1_q <= high1_q + (row_end ? depth_q + 32'd1 : 32'd1);
+            low0_q <= low0_q + (row_end && wide0_q ? next_tile_q : 32'd1);
+            high0_q <= high0_q + (row_end ? next_tile_q : 32'd1);
+            low1_q <= low1_q + (row_end && wide1_q ? next_tile_q : 32'd1);
+            high1_q <= high1_q + (row_end ? next_tile_q : 32'd1);
         end
         if (write) begin
             line_q <= slot_output ? (slot_high ? high1_q : low1_q) : (slot_high ? high0_q : low0_q);

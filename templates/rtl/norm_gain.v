@@ -42,10 +42,16 @@ module norm_gain #(
     // Half up.
     wire signed [NearBits:0] raised = {near_q[NearBits-1], near_q} + {{NearBits{1'b0}}, 1'b1};
     wire signed [NearBits:0] rounded = raised >>> 1;
-    wire signed [NearBits:0] limit = $signed((19'd1 << (bits_i - 5'd1)) - 19'd1);
-    wire signed [NearBits:0] floor = -limit;
+    // The step's words stand still: its limits come from registers.
+    reg         [4:0]        high_bit_q;
+    reg signed  [NearBits:0] limit_q, floor_q;
+    wire signed [NearBits:0] limit = limit_q;
+    wire signed [NearBits:0] floor = floor_q;
 
     always @(posedge clk_i) begin
+        high_bit_q <= bits_i - 5'd1;
+        limit_q <= $signed((19'd1 << high_bit_q) - 19'd1);
+        floor_q <= $signed(19'd1 - (19'd1 << high_bit_q));
         product_q <= z * gain;
         sum_q <= {{(SumBits-ProductBits){product_q[ProductBits-1]}}, product_q} + {bias_i[47], bias_i};
         coarse_q <= coarse;

@@ -61,7 +61,7 @@ module pool_unit #(
     // From a sum's cycle in the memory to the cycle of its result.
     localparam ScaleLatency = 7;
 
-    reg  busy_q, waiting_q;
+    reg  busy_q, waiting_q, seen_q;
     wire finished;
     wire [15:0] all_tiles;
     wire [TokenBits-1:0] all_rest;
@@ -77,15 +77,24 @@ module pool_unit #(
     endgenerate
     wire        mean = mean_i != 32'd0;
     wire [15:0] tiles = mean ? all_tiles : 16'd1;
-    wire        run = (start_i || waiting_q) && source_tiles_i >= tiles;
+    // Both are known from registers: the step's words stand still, and source tiles only become more.
+    reg  [15:0] needed_q;
+    reg         enough_q;
+    wire        run = waiting_q && enough_q;
+    always @(posedge clk_i) begin
+        needed_q <= tiles;
+        enough_q <= waiting_q && !run && seen_q && source_tiles_i >= needed_q;
+    end
 
     always @(posedge clk_i) begin
         if (!rst_ni) begin
             busy_q <= 1'b0;
             waiting_q <= 1'b0;
+            seen_q <= 1'b0;
         end else begin
             if (start_i) busy_q <= 1'b1;
             else if (finished) busy_q <= 1'b0;
+            seen_q <= waiting_q && !run;
             if (run) waiting_q <= 1'b0;
             else if (start_i) waiting_q <= 1'b1;
         end

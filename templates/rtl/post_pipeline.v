@@ -179,9 +179,41 @@ module post_pipeline #(
     reg [15:0]        table_first_q [0:1];
     reg [15:0]        table_last_q [0:1];
     reg [1:0]         has_residual_q, has_table_q;
-    wire [16:0] high = (17'd1 << (out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0])) - 17'd1;
-    wire        has_stage = OutsideStages != 0 && stage_i != 0;
-    wire [15:0] last_entry = (16'd1 << table_bits_i[3:0]) - 16'd1;
+    wire has_stage = OutsideStages != 0 && stage_i != 0;
+    // Limits take three cycles; no result of the step is that near.
+    reg        load1_q, load2_q, load3_q, parity1_q, parity2_q, parity3_q, signed1_q, signed2_q, signed3_q;
+    reg        stage1_q, stage2_q, stage3_q;
+    reg [4:0]  bits1_q;
+    reg [3:0]  table_bits1_q;
+    reg [16:0] power2_q, high3_q;
+    reg [15:0] table_power2_q, last3_q;
+    always @(posedge clk_i) begin
+        load1_q <= rst_ni && step_load_i;
+        load2_q <= rst_ni && load1_q;
+        load3_q <= rst_ni && load2_q;
+        parity1_q <= step_parity_i;
+        parity2_q <= parity1_q;
+        parity3_q <= parity2_q;
+        signed1_q <= out_signed_i != 0;
+        signed2_q <= signed1_q;
+        signed3_q <= signed2_q;
+        stage1_q <= has_stage;
+        stage2_q <= stage1_q;
+        stage3_q <= stage2_q;
+        bits1_q <= out_signed_i != 0 ? out_bits_i[4:0] - 5'd1 : out_bits_i[4:0];
+        table_bits1_q <= table_bits_i[3:0];
+        power2_q <= 17'd1 << bits1_q;
+        table_power2_q <= 16'd1 << table_bits1_q;
+        high3_q <= power2_q - 17'd1;
+        last3_q <= table_power2_q - 16'd1;
+        if (load3_q) begin
+            high_q[parity3_q] <= high3_q;
+            low_q[parity3_q] <= signed3_q ? -high3_q : 17'd0;
+            // A stage takes numbers of 16 bits.
+            table_first_q[parity3_q] <= stage3_q ? -16'd32767 : 16'd0;
+            table_last_q[parity3_q] <= stage3_q ? 16'd32767 : last3_q;
+        end
+    end
     always @(posedge clk_i) begin
         if (step_load_i) begin
             zero_q[step_parity_i] <= has_residual_i != 0 || has_stage ? 32'd0 : out_zero_i;
@@ -193,11 +225,6 @@ module post_pipeline #(
             score_shift_q[step_parity_i] <= score_shift_i[5:0];
             multiplier_q[step_parity_i] <= multiplier_i[15:0];
             shift_q[step_parity_i] <= shift_i[5:0];
-            high_q[step_parity_i] <= high;
-            low_q[step_parity_i] <= out_signed_i != 0 ? -high : 17'd0;
-            // A stage takes numbers of 16 bits.
-            table_first_q[step_parity_i] <= has_stage ? -16'd32767 : 16'd0;
-            table_last_q[step_parity_i] <= has_stage ? 16'd32767 : last_entry;
             has_residual_q[step_parity_i] <= has_residual_i != 0;
             has_table_q[step_parity_i] <= table_bits_i != 0;
         end
@@ -213,14 +240,22 @@ module post_pipeline #(
         : scale_n_i[0+:Heads*Tokens*6];
 
     // ---- 3, 4: the residual is asked for, 5, 6: it comes; P words of the row's bank group
-    wire [31:0] line3 = {{(32-LineBits){1'b0}}, control[3*ControlBits+4+:LineBits]};
-    wire [31:0] line4 = {{(32-LineBits){1'b0}}, control[4*ControlBits+4+:LineBits]};
-    wire        low_re = HasAdd != 0 && valid[3] && linear[3] && has_residual_q[parity[3]];
-    wire        high_re = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
-    assign residual_re_o = low_re || high_re;
-    assign residual_line_o = line3 + residual_at_q[parity[3]];
-    assign residual_high_line_o = line4 + residual_at_q[parity[4]] + depth_q[parity[4]];
-    assign residual_high_groups_o = high_re ? control[4*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
+    // Requests come from registers: the arbiter of the store stands behind them.
+    wire [31:0]       line2 = {{(32-LineBits){1'b0}}, control[2*ControlBits+4+:LineBits]};
+    reg               low_re_q, high_re_q;
+    reg  [31:0]       low_line_q, high_line_q;
+    reg  [Groups-1:0] high_groups_q;
+    assign residual_re_o = low_re_q || high_re_q;
+    assign residual_line_o = low_line_q;
+    assign residual_high_line_o = high_line_q;
+    assign residual_high_groups_o = high_groups_q;
+    always @(posedge clk_i) begin
+        low_re_q <= rst_ni && HasAdd != 0 && valid[2] && linear[2] && has_residual_q[parity[2]];
+        high_re_q <= rst_ni && low_re_q;
+        low_line_q <= line2 + residual_at_q[parity[2]];
+        high_line_q <= low_line_q + depth_q[parity[3]];
+        high_groups_q <= low_re_q ? control[3*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
+    end
 
     wire low_data = HasAdd != 0 && valid[5] && linear[5] && has_residual_q[parity[5]];
     wire high_data = HasAdd != 0 && valid[6] && linear[6] && has_residual_q[parity[6]];

@@ -56,7 +56,7 @@ module program_loader #(
     localparam [31:0] NoStep = 32'hFFFFFFFF;
     localparam [31:0] LastWord = BeatWords - 1;
 
-    localparam [2:0] Idle = 0, AskHeader = 1, TakeHeader = 2, Check = 3, AskRecords = 4, TakeRecords = 5, Finish = 6;
+    localparam [2:0] Idle = 0, AskHeader = 1, TakeHeader = 2, Check = 3, AskRecords = 4, TakeRecords = 5, Finish = 6, Settle = 7;
 
     reg [2:0]          state_q;
     reg [31:0]         magic_q, version_q, count_q, records_q, beats_q;
@@ -79,8 +79,8 @@ module program_loader #(
     // The end of the records, rounded up to beats; at most 2^32 bytes and a few records away.
     wire [32:0] end_byte = {1'b0, records_q} + {1'b0, count_q[24:0], 7'd0};
     wire [39:0] image_bytes = {8'd0, beats_q} << BeatLog2;
-    wire [32:0] end_beat = (end_byte + BeatBytes - 33'd1) >> BeatLog2;
-    assign span_beats_o = state_q == AskHeader ? HeaderBeats : end_beat[31:0] - span_offset_o;
+    reg  [32:0] end_beat_q;
+    assign span_beats_o = state_q == AskHeader ? HeaderBeats : end_beat_q[31:0] - span_offset_o;
 
     assign done_o = state_q == Finish;
     assign status_o = status_q;
@@ -91,14 +91,32 @@ module program_loader #(
     assign last_output_o = last_output_q;
 
     wire        skipping = skip_q != 0;
-    wire        keep = state_q == TakeRecords && take && !skipping && taken_q != count_q * RecordWords;
+    wire        keep = state_q == TakeRecords && take && !skipping && taken_q != most_taken_q;
     wire        opcode_word = taken_q[3:0] == 4'd0;
-    wire [31:0] opcode = word[31:0];
-    wire        known = opcode < 32 && Opcodes[opcode[4:0]];
+    reg         opcode_valid_q, settled_q, failing_q;
+    reg  [31:0] opcode_q, opcode_index_q;
+    wire        known = opcode_q[31:5] == 0 && Opcodes[opcode_q[4:0]];
     wire [31:0] index = {4'd0, taken_q[31:4]};
     assign we_o = keep;
     assign address_o = taken_q[AddressBits-1:0];
     assign data_o = word;
+
+    // What the header says, checked bit by bit: nothing of it changes while the loader asks for records.
+    reg  [32:0] end_byte_q;
+    reg  [31:0] most_taken_q;
+    reg         magic_ok_q, version_ok_q, hash_ok_q, steps_ok_q, records_ok_q;
+    always @(posedge clk_i) begin
+        opcode_q <= word[31:0];
+        opcode_index_q <= index;
+        end_byte_q <= end_byte;
+        most_taken_q <= count_q * RecordWords;
+        magic_ok_q <= magic_q == Magic;
+        version_ok_q <= version_q == Version;
+        hash_ok_q <= hash_q == EngineHash;
+        steps_ok_q <= count_q <= MaxSteps;
+        records_ok_q <= records_q[2:0] == 0 && records_q >= 8 * HeaderWords && {7'd0, end_byte_q} <= image_bytes;
+        end_beat_q <= (end_byte_q + BeatBytes - 33'd1) >> BeatLog2;
+    end
 
     always @(posedge clk_i) begin
         if (!rst_ni) begin
@@ -109,7 +127,11 @@ module program_loader #(
             failed_q <= NoStep;
             last_output_q <= NoStep;
             beats_q <= 32'd0;
+            opcode_valid_q <= 1'b0;
+            settled_q <= 1'b0;
+            failing_q <= 1'b0;
         end else begin
+            opcode_valid_q <= keep && opcode_word;
             case (state_q)
                 Idle: if (start_i) begin
                     state_q <= AskHeader;
@@ -118,6 +140,7 @@ module program_loader #(
                     status_q <= StatusOk;
                     failed_q <= NoStep;
                     last_output_q <= NoStep;
+                    failing_q <= 1'b0;
                 end
                 AskHeader: if (span_ready_i) begin
                     state_q <= TakeHeader;
@@ -145,12 +168,11 @@ module program_loader #(
                 end
                 Check: begin
                     state_q <= Finish;
-                    if (magic_q != Magic) status_q <= StatusBadMagic;
-                    else if (version_q != Version) status_q <= StatusBadVersion;
-                    else if (hash_q != EngineHash) status_q <= StatusWrongEngine;
-                    else if (count_q > MaxSteps) status_q <= StatusTooManySteps;
-                    else if (records_q[2:0] != 0 || records_q < 8 * HeaderWords || {7'd0, end_byte} > image_bytes)
-                        status_q <= StatusBadStep;
+                    if (!magic_ok_q) status_q <= StatusBadMagic;
+                    else if (!version_ok_q) status_q <= StatusBadVersion;
+                    else if (!hash_ok_q) status_q <= StatusWrongEngine;
+                    else if (!steps_ok_q) status_q <= StatusTooManySteps;
+                    else if (!records_ok_q) status_q <= StatusBadStep;
                     else if (count_q == 0) loaded_q <= 1'b1;
                     else state_q <= AskRecords;
                 end
@@ -159,7 +181,6 @@ module program_loader #(
                     left_q <= span_beats_o;
                     word_q <= 0;
                     taken_q <= 32'd0;
-                    ended_q <= 1'b0;
                     skip_q <= BeatWords > 1 ? {1'b0, records_q[3 +: WordBits]} : 0;
                 end
                 TakeRecords: if (take) begin
@@ -167,32 +188,40 @@ module program_loader #(
                     if (skipping) skip_q <= skip_q - 1'b1;
                     if (keep) begin
                         taken_q <= taken_q + 32'd1;
-                        if (opcode_word && !ended_q) begin
-                            if (opcode == OpcodeEnd) begin
-                                ended_q <= 1'b1;
-                            end else begin
-                                steps_q <= index + 32'd1;
-                                if (opcode == OpcodeOutput) last_output_q <= index;
-                                if (!known && failed_q == NoStep) failed_q <= index;
-                            end
-                        end
                     end
                     if (beat_end) begin
                         left_q <= left_q - 32'd1;
-                        if (left_q == 1) begin
-                            state_q <= Finish;
-                            loaded_q <= failed_q == NoStep;
-                        end
+                        if (left_q == 1) state_q <= Settle;
                     end
+                end
+                Settle: begin
+                    settled_q <= !settled_q;
+                    if (settled_q) state_q <= Finish;
                 end
                 Finish: begin
                     state_q <= Idle;
                 end
                 default: state_q <= Idle;
             endcase
+            // A record's first word, a cycle later.
+            if (state_q == AskRecords) begin
+                ended_q <= 1'b0;
+            end else if (opcode_valid_q && !ended_q) begin
+                if (opcode_q == OpcodeEnd) begin
+                    ended_q <= 1'b1;
+                end else begin
+                    steps_q <= opcode_index_q + 32'd1;
+                    if (opcode_q == OpcodeOutput) last_output_q <= opcode_index_q;
+                    if (!known && !failing_q) begin
+                        failing_q <= 1'b1;
+                        failed_q <= opcode_index_q;
+                    end
+                end
+            end
             // A step that is not compiled in: no program at all.
-            if (state_q == TakeRecords && take && beat_end && left_q == 1) begin
-                if (failed_q != NoStep) begin
+            if (settled_q) begin
+                loaded_q <= !failing_q;
+                if (failing_q) begin
                     status_q <= StatusBadStep;
                     steps_q <= 32'd0;
                 end
@@ -201,6 +230,6 @@ module program_loader #(
     end
 
     // At most a record's worth beyond 2^32 bytes.
-    wire unused = &{1'b0, end_beat[32]};
+    wire unused = &{1'b0, end_beat_q[32]};
 
 endmodule

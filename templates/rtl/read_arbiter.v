@@ -9,16 +9,23 @@ module read_arbiter #(
     output reg  [31:0]           line_o
 );
 
-    // The lowest bit that is set.
-    assign grant_o = re_i & (-re_i);
+    // The lowest bit that is set: gates, no carry chain.
+    genvar r;
+    generate
+        for (r = 0; r < Readers; r = r + 1) begin : readers
+            if (r == 0) begin : lowest
+                assign grant_o[r] = re_i[r];
+            end else begin : others
+                assign grant_o[r] = re_i[r] && re_i[r-1:0] == 0;
+            end
+        end
+    endgenerate
     assign re_o = re_i != {Readers{1'b0}};
 
     integer i;
     always @* begin
-        line_o = line_i[31:0];
-        for (i = 1; i < Readers; i = i + 1) begin
-            if (grant_o[i]) line_o = line_i[32*i +: 32];
-        end
+        line_o = 32'd0;
+        for (i = 0; i < Readers; i = i + 1) line_o = line_o | (line_i[32*i +: 32] & {32{grant_o[i]}});
     end
 
 endmodule

@@ -19,18 +19,16 @@ module reciprocal #(
     // The rest stays below twice the divisor.
     localparam RestBits = Width + 1;
 
-    // Highest set bit of value_i, alone: the rest that division starts with.
-    reg [Width-1:0] top;
-    reg             found;
+    // Highest set bit of value_i, alone: the rest that division starts with. All bits below it are set first, those of
+    // one, two, four … bits at a time.
+    localparam Doublings = Width > 1 ? $clog2(Width) : 1;
+    reg [Width-1:0] smeared;
     integer         b;
     always @* begin
-        found = 1'b0;
-        top = {Width{1'b0}};
-        for (b = Width - 1; b >= 0; b = b - 1) begin
-            top[b] = value_i[b] & ~found;
-            found = found | value_i[b];
-        end
+        smeared = value_i;
+        for (b = 0; b < Doublings; b = b + 1) smeared = smeared | (smeared >> (1 << b));
     end
+    wire [Width-1:0] top = smeared ^ (smeared >> 1);
 
     reg [Width-1:0] top_q, first_q;
 

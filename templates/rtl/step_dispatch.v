@@ -114,6 +114,9 @@ module step_dispatch #(
     reg [31:0]         tokens_q, index_q;
     reg [UnitBits-1:0] unit_q, before_unit_q, start_q;
     reg                parity_q, last_output_q, before_parity_q, before_done_q, starting_q;
+    reg                go_q, started_q;
+    reg [15:0]         ready_q;
+    wire               start = go_q;
     reg [15:0]         source_tiles_q;
     reg                array_parity_q;
     reg [DrainBits-1:0] drain0_q, drain1_q;
@@ -135,7 +138,7 @@ module step_dispatch #(
 
     // A constant's data are taken while it executes.
     reg constant_started_q;
-    wire load_done = load_constant_q ? constant_started_q && !starting_q && reader_done_i
+    wire load_done = load_constant_q ? constant_started_q && !starting_q && reader_done_q
         : load_unit_q == Linear ? linear_loaded_i
         : load_unit_q == Norm ? norm_loaded_i : attention_loaded_i;
     wire loaded = load_state_q == LoadWait && load_done && !load_error_i;
@@ -149,6 +152,20 @@ module step_dispatch #(
     assign load_constant_o = load_state_q != LoadIdle && load_constant_q;
     assign load_start_o = load_state_q == LoadStart;
 
+    // What the units say of themselves, a cycle late: each of it ends a long way through a unit.
+    reg linear_issued_q, attention_issued_q, attention_done_q, norm_issued_q, norm_done_q, pool_done_q, reader_done_q;
+    reg writer_done_q;
+    always @(posedge clk_i) begin
+        linear_issued_q <= linear_issued_i;
+        attention_issued_q <= attention_issued_i;
+        attention_done_q <= attention_done_i;
+        norm_issued_q <= norm_issued_i;
+        norm_done_q <= norm_done_i;
+        pool_done_q <= pool_done_i;
+        reader_done_q <= reader_done_i;
+        writer_done_q <= writer_done_i;
+    end
+
     // Executing. `issued` and `done` of a step that has just been started are not to be looked at.
     wire drained0 = drain0_q == 0;
     wire drained1 = drain1_q == 0;
@@ -157,21 +174,22 @@ module step_dispatch #(
     wire is_array = unit_q == Linear || unit_q == Attention;
     wire before_array = before_unit_q == Linear || before_unit_q == Attention;
     wire issued = !starting_q && (
-        unit_q == Linear ? linear_issued_i
-        : unit_q == Attention ? attention_issued_i
-        : unit_q == Norm ? norm_issued_i
-        : unit_q == Pool ? pool_done_i : unit_q == Reader ? reader_done_i : writer_done_i);
+        unit_q == Linear ? linear_issued_q
+        : unit_q == Attention ? attention_issued_q
+        : unit_q == Norm ? norm_issued_q
+        : unit_q == Pool ? pool_done_q : unit_q == Reader ? reader_done_q : writer_done_q);
     wire done = !starting_q && issued && (
         unit_q == Linear ? drained
-        : unit_q == Attention ? attention_done_i && drained
-        : unit_q == Norm ? norm_done_i : 1'b1);
-    wire before_done_now = before_array ? before_drained && (before_unit_q == Linear || attention_done_i) : norm_done_i;
+        : unit_q == Attention ? attention_done_q && drained
+        : unit_q == Norm ? norm_done_q : 1'b1);
+    wire before_done_now = before_array ? before_drained && (before_unit_q == Linear || attention_done_q) : norm_done_q;
     // A step whose unit is not taken again until it is done; the others are followed tile by tile.
     wire head_streams = unit0_q == Linear || unit0_q == Attention || unit0_q == Norm;
     wire follows = (is_array || unit_q == Norm) && head_streams && (unit0_q != unit_q || unit_q == Linear);
     // What loads was accepted last: it stands at the head where nothing waits behind it.
     wire head_loads = load_state_q != LoadIdle && waiting_q == 2'd1;
-    wire start = waiting_q != 0 && !starting_q && (follows ? issued : done) && before_done_q
+    // What is decided is done a cycle later: it moves thousands of bits. Nothing that allowed it goes away meanwhile.
+    wire startable = waiting_q != 0 && !starting_q && !start && (follows ? issued : done) && before_done_q
         && !(head_loads && failing_q);
 
     // Array steps that end: the one before the last at once, the last where another one follows it.
@@ -207,9 +225,9 @@ module step_dispatch #(
     wire [15:0] ready = before_unit_q == Linear ? (before_parity_q ? linear_ready_i[31:16] : linear_ready_i[15:0])
         : before_unit_q == Attention ? attention_ready_i
         : before_unit_q == Norm ? norm_ready_i : 16'd0;
-    wire input_ends = input_q && !starting_q && unit_q == Reader && reader_done_i;
+    wire input_ends = input_q && !starting_q && unit_q == Reader && reader_done_q;
     wire array_busy = !starting_q && (
-        unit_q == Linear ? !linear_issued_i : unit_q == Attention ? !attention_issued_i || !attention_done_i : 1'b0);
+        unit_q == Linear ? !linear_issued_q : unit_q == Attention ? !attention_issued_q || !attention_done_q : 1'b0);
 
     always @(posedge clk_i) begin
         if (accept) begin
@@ -265,6 +283,9 @@ module step_dispatch #(
             before_done_q <= 1'b1;
             start_q <= {UnitBits{1'b0}};
             starting_q <= 1'b0;
+            started_q <= 1'b0;
+            ready_q <= 16'd0;
+            go_q <= 1'b0;
             source_tiles_q <= AllTiles;
             array_parity_q <= 1'b0;
             drain0_q <= 0;
@@ -286,8 +307,12 @@ module step_dispatch #(
             used0_q <= used0_q + {2'd0, take0} - free0;
             used1_q <= used1_q + {2'd0, take1} - free1;
 
-            // A start pulse lasts a cycle; what the unit says of itself counts from the cycle after it.
-            starting_q <= start;
+            // A start pulse lasts a cycle; what the unit says of itself counts from the cycle after it, and comes late.
+            go_q <= startable;
+            started_q <= start;
+            starting_q <= start || started_q;
+            // Of the step that is now the one before: nothing of it is known in the cycle of the start.
+            ready_q <= start ? 16'd0 : ready;
             start_q <= start ? unit0_q : {UnitBits{1'b0}};
             if (start) begin
                 unit_q <= unit0_q;
@@ -303,7 +328,7 @@ module step_dispatch #(
                 if (frame_o) ends_q <= 1'b0;
                 if (before_done_now) before_done_q <= 1'b1;
                 if (before_done_q || before_done_now) source_tiles_q <= AllTiles;
-                else if (ready > source_tiles_q) source_tiles_q <= ready;
+                else if (ready_q > source_tiles_q) source_tiles_q <= ready_q;
                 if (input_ends) input_q <= 1'b0;
             end
             inputs_q <= inputs_q + {31'd0, accept && opcode == OpcodeInput} - {31'd0, input_ends};

@@ -89,7 +89,10 @@ module tensor_writer #(
     wire final_read = tile_end && last_tile;
     wire beat_start = part_q == {LineIndexBits{1'b0}};
     wire beat_end = part_q == LastLine[LineIndexBits-1:0] || final_read;
-    wire want = reading_q && tile_q < source_tiles_i && (!beat_start || places_q != {(PlacesLog2+1){1'b0}});
+    // Known a cycle late, and of a new tile not in its first cycle.
+    reg  tile_ready_q;
+    always @(posedge clk_i) tile_ready_q <= tile_q < source_tiles_i && !start_i && !(read && tile_end);
+    wire want = reading_q && tile_ready_q && (!beat_start || places_q != {(PlacesLog2+1){1'b0}});
     wire read = want && (!store_q || store_grant_i);
     wire sent = stream_valid_o && stream_ready_i;
 

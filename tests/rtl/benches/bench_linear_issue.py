@@ -21,10 +21,10 @@ STORE, VALUES = 2, 3
 LINE_BITS = max(1, (LINES - 1).bit_length())
 GROUPS = B // P
 KEY_BITS = (T - 1).bit_length() + 1
-SETUP = 6
+SETUP = 11
 """Cycles from start to the first slot, at most, where nothing keeps it waiting."""
 RING = 1 << CASE["ring_log2"]
-FIRST = 5
+FIRST = 10
 """Cycles from start to the first slot, at least."""
 
 

