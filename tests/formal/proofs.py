@@ -42,7 +42,7 @@ PROOFS = {
         units=("fifo", "ram_1r1w"),
         cover=22,
     ),
-    "write_arbiter": Proof("write_arbiter", {"Writers": 5, "Banks": 4, "WordBits": 8}, 1, cover=1),
+    "write_arbiter": Proof("write_arbiter", {"Writers": 5, "Banks": 4, "WordBits": 8}, 3, cover=3),
 }
 
 SLOW = ("field_window", "memory_reader")
@@ -58,8 +58,8 @@ BROKEN = {
     "fifo": ("fifo", "wire push = valid_i && !full;", "wire push = valid_i;"),
     # Full where one place is left: no word is lost, but one is refused.
     "deep fifo": ("fifo", "assign ready_o = !full;", "assign ready_o = !full && !(valid_i && empty);"),
-    "read_arbiter": ("read_arbiter", "if (grant_o[i]) line_o", "if (re_i[i]) line_o"),
-    "write_arbiter": ("write_arbiter", "if (valid_i[i] && ready_o[i]) begin", "if (valid_i[i]) begin"),
+    "read_arbiter": ("read_arbiter", "{32{grant_o[i]}}", "{32{re_i[i]}}"),
+    "write_arbiter": ("write_arbiter", "if (first[i]) begin", "if (valid_i[i]) begin"),
     # A beat in three pieces of four; a piece that changes while it waits.
     "tensor_split 2x2, 8": ("tensor_split", "else if (given) held_q <= held_q >> PieceBits;", ""),
     "tensor_split 4x2, 2": (
