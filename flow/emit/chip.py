@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.image import BLOCK_BEATS, image_blocks
+from flow.cost.image import BLOCK_BEATS, image_blocks, image_bram18
+from flow.cost.resources import engine_usage
 from flow.emit.build import Build
 from flow.emit.contexts import TOP
 from flow.emit.cosim import Pin
@@ -28,7 +29,7 @@ from flow.engine.ports import (
     STREAM_OUT,
     control_address_bits,
 )
-from flow.errors import FlowError
+from flow.errors import FitError, FlowError
 
 CHIP = "chip/chip.json"
 """What host and synthesis have to know of the chip; a build has a chip if it has this file."""
@@ -53,8 +54,8 @@ class Shell:
         device: nextpnr's option for the die.
         package: nextpnr's name of the package.
         speed: the speed grade.
-        idle_log2: a request that stands still for 2^idle_log2 cycles is dropped; 2^21 are 26 ms at 80 MHz, more than
-            USB takes between two packets.
+        idle_log2: a request that stands still for 2^idle_log2 cycles is dropped; 2^21 are 84 ms at 25 MHz, 26 at 80,
+            more than USB takes between two packets.
     """
 
     top: str
@@ -68,8 +69,9 @@ class Shell:
 
 
 SHELLS: dict[str, Shell] = {
-    # 25 MHz, FT231X (up to 3 Mbaud, FTDI DS_FT231X), LFE5U-85F-6BG381C: ULX3S manual.
-    "ulx3s-85f": Shell("ulx3s", "ulx3s.lpf", 25.0, 2_000_000, "85k", "CABGA381", 6),
+    # 25 MHz, FT231X (up to 3 Mbaud, FTDI DS_FT231X), LFE5U-85F-6BG381C: ULX3S manual. 1 Mbaud, because every whole
+    # number of MHz is a multiple of it.
+    "ulx3s-85f": Shell("ulx3s", "ulx3s.lpf", 25.0, 1_000_000, "85k", "CABGA381", 6),
 }
 
 
@@ -227,17 +229,44 @@ def chip_presets(build: Build, image: bytes) -> dict[str, bytes]:
     return {f"chip/{name}": content for name, content in preset_files(image, build.engine.beat_bytes).items()}
 
 
+def shell_bram18(engine: Engine) -> int:
+    """Block RAMs of 18 Kibit of the shell: one for a packet's words, and for each stream those of 256 beats, which are
+    36 bits wide at most."""
+    return 1 + 2 * -(-8 * engine.stream_bytes // 36)
+
+
+def check_memory(engine: Engine, board: Board, image: bytes) -> None:
+    """Refuse an image that does not fit beside the engine.
+
+    Fitting an engine has foreseen the image; here its size is known, and an engine that was given comes by no fit.
+
+    Raises:
+        FitError: blocks of the engine, the image and the shell together exceed the device's.
+    """
+    own = engine_usage(engine, board).bram18
+    held = image_bram18(-(-len(image) // engine.beat_bytes), board)
+    shell = shell_bram18(engine)
+    needed = own + held + shell
+    if needed > board.bram18:
+        raise FitError(
+            f"{board.name}: found {needed} block RAM of 18 Kibit needed: {own} by the engine, {held} by the image of "
+            f"{len(image)} bytes, {shell} by the shell; expected at most {board.bram18}; "
+            "use a smaller model, or an engine with fewer banks"
+        )
+
+
 def chip_files(
     engine: Engine, board: Board, image: bytes, *, sources: Sources | None = None
 ) -> dict[str, bytes]:
     """Every file of `chip/` by path relative to the build; none where the board has no shell.
 
     Raises:
-        FlowError: the clock cannot be made, or a template fails.
+        FlowError: the clock cannot be made, or a template fails. FitError: see `check_memory`.
     """
     shell = SHELLS.get(board.name)
     if shell is None:
         return {}
+    check_memory(engine, board, image)
     sources = sources or Sources.of()
     context = ChipContext(engine, board, shell, -(-len(image) // engine.beat_bytes))
     keep = (".v", f"/{shell.constraints}")

@@ -37,6 +37,8 @@ _SCRIPT = """read_verilog {files}
 synth_ecp5 -top {top} -json netlist.json
 write_verilog -noattr -nostr netlist.v
 """
+_FASTER = ("--router", "router2")
+"""Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
 Progress = Callable[[str], None]
 
 
@@ -174,13 +176,15 @@ def place_and_route(
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
     given = {NETLIST: (netlist / NETLIST).read_bytes(), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options)))
+    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_FASTER)))
 
     def make(place: Path) -> None:
         tell("place and route with nextpnr")
         arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
         nextpnr.run(
-            [*options, *arguments, "--timing-allow-fail", "-q", "--log", "nextpnr.log"], place, "nextpnr-ecp5"
+            [*options, *_FASTER, *arguments, "--timing-allow-fail", "-q", "--log", "nextpnr.log"],
+            place,
+            "nextpnr-ecp5",
         )
         tell("pack with ecppack")
         ecppack.run(["--compress", "chip.config", BITSTREAM], place, "ecppack")

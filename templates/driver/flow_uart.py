@@ -4,7 +4,7 @@
 `write(bytes)`, such as pyserial's. The standard library is all that this file needs.
 
     import serial
-    port = serial.Serial("/dev/ttyUSB0", 2_000_000, timeout=0.1)
+    port = serial.Serial("/dev/ttyUSB0", 1_000_000, timeout=0.1)
     device = UartDevice(port)
     accelerator = Accelerator(device, Protocol.of(Path("build")))
     accelerator.carry_out(accelerator.protocol.load(0))          # the image that the chip was built with
@@ -64,7 +64,7 @@ class UartDevice:
 
     Args:
         port: the line.
-        idle_s: silence after which the chip drops half a request; a little more than its own.
+        idle_s: silence after which the chip drops half a request; a little more than its own, `idle_s` of chip.json.
         sleep: lets that time pass.
 
     Raises:
@@ -72,7 +72,7 @@ class UartDevice:
     """
 
     def __init__(
-        self, port: Port, *, idle_s: float = 0.05, sleep: Callable[[float], object] = time.sleep
+        self, port: Port, *, idle_s: float = 0.1, sleep: Callable[[float], object] = time.sleep
     ) -> None:
         self._port, self._idle_s, self._sleep = port, idle_s, sleep
         self._sent = self._received = 0

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from flow.boards import load_board
+from flow.cost.resources import engine_usage
 from flow.emit import chip as emitted
 from flow.emit.build import Build, write_build
-from flow.emit.chip import SHELLS, ChipContext, Pll, chip_files, pll_for, preset_files
+from flow.emit.chip import SHELLS, ChipContext, Pll, chip_files, pll_for, preset_files, shell_bram18
 from flow.emit.lower import LowerOptions, lower
 from flow.engine import Engine
-from flow.errors import FlowError
+from flow.errors import FitError, FlowError
 from flow.sim.chip import description, primitives, run_module
 from flow.sim.kernel import run_tool
 from flow.sim.verilator import Tools
@@ -49,12 +50,13 @@ def test_a_clock_without_the_baud_rate() -> None:
     """A UART's bit is a whole number of cycles within 2 %."""
     board = load_board("ulx3s-85f")
     context = ChipContext(ENGINE, board, SHELLS[board.name], 1)
-    assert context.divider == 40
+    assert context.divider == round(board.clock_mhz)
     slow = replace(context, shell=replace(context.shell, baud=55_000_000))
     with pytest.raises(
         FlowError,
         match=re.escape(
-            "ulx3s-85f: found 80 MHz for 55000000 baud; expected a multiple of it within 2 %; choose another clock_mhz"
+            f"ulx3s-85f: found {board.clock_mhz:g} MHz for 55000000 baud; expected a multiple of it within 2 %; "
+            "choose another clock_mhz"
         ),
     ):
         slow.divider  # noqa: B018
@@ -82,11 +84,35 @@ def test_boards_without_a_shell_have_no_chip(tmp_path: Path) -> None:
         description(build)
 
 
+def test_an_image_that_does_not_fit_beside_the_engine() -> None:
+    """The largest that does is taken."""
+    board = load_board("ulx3s-85f")
+    own, shell = engine_usage(ENGINE, board).bram18, shell_bram18(ENGINE)
+    blocks = (board.bram18 - own - shell) // 4
+    largest = bytes(blocks * 1024 * 8)
+    assert len(chip_files(ENGINE, board, largest)) > blocks > 9
+    with pytest.raises(FitError) as caught:
+        chip_files(ENGINE, board, largest + b"\1")
+    held = 4 * (blocks + 1)
+    assert str(caught.value) == (
+        f"ulx3s-85f: found {own + held + shell} block RAM of 18 Kibit needed: {own} by the engine, {held} by the image "
+        f"of {len(largest) + 1} bytes, 5 by the shell; expected at most 208; use a smaller model, or an engine with "
+        "fewer banks"
+    )
+
+
 def test_lint(tmp_path: Path) -> None:
-    """Chip and engine under one top, all of Verilator's warnings."""
+    """The chip around the engine's ports, all of Verilator's warnings; the engine itself is linted elsewhere."""
     from flow.emit.rtl import rtl_files
 
-    files = chip_files(ENGINE, load_board("ulx3s-85f"), IMAGE) | rtl_files(ENGINE) | primitives("EHXPLLL")
+    rtl = rtl_files(ENGINE)
+    text = rtl["rtl/flow_engine.v"].decode()
+    ports = text[: text.index("\n);") + 3]
+    assert len(re.findall(r"put +wire", ports)) > 40
+    stub = f"/* verilator lint_off UNUSED */\n/* verilator lint_off UNDRIVEN */\n{ports}\nendmodule\n"
+    files = chip_files(ENGINE, load_board("ulx3s-85f"), IMAGE) | primitives("EHXPLLL")
+    files |= {f"rtl/{name}.v": rtl[f"rtl/{name}.v"] for name in ("fifo", "ram_1r1w")}
+    files["rtl/flow_engine.v"] = stub.encode()
     for path, content in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
@@ -118,13 +144,15 @@ def test_every_pin_has_a_place() -> None:
 @pytest.mark.slow
 def test_through_the_uart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole chip with the digits model, driven through its two wires by the driver that runs on a desk."""
-    shell = replace(SHELLS["ulx3s-85f"], baud=10_000_000, idle_log2=12)
-    monkeypatch.setitem(emitted.SHELLS, "ulx3s-85f", shell)
+    board = load_board("ulx3s-85f")
+    baud = round(board.clock_mhz * 1e6) // 8
+    shell = replace(SHELLS[board.name], baud=baud, idle_log2=12)
+    monkeypatch.setitem(emitted.SHELLS, board.name, shell)
     options = LowerOptions(overrides={"tokens": 2, "banks": 4, "rows": 1})
-    made = lower(MODELS / "digits_vit_hp80.pt2", load_board("ulx3s-85f"), options=options)
+    made = lower(MODELS / "digits_vit_hp80.pt2", board, options=options)
     write_build(tmp_path / "build", made.files, made.manifest)
     build = Build.open(tmp_path / "build")
-    assert json.loads(build.read("chip/chip.json"))["baud"] == 10_000_000
+    assert json.loads(build.read("chip/chip.json"))["baud"] == baud
     place = tmp_path / "run"
     place.mkdir()
     (place / "bench_chip.py").write_bytes((HERE / "benches" / "bench_chip.py").read_bytes())
