@@ -9,7 +9,7 @@ from typing import Any
 
 from flow.boards import Board
 from flow.cost.cycles import StepForm, beat_cycles, chained, step_form
-from flow.cost.image import image_bram18
+from flow.cost.image import image_bram18, shell_bram18
 from flow.cost.model import ModelShape
 from flow.cost.resources import (
     BRAM18_SHAPES,
@@ -216,7 +216,8 @@ class _Search:
         beats = self.shape.weight_beats(engine)
         mib = -(-beats * engine.beat_bytes // 2**20)
         if self.board.weights == "on-chip":
-            short = used.bram18 + image_bram18(beats, self.board) - self.board.bram18
+            image = image_bram18(self.shape.image_beats(engine), self.board)
+            short = used.bram18 + image + shell_bram18(engine) - self.board.bram18
             if short > 0:
                 lacking["image"] = short
         elif mib > self.board.memory.capacity_mib:
@@ -240,8 +241,8 @@ class _Search:
         if name == "image":
             have = self.board.bram18
             return (
-                f"{have + short} {NAMES['bram18']} for itself and the model's image, expected at most {have}, {short} "
-                "too many"
+                f"{have + short} {NAMES['bram18']} for itself, the model's image and the shell, expected at most {have}, "
+                f"{short} too many"
             )
         if name == "memory_mib":
             have = self.board.memory.capacity_mib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flow.boards import Board
+from flow.engine import Engine
 
 BLOCK_BEATS = 1024
 """Beats of one block of the image's memory (templates/chip/chip_image.v): a block RAM of 18 Kibit holds 16 bits of each
@@ -23,3 +24,9 @@ def image_bram18(beats: int, board: Board) -> int:
     if board.weights != "on-chip":
         return 0
     return image_blocks(beats) * -(-8 * board.axi_beat_bytes // _BLOCK_BITS)
+
+
+def shell_bram18(engine: Engine) -> int:
+    """Block RAMs of 18 Kibit of the shell: one for a packet's words, and for each stream those of 256 beats, which are
+    36 bits wide at most."""
+    return 1 + 2 * -(-8 * engine.stream_bytes // 36)

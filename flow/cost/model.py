@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from flow.engine import STAGE_WORDS, Engine, Opcode, Space
+from flow.engine import HEADER_BYTES, RECORD_BYTES, STAGE_WORDS, Engine, Opcode, Space
 from flow.ir import Graph, Value
 from flow.ops.attention import TABLE_ENTRIES, Attention
 from flow.ops.device import Counts, DeviceOp, RowGroups, Work
@@ -177,6 +177,12 @@ class ModelShape:
         """Beats of all weight streams."""
         linears = [step for step in self.steps if step.opcode is Opcode.LINEAR]
         return sum(int(self.row_groups(engine, step).beats.sum()) for step in linears)
+
+    def image_beats(self, engine: Engine) -> int:
+        """Beats of the whole image, about: weights, what is loaded with them, and the records of the program."""
+        preloads = sum(-(-work.preload * 8 // engine.beat_bytes) for _, work in self.work(engine, 1.0))
+        records = -(-(HEADER_BYTES + self.records * RECORD_BYTES) // engine.beat_bytes)
+        return self.weight_beats(engine) + preloads + records
 
     def work(self, engine: Engine, beat_cycles: float) -> Iterator[tuple[Step, Work]]:
         """Every step that has an operator with what it has to do, as `flow.cost.cycles.step_work` will find

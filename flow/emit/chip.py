@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.image import BLOCK_BEATS, image_blocks, image_bram18
+from flow.cost.image import BLOCK_BEATS, image_blocks, image_bram18, shell_bram18
 from flow.cost.resources import engine_usage
 from flow.emit.build import Build
 from flow.emit.contexts import TOP
@@ -227,12 +227,6 @@ def chip_presets(build: Build, image: bytes) -> dict[str, bytes]:
     if CHIP not in build.manifest["files"]:
         return {}
     return {f"chip/{name}": content for name, content in preset_files(image, build.engine.beat_bytes).items()}
-
-
-def shell_bram18(engine: Engine) -> int:
-    """Block RAMs of 18 Kibit of the shell: one for a packet's words, and for each stream those of 256 beats, which are
-    36 bits wide at most."""
-    return 1 + 2 * -(-8 * engine.stream_bytes // 36)
 
 
 def check_memory(engine: Engine, board: Board, image: bytes) -> None:
