@@ -241,8 +241,8 @@ class _Search:
         if name == "image":
             have = self.board.bram18
             return (
-                f"{have + short} {NAMES['bram18']} for itself, the model's image and the shell, expected at most {have}, "
-                f"{short} too many"
+                f"{have + short} {NAMES['bram18']} for itself, the model's image and the shell, expected at most "
+                f"{have}, {short} too many"
             )
         if name == "memory_mib":
             have = self.board.memory.capacity_mib
