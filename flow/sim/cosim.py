@@ -26,7 +26,7 @@ from flow.sim.diagnostics import Origins
 from flow.sim.verilator import SOURCES, CaseResult, Model, compile_model, run_bench
 
 TOP = "flow_bench"
-FLAGS = ("-O3", "-march=native", "-DFLOW_COSIM")
+FLAGS = ("-O3", "-march=native", "-mtune=generic", "-DFLOW_COSIM")
 INCLUDES = ("hls", "hls/compat", "sim")
 UNITS = ("sim/flow_bench.sv", "sim/flow_engine.sv", "sim/axi_memory.sv", "sim/shell.cpp")
 SOURCE_ENDINGS = (".h", ".hpp", ".cpp", ".sv")

@@ -28,7 +28,7 @@ from flow.sim.verilator import Model, compile_model
 
 TOP = "flow_bench"
 UNITS = ("sim/flow_bench.sv", "sim/axi_memory.sv", "sim/step_monitor.sv")
-FLAGS = ("-O3", "-march=native")
+FLAGS = ("-O3", "-march=native", "-mtune=generic")
 STEPS_LOG = "steps.log"
 LATENCY_CYCLES = 100
 """Of the memory, from a burst's address to its first beat."""
