@@ -8,11 +8,12 @@ step's estimate has to be within 1 % of its cycles, or within `SLACK` cycles whe
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from flow.ir import Graph, TensorType
 from flow.ops import DeviceOutput, Input, Linear, Requantise, ResidualAdd, Table
 from flow.passes import recognise
 from flow.passes.lay_out import Layout
+from flow.resources import cache_dir
 from flow.sim.cosim import Bench, run_job
 from flow.sim.rtl import PATIENCE, QUIET, STEPS_LOG, Run, model_of, read_steps
 from flow.sim.verilator import compile_model
@@ -134,15 +136,28 @@ def simulate(layout: Layout, batches: tuple[int, ...]) -> Run:
             for port in program.inputs
         }
         frames.append(program.frame(values, program.tokens))
-    files = rtl_files(program.engine) | cosim_files(program.engine)
-    with tempfile.TemporaryDirectory(prefix="flow-cycles-") as scratch:
-        for path, content in {**files, IMAGE: program.image}.items():
-            (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
-            (Path(scratch) / path).write_bytes(content)
-        model = compile_model(model_of(files))
-        bench = Bench(0, replace(QUIET), PATIENCE)
-        done = run_job(Path(scratch), model, frames, bench, list(batches), (STEPS_LOG,))
-    return read_steps(done.files[STEPS_LOG].decode(), len(frames), 0)
+    files = {**rtl_files(program.engine), **cosim_files(program.engine), IMAGE: program.image}
+    kept = kept_log(files, frames, batches)
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(prefix="flow-cycles-") as scratch:
+            for path, content in files.items():
+                (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
+                (Path(scratch) / path).write_bytes(content)
+            model = compile_model(model_of(files))
+            bench = Bench(0, replace(QUIET), PATIENCE)
+            done = run_job(Path(scratch), model, frames, bench, list(batches), (STEPS_LOG,))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(done.files[STEPS_LOG])
+    return read_steps(kept.read_text(), len(frames), 0)
+
+
+def kept_log(files: Mapping[str, bytes], frames: Sequence[bytes], batches: tuple[int, ...]) -> Path:
+    """Where the log of a simulation is kept: by a hash of everything that goes into it, so that another engine, bench,
+    program or frame is another simulation."""
+    digest = hashlib.sha256(repr(batches).encode())
+    for name, content in [*sorted(files.items()), *((str(at), frame) for at, frame in enumerate(frames))]:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return cache_dir() / "cycles" / f"{digest.hexdigest()}.log"
 
 
 def compare(layout: Layout, run: Run, behind: int) -> dict[str, Any]:
