@@ -51,7 +51,7 @@ GROUPS = ("digits", "random", "encoder", "linear", "large")
 PLAIN = ("add", "table")
 LINEAR = {
     # By multipliers: engine, tokens, channels.
-    64: (Engine(4, 8, 2, 1, 1, beat_bytes=8, stream_bytes=8, features=PLAIN, sequence=64, depth=32), 64, 256),
+    64: (Engine(4, 8, 2, 1, 1, 8, 8, PLAIN, 64, 1024, 2048, 1024, 32), 64, 256),
     1024: (Engine(8, 32, 4, 1, 1, features=PLAIN, sequence=128, depth=32, operand_depth=2048), 128, 512),
     4096: (Engine(8, 64, 8, 1, 1, features=PLAIN, sequence=128, depth=64, operand_depth=2048), 128, 768),
 }
