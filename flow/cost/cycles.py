@@ -10,10 +10,10 @@ never wait.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flow.boards import Board
-from flow.cost.machine import LATENCY_CYCLES, Task, Walk
+from flow.cost.machine import LATENCY_CYCLES, ON_CHIP_CYCLES, Task, Walk
 from flow.cost.machine.loader import AHEAD
 from flow.cost.machine.records import row_groups
 from flow.engine import Engine, Opcode
@@ -32,6 +32,11 @@ def beat_cycles(engine: Engine, board: Board) -> float:
     if board.weights == "on-chip":
         return 1.0
     return max(1.0, engine.beat_bytes / board.weight_bytes_per_cycle())
+
+
+def memory_latency(board: Board) -> int:
+    """Cycles from a burst's address to its first beat: of the image on chip, or those supposed of any other memory."""
+    return ON_CHIP_CYCLES if board.weights == "on-chip" else LATENCY_CYCLES
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ def program_cycles(
     tasks = [
         Task.of(engine, placed.record, layout.program.tokens, placed.encoded) for placed in layout.placed
     ]
-    alone, behind = Walk(engine, tasks, cycles_a_beat, latency).frames(2)
+    walk = Walk(engine, tasks, cycles_a_beat, latency)
+    alone, behind = walk.frames(2, 1)
+    # With nothing behind it, the last step ends with the command.
+    alone[-1] = replace(alone[-1], cycles=walk.ended(len(tasks) - 1) - alone[-1].start)
     steps = [
         StepCycles(timed.cycles, macs(layout, placed), timed.bound)
         for placed, timed in zip(layout.placed, alone, strict=True)
@@ -141,7 +149,7 @@ AHEAD_STEPS = 6
 """Steps that the front may be ahead of the one at work: four queued, one in front of them, one that is loaded."""
 
 
-FIRST_WEIGHTS = 280
+FIRST_WEIGHTS = 335
 """From a frame's first step to the first beat of weights, where nothing was fetched before: the checks of two
 records behind the first, and the memory's latency for a page's length, and for the page."""
 

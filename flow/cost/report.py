@@ -6,20 +6,22 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import beat_cycles, program_cycles
+from flow.cost.cycles import beat_cycles, memory_latency, program_cycles
 from flow.cost.image import image_bram18
+from flow.cost.machine import LATENCY_CYCLES
 from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
-CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group; memory of 100 cycles latency"
+CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group"
 METHOD = "resources calibrated against Yosys"
 
 
 @dataclass(frozen=True)
 class StepEstimate:
     """One step of the program. `utilisation` = macs / (T*B*P * cycles), both for one sample of the model's
-    full length; `full_rate_cycles` with a beat from memory every cycle, as `flow sim --backend rtl` has it."""
+    full length; `full_rate_cycles` beside the memory of `flow sim --backend rtl`: a beat every cycle, 100 cycles
+    behind its address."""
 
     name: str
     kind: str
@@ -48,8 +50,8 @@ class ResourceEstimate:
 class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
-    `interval_cycles` lie between the first steps of frames back to back; `full_rate_interval_cycles` with a beat
-    from memory every cycle.
+    All cycles are those beside the board's memory, of `memory_latency_cycles`. `interval_cycles` lie between the
+    first steps of frames back to back; `full_rate_interval_cycles` beside the memory of `flow sim --backend rtl`.
 
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
     `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
@@ -63,6 +65,7 @@ class EstimateReport:
     steps: tuple[StepEstimate, ...]
     interval_cycles: int
     full_rate_interval_cycles: int
+    memory_latency_cycles: int
     resources: dict[str, ResourceEstimate]
     stage_usage: dict[str, Usage]
     weight_bits: int
@@ -105,7 +108,8 @@ class EstimateReport:
             "latency_ms": round(self.latency_ms, 6),
             "interval_cycles": self.interval_cycles,
             "full_rate_interval_cycles": self.full_rate_interval_cycles,
-            "cycles_method": CYCLES_METHOD,
+            "memory_latency_cycles": self.memory_latency_cycles,
+            "cycles_method": f"{CYCLES_METHOD}; memory of {self.memory_latency_cycles} cycles latency",
             "macs": self.macs,
             "multipliers": self.engine.multipliers,
             "utilisation": round(self.utilisation, 4),
@@ -125,9 +129,10 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
     """Cycles of every step, and the engine's resources on `board`."""
     program = layout.program
     engine = program.engine
-    pace = beat_cycles(engine, board)
-    found, interval = program_cycles(layout, pace)
-    full_rate, full_rate_interval = (found, interval) if pace == 1.0 else program_cycles(layout)
+    memory = beat_cycles(engine, board), memory_latency(board)
+    found, interval = program_cycles(layout, *memory)
+    supposed = memory == (1.0, LATENCY_CYCLES)
+    full_rate, full_rate_interval = (found, interval) if supposed else program_cycles(layout)
     steps = [
         StepEstimate(
             placed.step.name,
@@ -152,6 +157,7 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         steps=tuple(steps),
         interval_cycles=interval,
         full_rate_interval_cycles=full_rate_interval,
+        memory_latency_cycles=memory_latency(board),
         resources=resource_table(engine, board, len(program.image) // engine.beat_bytes),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * engine.beat_bytes * beats,

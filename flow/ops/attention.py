@@ -19,8 +19,9 @@ from flow.ops.hardware import Resources
 
 TABLE_ENTRIES = 256
 """Exponentials: `EXP[min(max - score, 255)]`."""
-ISSUE_CYCLES = 6
-"""From a step's start to its first queries, and from its last slot to the next start (attention_unit.v)."""
+ISSUE_CYCLES = 8
+"""From a step's start to its first queries, and from its last slot to the next start (attention_unit.v,
+step_dispatch.v)."""
 RECIPROCAL_CYCLES = 17
 
 
@@ -84,7 +85,7 @@ class Attention(DeviceOp):
     def estimate(self, engine: Engine, work: Work) -> Estimate:
         """Cycles over the pairs of a round of heads and a query tile (`attention_unit.v`):
 
-        `drain + scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 6`.
+        `drain + scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 8`.
 
         `scores = keys/P * words` (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1;
         one head after the other where those abreast do not fill the banks), `context = passes * ceil(keys / (B/A))

@@ -15,10 +15,10 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Resources
 
-WRITTEN_CYCLES = 3
+WRITTEN_CYCLES = 5
 """From an input step's last beat to the next step's start: its write, and the dispatcher (tensor_reader.v)."""
-SENT_CYCLES = 9
-"""From an output step's last read to the next step's start (tensor_writer.v)."""
+SENT_CYCLES = 10
+"""From an output step's start to its first tile, and from its last read to the end (tensor_writer.v)."""
 
 
 def stream_cycles(engine: Engine, work: Work) -> int:
@@ -53,10 +53,9 @@ class DeviceOutput(DeviceOp):
         return blocks.writer(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: one for each stream beat or line, and the way of the last."""
-        return Estimate(
-            stream_cycles(engine, work) + SENT_CYCLES, 0, 0, 0, 0, "stream", hardware_of(type(self), engine)
-        )
+        """Cycles: one for each stream beat or line and each tile, and the way of the last."""
+        cycles = stream_cycles(engine, work) + engine.tiles(work.tokens) + SENT_CYCLES
+        return Estimate(cycles, 0, 0, 0, 0, "stream", hardware_of(type(self), engine))
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

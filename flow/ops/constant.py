@@ -13,7 +13,7 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, hardware_of
 from flow.ops.hardware import Resources
 
-MEMORY_CYCLES = 108
+MEMORY_CYCLES = 113
 """From a step's start to its first beat, and from its last beat to the next start: the memory's 100 cycles and the
 registers of memory_reader.v and tensor_reader.v."""
 

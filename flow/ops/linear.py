@@ -19,8 +19,9 @@ from flow.ops import blocks
 from flow.ops.device import DeviceOp, Estimate, Work, exact_matmul, hardware_of, timing_of
 from flow.ops.hardware import Resources
 
-ISSUE_CYCLES = 6
-"""From a step's start to its first slot, and from its last one to the next start (linear_issue.v)."""
+ISSUE_CYCLES = 11
+"""From a step's start to its first slot 7, and from its last one to the next start 4 (linear_issue.v,
+step_dispatch.v)."""
 LOAD_CYCLES = 35
 """From the start of a step's loading to the first beat of the next one's, beside what is loaded: stages of
 loader and router, and the states of the dispatcher (loader_front.v, record_router.v, step_dispatch.v)."""
@@ -97,7 +98,7 @@ class Linear(DeviceOp):
         return blocks.linear(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 6`; to load: `preload + max(sum beats, sum
+        """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 11`; to load: `preload + max(sum beats, sum
         lookups, sum maps) + 35`.
 
         A row group without weights still writes its bias, a result of two byte planes takes two slots, but two
@@ -111,7 +112,7 @@ class Linear(DeviceOp):
         if work.out_planes == 2 and engine.banks > engine.rows:
             slots = np.where(issue <= 1, 1, slots)
         compute = tiles * int(slots.sum())
-        latency = timing.array + timing.post + work.out_planes + 3
+        latency = timing.array + timing.post + work.out_planes + 7
         wait = max(0, latency - ISSUE_CYCLES - (tiles - 1) * int(slots[-1]))
         beats = int(groups.beats.sum())
         # Further bursts: a page's first beat and itself, and where the weights begin in the midst of a page.

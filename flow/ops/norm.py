@@ -17,7 +17,7 @@ from flow.ops.hardware import Resources
 
 MAX_CHANNELS = 4096
 """C^2 * 2^30 must stay below 2^62 in `normalise`."""
-FIRST_READ = 4
+FIRST_READ = 5
 """From a step's start to the first values of its source (line_reader.v)."""
 OUTPUTS = 2
 """Results that a norm step writes at most: the residual's and a matmul's."""
@@ -83,7 +83,7 @@ class Norm(DeviceOp):
         run = tiles * max(sweep, ports)
         if sweep < engine.tokens:
             run += (tiles - 1) * (scale - timing.deviation)
-        wait = max(0, timing.array + timing.post + 2 - 2 * (tiles - 1))
+        wait = max(0, timing.array + timing.post + 3 - 2 * (tiles - 1))
         cycles = wait + FIRST_READ + sweep + scale + run
         bound = "norm lanes" if sweep >= ports else "ports"
         fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)

@@ -19,8 +19,8 @@ from flow.ops.hardware import Resources
 
 SCALE_CYCLES = 7
 """From a sum to its result (pool_unit.v)."""
-FILL_CYCLES = 9
-"""From a step's start to the first values 4, tokens added up 3, and from its last write to the next start 2."""
+FILL_CYCLES = 15
+"""From a step's start to the first values 8, tokens added up 3, and from its last write to the next start 4."""
 
 
 @register

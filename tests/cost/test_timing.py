@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from flow.cost.machine import loader, memory, records, streams
+from flow.cost.machine import linear, loader, memory, records, sequencer, streams
 from flow.cost.machine.norm import Collect
 from flow.engine import Engine
 from flow.engine.timing import Timing
 
-RTL = Path(__file__).resolve().parents[2] / "templates" / "rtl"
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 ENGINE = Engine(8, 64, 8, norm_lanes=16, heads=2)
 TIMING = Timing(ENGINE)
 
 
 def constant(module: str, name: str) -> str:
     """The text of a module's parameter or localparam, with engines without plug-ins where there are two."""
-    (path,) = RTL.glob(f"{module}.v*")
+    (path,) = (path for place in ("rtl", "chip") for path in (TEMPLATES / place).glob(f"{module}.v*"))
     found = re.findall(rf"\b{name} = ([^;,\n]+)", path.read_text())
     assert found, f"{module}: found no {name}; expected it where the estimates take it from"
     return str(found[-1]).strip()
@@ -49,6 +50,16 @@ def constant(module: str, name: str) -> str:
         ("softmax_sum", "DividerLatency", "19", TIMING.reciprocal == 19),
         ("pool_unit", "ScaleLatency", "7", streams.SCALE_LATENCY == 7),
         ("column_map", "Sixteen", "16", records.LIST_WORD == 16),
+        # A record's words and a gap; the check's start, its words, four regions, spans and their ends, and its end.
+        (
+            "step_checker",
+            "SettleCycles",
+            "10",
+            sequencer.CHECKED == 16 + 1 + 1 + (10 + 1) + 4 * 6 + 1 + 3 + 1,
+        ),
+        ("step_checker", "LastRegion", "3", sequencer.CHECKED == 34 + 4 * 6),
+        # Behind the stages of the RAM comes a queue.
+        ("chip_image", "Latency", "5", memory.ON_CHIP_CYCLES == 5 + memory.FIFO),
     ],
 )
 def test_constants_stand_where_they_are_taken_from(module: str, name: str, text: str, supposed: bool) -> None:
@@ -58,6 +69,19 @@ def test_constants_stand_where_they_are_taken_from(module: str, name: str, text:
         f"{module}.v: {name} = {found}; expected {text}: correct the estimates' constant beside it"
     )
     assert supposed, f"{module}.v: {name} = {text}; the estimates suppose another"
+
+
+def test_a_linear_step_s_first_slot() -> None:
+    """Setup, the row group that is taken, and the registers of its slot."""
+    text = (TEMPLATES / "rtl" / "linear_issue.v").read_text()
+    assert "The first slot leaves ten cycles after `start_i`" in text
+    assert linear.SETUP + 1 + linear.SLOT == 10
+    states = re.findall(r"^ +(\w+): state_q <= (\w+);$", text, re.MULTILINE)
+    way = ["Clip", "Rest", "Range", "Multiply", "Place", "Fetch"]
+    assert states == list(pairwise(way))
+    assert len(way) == linear.SETUP
+    # One in front of them that the choice is made for, and as many bits as there are behind it.
+    assert re.findall(r"reg \[(\d+):0\] +valids_q;", text) == [str(linear.SLOT - 2)]
 
 
 def test_latencies_by_hand() -> None:

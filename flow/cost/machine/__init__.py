@@ -4,7 +4,7 @@ Each module follows the Verilog modules that it names, and is exact where they a
 model leaves something out, which `tools/bench/cycles.py` measures.
 """
 
-from flow.cost.machine.memory import LATENCY_CYCLES
+from flow.cost.machine.memory import LATENCY_CYCLES, ON_CHIP_CYCLES
 from flow.cost.machine.walk import Task, Walk
 
-__all__ = ["LATENCY_CYCLES", "Task", "Walk"]
+__all__ = ["LATENCY_CYCLES", "ON_CHIP_CYCLES", "Task", "Walk"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flow.cost.machine.unit import End, Start
+from flow.cost.machine.unit import SAID, End, Start
 from flow.engine.timing import Timing
 
 NEVER = 1 << 60
@@ -170,7 +170,7 @@ class AttentionModel:
     def _end(self) -> End:
         way = self.timing.array + self.timing.post + 2
         ends = [self.context_end[(tile + 1) * self.rounds - 1] for tile in range(self.tiles)]
-        ready = [end + way + 2 for end in ends]
+        ready = [end + way + 2 + SAID for end in ends]
         slots = sum(k * self.sweeps * self.lines for k in self.keys) * self.rounds
         slots += sum(self.contexts) * self.rounds
         # `issued` a register behind the last choice; written, counted, and told.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from flow.cost.machine.unit import End, Start
+from flow.cost.machine.unit import SAID, End, Start
 from flow.engine import Engine, Space
 from flow.engine.timing import Timing
 
-SETUP = 3
-"""linear_issue: Multiply and Place, then the first row group is fetched."""
-SLOT = 1
-"""A register between the choice of a slot and the array."""
+SETUP = 6
+"""linear_issue: Clip, Rest, Range, Multiply and Place, then the first row group is fetched."""
+SLOT = 3
+"""linear_issue: registers between the choice of a slot and the array, as many as its tag takes."""
+KNOWN = 1
+"""linear_issue: whether a tile may be read comes from a register (`source_ready_q`)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class LinearIssue:
         for tile in range(
             sweep.tiles if self.issued == 0 or self.issued + len(groups) == sweep.groups else 0
         ):
-            begin = max(end + 1, self.start.ready(tile) if self.issued == 0 else 0)
+            begin = max(end + 1, self.start.ready(tile) + KNOWN if self.issued == 0 else 0)
             self.source += begin - end - 1
             end = begin + slots - 1
             ends.append(end)
@@ -148,8 +150,8 @@ class LinearIssue:
         way = SLOT + timing.array + timing.post
         last = self.ends[-1]
         issued = last + 1 + (sweep.least + 1 if sweep.least > 2 else 0)
-        # Retired in its last write's cycle, counted in the next one, seen in the one after.
-        ready = [end + way + sweep.written + 2 for end in self.ends]
+        # Retired in its last write's cycle, counted in the next one, seen behind step_dispatch's register.
+        ready = [end + way + sweep.written + 2 + SAID for end in self.ends]
         writes = frozenset(cycle for end in self.ends for cycle in self._writes(end))
         reads = SLOT + timing.array + timing.residual
         busy = (
@@ -161,4 +163,6 @@ class LinearIssue:
             "weights": self.data,
             "source": self.source,
         }
-        return End(issued, last + SLOT + 1 + timing.drain, ready, waits, busy, writes)
+        # Drained behind the last slot, or the last part of a head's keys.
+        done = max(last + SLOT, issued)
+        return End(issued, done, ready, waits, busy, writes, timing.drain)

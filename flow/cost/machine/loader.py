@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from flow.cost.machine.linear import SLOT
 from flow.cost.machine.memory import FIFO, Reader
 from flow.cost.machine.records import NONE, RecordShape
 from flow.engine.timing import Timing
@@ -46,8 +47,8 @@ class Ring:
             self.freed(since, words)
 
     def room(self, word: int) -> int:
-        """The cycle from which a word, counted since reset, may be written: its place is given back a cycle
-        behind its read (linear_issue.v), and the limit is a register behind that (weight_loader.v)."""
+        """The cycle from which a word, counted since reset, may be written: its place is given back with the slot
+        of its read (linear_issue.v), and the limit is a register behind that (weight_loader.v)."""
         old = word - self.words
         if old < 0:
             return 0
@@ -55,7 +56,7 @@ class Ring:
         while groups[0][0] + groups[0][1] <= old:
             groups.popleft()
         start, _, since = groups[0]
-        return since + old - start + 2
+        return since + old - start + SLOT + 1
 
 
 @dataclass

@@ -13,6 +13,8 @@ from math import ceil
 
 LATENCY_CYCLES = 100
 """From a burst's address to its first beat, of the memory that estimates suppose."""
+ON_CHIP_CYCLES = 7
+"""The same of the image in block RAM: the address, five stages and a queue (chip_image.v)."""
 FIFO_BEATS = 512
 """Beats that `memory_reader` holds (FifoLog2)."""
 PAGE_BYTES = 4096
@@ -26,6 +28,12 @@ ANSWER = 1
 """From the cycle in which a beat may come to the one in which it stands at the port: a register."""
 FIFO = 2
 """Cycles through an empty `fifo.v`."""
+SLICE = 1
+"""Cycles through `stream_slice.v` behind it."""
+SPAN = 4
+"""memory_reader: from the begin of a span to its first burst, states Bound, Split, Length and Issue."""
+BURST = 2
+"""memory_reader: from a burst to the next one, states Length and Issue."""
 
 
 @dataclass
@@ -55,6 +63,8 @@ class Reader:
     spans: list[Span] = field(default_factory=list)
     pops: list[int] = field(default_factory=list)
     """Cycles in which beats were taken, in order."""
+    _there: list[int] = field(default_factory=list)
+    """From when each of them might have been taken."""
     _probed: int = 0
     _head: int = 0
     _idle: int = 0
@@ -85,12 +95,13 @@ class Reader:
         while self._at + 1 < len(starts) and starts[self._at + 1][0] <= beat:
             self._at += 1
         start, since = starts[self._at]
-        return ceil(since + (beat - start) * self.pace) + FIFO
+        return ceil(since + (beat - start) * self.pace) + FIFO + SLICE
 
     def take(self, earliest: int) -> int:
         """Take the next beat in cycle `earliest` or as soon as it is there; returns the cycle."""
         beat = len(self.pops)
-        cycle = max(earliest, self.first(beat))
+        self._there.append(self.first(beat))
+        cycle = max(earliest, self._there[beat])
         if beat and cycle <= self.pops[-1]:
             cycle = self.pops[-1] + 1
         self.pops.append(cycle)
@@ -116,15 +127,15 @@ class Reader:
     def advance(self) -> None:
         """Begin the next span, or ask the memory for the next burst of the one at hand.
 
-        After a span's begin come the reader's states Length and Issue, after every burst Length again, and after the
-        last one Idle.
+        After a span's begin come the reader's states Bound, Split, Length and Issue, after every burst Length
+        again, and after the last one Idle.
         """
         if not self._left:
             span = self.spans[self._head]
             self._probes(None)
             span.begun = max(span.known, self._idle)
             self._head += 1
-            self._idle = span.begun + 2
+            self._idle = span.begun + SPAN
             self._offset, self._left = span.offset, span.beats
             self.asks()
             return
@@ -133,13 +144,17 @@ class Reader:
         cycle = max(self._idle, self._accepted)
         freed = self._booked + size - FIFO_BEATS - 1
         if freed >= 0:
-            cycle = max(cycle, self.pops[freed] + 1)
+            cycle = max(cycle, self._left_fifo(freed) + 1)
         self._probes(cycle)
         cycle = max(cycle, self._accepted)
         self._starts.append((self._booked, self._burst(cycle, size)))
         self._booked += size
-        self._idle = cycle + 2
+        self._idle = cycle + BURST
         self._offset, self._left = self._offset + size, self._left - size
+
+    def _left_fifo(self, beat: int) -> int:
+        """When a beat left the queue of the reader: into `stream_slice.v`, which holds two."""
+        return max(self._there[beat] - SLICE, self.pops[beat - 2] + 1 if beat >= 2 else 0)
 
     def _burst(self, cycle: int, beats: int) -> float:
         """Put an address of `beats` beats out in a cycle; returns when the first one stands at the port."""

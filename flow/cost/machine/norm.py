@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flow.cost.machine.unit import End, Start
+from flow.cost.machine.unit import SAID, End, Start
 from flow.engine.timing import Timing
+
+KNOWN = 1
+"""line_reader: whether a tile's first line may be read comes from a register (`tile_ok_q`)."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ class NormModel:
         """Line pairs in the order in which the port serves them."""
         # The step waits for its constants.
         first = max(self.start.cycle, self.start.loaded) + 1
-        scan = _Line(self.pieces, self.depth, self.tiles, first)
+        scan = _Line(self.pieces, self.depth, self.tiles, first + KNOWN)
         apply = _Line(self.pieces, self.depth, self.tiles, first)
         port, turn, last = first, False, first
         collect = Collect(self)
@@ -90,13 +93,13 @@ class NormModel:
     def _scan_want(self, scan: _Line) -> int | None:
         want, tile = scan.want, scan.tile
         if scan.opens:
-            want = max(want, self.start.ready(tile))
+            want = max(want, self.start.ready(tile) + KNOWN)
             if tile >= self.ahead:
                 if len(self.switched) <= tile - self.ahead:
                     return None
-                want = max(want, self.switched[tile - self.ahead] + 1)
+                want = max(want, self.switched[tile - self.ahead] + 1 + KNOWN)
             if self.single and tile:
-                want = max(want, self.measured[tile - 1])
+                want = max(want, self.measured[tile - 1] + KNOWN)
         return want
 
     def _apply_want(self, apply: _Line) -> int | None:
@@ -104,7 +107,7 @@ class NormModel:
         if apply.opens:
             if len(self.whole) <= tile:
                 return None
-            want = max(want, self._whole(tile), self.start.ready(tile))
+            want = max(want, self._whole(tile) + KNOWN, self.start.ready(tile) + KNOWN)
         return want
 
     def _whole(self, tile: int) -> int:
@@ -214,8 +217,8 @@ class Collect(Sequence[int]):
         if self._last:
             self.rounds += 1
             if self.rounds % self.rounds_a_tile == 0:
-                # Counted in the next cycle, seen by step_dispatch in the one after.
-                self.ready.append(write + 2)
+                # Counted in the next cycle, seen behind step_dispatch's register.
+                self.ready.append(write + 2 + SAID)
         return max(cycle, write)
 
     def __len__(self) -> int:
@@ -231,4 +234,4 @@ class Collect(Sequence[int]):
     @property
     def done(self) -> int:
         """From when all is written."""
-        return int(self[self.model.tiles - 1]) - 1
+        return int(self[self.model.tiles - 1]) - 1 - SAID

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flow.cost.machine.memory import FIFO, Reader, Span
-from flow.cost.machine.unit import End, Start
+from flow.cost.machine.unit import SAID, End, Start
 from flow.engine import Opcode
 
-CHECKED = 32
-"""step_front: from a record's first word to its first span: 16 words and a gap, and the 15 cycles of step_checker."""
+CHECKED = 58
+"""step_front: from a record's first word to its first span: 16 words and a gap, and the 41 cycles of step_checker,
+which waits 11 for the words, takes 6 for each of four regions, and 4 for spans and their ends."""
+DECIDED = 2
+"""step_dispatch: from the cycle in which a step may start to the pulse, registers `go_q` and `start_q`."""
 QUEUED_STEPS = 4
 """Steps in the memory of step_queue.v; another one stands in front of it."""
 HEADER = 2
@@ -58,7 +61,7 @@ class Front:
 
     def read_input(self, frame: int, done: int) -> None:
         """An input of a frame is read: where it is the last one, the next header may be taken."""
-        self._inputs[frame] = done + 1
+        self._inputs[frame] = done + SAID + 1
 
     def _advance(self) -> None:
         """Go on as far as can be told."""
@@ -140,14 +143,16 @@ class Dispatch:
             end = self.ends[index - 1]
             if not follows or opcode is not Opcode.LINEAR:
                 self._settle(index - 1)
-            cycle = max(cycle, self.starts[index - 1] + 1, end.issued if follows else self.dones[index - 1])
+            behind = end.issued + SAID if follows else self.dones[index - 1]
+            # What a unit says counts from the cycle after its start.
+            cycle = max(cycle, self.starts[index - 1] + 1 + SAID, behind)
         if index >= 2:
             self._settle(index - 2)
             cycle = max(cycle, self.dones[index - 2] + 1)
         return self._started(cycle, opcode)
 
     def _started(self, decided: int, opcode: Opcode) -> Start:
-        index, cycle = len(self.starts), decided + 1
+        index, cycle = len(self.starts), decided + DECIDED
         self.starts.append(cycle)
         self.opcodes.append(opcode)
         if opcode in ARRAY:
@@ -155,10 +160,11 @@ class Dispatch:
         if not index:
             return Start(cycle, whole=cycle)
         end, done = self.ends[index - 1], self.dones[index - 1]
-        if end.drain and decided < end.done:
+        going = cycle - 1
+        if end.drain and going < end.done:
             # The array's drain begins anew in every cycle in which attention is the step at hand and not done.
-            done = self.dones[index - 1] = max(end.done, decided + 1 + end.drain)
-        whole = cycle if done <= decided else done + 1
+            done = self.dones[index - 1] = max(end.done + SAID, going + 1 + end.drain)
+        whole = cycle if done <= going else done + 1
         late = end.late if done == NEVER else None
         return Start(cycle, 0, end.tiles, whole, end.busy, end.writes, late)
 
@@ -168,9 +174,9 @@ class Dispatch:
 
     def _settle(self, index: int) -> None:
         """Nothing holds a step's writes up any more."""
-        self.dones[index] = min(self.dones[index], self.ends[index].written + self.ends[index].drain)
+        self.dones[index] = min(self.dones[index], self.ends[index].written + SAID + self.ends[index].drain)
 
     def ended(self, end: End) -> None:
         """What has become of the step that was started last."""
         self.ends.append(end)
-        self.dones.append(NEVER if end.late is not None else end.done + end.drain)
+        self.dones.append(NEVER if end.late is not None else end.done + SAID + end.drain)

@@ -41,14 +41,19 @@ WRITER_LATENCY = 6
 """tensor_writer: from a read to its beat on the stream: memory 2, chosen piece, beat, queue 2."""
 
 
-def give_output(timing: Timing, start: Start, lines: int) -> End:
-    """A tensor to the output stream: a read a cycle, and as many cycles for the last one's beat."""
+def give_output(timing: Timing, start: Start, lines: int, tiles: int) -> End:
+    """A tensor to the output stream: a read a cycle but for a tile's first, and the way of the last one's beat."""
     reads = pieces(timing, lines, timing.engine.stream_bytes)
-    issued = start.cycle + 1 + reads
+    # A new tile is known a cycle late (`tile_ready_q`).
+    issued = start.cycle + 1 + reads + tiles
     # Its place is free in the cycle after it was sent, and the unit idle in the one behind that.
     return End(issued, issued - 1 + WRITER_LATENCY + 2, (), {"stream": reads})
 
 
+RUN = 3
+"""pool_unit: from its start to the reader's, registers `waiting_q`, `seen_q` and `enough_q`."""
+KNOWN = 1
+"""line_reader: whether a line may be read comes from a register (`tile_ok_q`)."""
 SCALE_LATENCY = 7
 """pool_unit: ScaleLatency."""
 DIVISION = 17
@@ -59,14 +64,15 @@ def pool(timing: Timing, start: Start, depth: int, tiles: int, mean: bool, plane
     """Line by line over all tiles; the sums of a line leave one a cycle while the next one is added up."""
     engine = timing.engine
     parts = engine.banks // min(engine.norm_lanes, engine.banks)
-    want, free = start.cycle + 1, start.cycle + 1
+    free = start.cycle + RUN + 1
+    want = free + KNOWN
     if mean:
         free += DIVISION
     left: list[int] = []
     for line in range(depth):
         if line >= 2:
             # Two lines lie in the memory of the sums; one has left in the cycle before `left`.
-            want = max(want, left[line - 2] + 1)
+            want = max(want, left[line - 2] + 1 + KNOWN)
         for _ in range(tiles):
             high = want + 1
             want = high + max(2, parts - 1)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+SAID = 1
+"""step_dispatch: what a unit says of itself is a register late, and so are its tiles."""
+
 
 class Late(Protocol):
     """Writes of a step that the step behind holds up."""
@@ -41,9 +44,9 @@ class Start:
     late: Late | None = None
 
     def ready(self, tile: int) -> int:
-        """The cycle from which a tile may be read."""
+        """The cycle from which a tile may be read: of the step before, nothing is known in the cycle of the start."""
         if tile < len(self.tiles):
-            return min(self.tiles[tile], self.whole)
+            return min(max(self.tiles[tile], self.cycle + 1 + SAID), self.whole)
         return self.whole
 
 

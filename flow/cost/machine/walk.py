@@ -13,7 +13,7 @@ from flow.cost.machine.norm import NormModel
 from flow.cost.machine.records import RecordShape, record_shapes
 from flow.cost.machine.sequencer import LOADED, Dispatch, Front
 from flow.cost.machine.streams import give_output, pool, take_constant, take_input
-from flow.cost.machine.unit import End, Start
+from flow.cost.machine.unit import SAID, End, Start
 from flow.engine import STAGE_WORDS, Engine, Opcode, Record
 from flow.formats import EncodedMatrix
 from flow.ops.attention import TABLE_ENTRIES
@@ -119,20 +119,24 @@ class Walk:
         self._norm = End(0, 0)
         self._issued: list[int] = []
 
-    def frames(self, count: int) -> list[list[Timed]]:
-        """The steps of `count` frames; the last one's last step ends with the command."""
-        spans = [task.spans(self.engine) for task in self.tasks]
-        self.front = Front(self.reader, spans * count, len(spans))
-        for number, task in enumerate(self.tasks * count):
+    def frames(self, count: int, more: int = 0) -> list[list[Timed]]:
+        """The steps of `count` frames. The last one ends with the command, or with the start of the first of `more`
+        steps of another frame."""
+        tasks = self.tasks * count + self.tasks[:more]
+        self.front = Front(self.reader, [task.spans(self.engine) for task in tasks], len(self.tasks))
+        for number, task in enumerate(tasks):
             self._step(number, task)
-        # command_control sees that all is idle a cycle later.
         self.dispatch.settle()
-        starts = [*self.dispatch.starts, self.dispatch.dones[-1] + 1]
+        starts = [*self.dispatch.starts, self.ended(len(self.dispatch.dones) - 1)]
         timed = iter(
             Timed(start, after - start, end.waits)
             for start, after, end in zip(starts, starts[1:], self.dispatch.ends, strict=False)
         )
         return [list(islice(timed, len(self.tasks))) for _ in range(count)]
+
+    def ended(self, number: int) -> int:
+        """When the command would end with a step: command_control sees that all is idle a cycle later."""
+        return self.dispatch.dones[number] + 1
 
     def _step(self, number: int, task: Task) -> None:
         opcode, dispatch, front = task.record.opcode, self.dispatch, self.front
@@ -145,7 +149,7 @@ class Walk:
         elif opcode is Opcode.CONSTANT:
             start = dispatch.start(accepted, opcode)
             end = take_constant(self.timing, start, _lines(task, self.engine), self.reader)
-            dispatch.load_free = end.done + 1
+            dispatch.load_free = end.done + SAID + 1
         else:
             loaded = self._load(task, accepted + 1) if opcode in LOADED else 0
             end = self._unit(task, replace(dispatch.start(accepted, opcode), loaded=loaded))
@@ -176,7 +180,7 @@ class Walk:
         if opcode is Opcode.INPUT:
             return take_input(timing, start, _lines(task, engine))
         if opcode is Opcode.OUTPUT:
-            return give_output(timing, start, _lines(task, engine))
+            return give_output(timing, start, _lines(task, engine), tiles)
         if opcode is Opcode.POOL:
             mean = bool(words["mean"])
             return pool(timing, start, words["depth"], tiles if mean else 1, mean, 1 + (words["bits"] > 8))
