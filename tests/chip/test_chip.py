@@ -146,7 +146,7 @@ def test_through_the_uart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """The whole chip with the digits model, driven through its two wires by the driver that runs on a desk."""
     board = load_board("ulx3s-85f")
     baud = round(board.clock_mhz * 1e6) // 8
-    shell = replace(SHELLS[board.name], baud=baud, idle_log2=12)
+    shell = replace(SHELLS[board.name], baud=baud, idle_log2=15)
     monkeypatch.setitem(emitted.SHELLS, board.name, shell)
     options = LowerOptions(overrides={"tokens": 2, "banks": 4, "rows": 1})
     made = lower(MODELS / "digits_vit_hp80.pt2", board, options=options)

@@ -84,7 +84,7 @@ def test_a_tool_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock is the fastest one; a second call makes nothing; a failed one leaves nothing."""
+    """The clock is the worst one; a second call makes nothing; a failed one leaves nothing."""
     monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "cache"))
     report = {
         "fmax": {

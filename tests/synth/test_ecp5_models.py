@@ -129,5 +129,4 @@ def test_netlist_equals_verilog(case: Any, tmp_path: Path) -> None:
     data = {"seed": 1, "cycles": 4000, "inputs": inputs, "apart": apart, "skip_after": skip_after}
     (tmp_path / "case.json").write_text(json.dumps(data))
     results = run_bench(program, [HERE], "bench_equal", tmp_path, environment={})
-    assert [result.name for result in results] == ["bench_equal.equal"] or len(results) == 1
     assert [result.failure for result in results] == [""]
