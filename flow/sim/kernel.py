@@ -28,9 +28,8 @@ from flow.sim.diagnostics import Origins, explain
 from flow.sim.memories import Memories
 
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-mtune=generic")
-"""`-march=native` vectorises the array: C simulation lives on it. Tuned for AMD's Zen 3, g++ 12.2 vectorises straight-line
-code of the kernel wrongly (a sound stream is refused as damaged); with generic tuning, or without that pass, it does
-not."""
+"""`-march=native` vectorises the array: C simulation lives on it. Tuned for AMD's Zen 3, g++ 12.2 vectorises
+straight-line code of the kernel wrongly (a sound stream is refused as damaged); with generic tuning it does not."""
 BENCH_FLAGS = ("-std=c++14", "-O1")
 """The test bench holds a second copy of the kernel, for one traced frame. It is linked last: where both have a function
 out of line, the fast one stands."""

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from flow.boards import load_board
+from flow.cost.image import shell_bram18
 from flow.cost.resources import engine_usage
 from flow.emit import chip as emitted
 from flow.emit.build import Build, write_build
-from flow.emit.chip import SHELLS, ChipContext, Pll, chip_files, pll_for, preset_files, shell_bram18
+from flow.emit.chip import SHELLS, ChipContext, Pll, chip_files, pll_for, preset_files
 from flow.emit.lower import LowerOptions, lower
 from flow.engine import Engine
 from flow.errors import FitError, FlowError
