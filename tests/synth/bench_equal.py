@@ -16,11 +16,12 @@ CASE = json.loads(Path("case.json").read_text())
 
 def apart(drawn: dict[str, int]) -> dict[str, int]:
     """Stimulus that a module gives a meaning to: what reads while a word is written reads another word."""
-    for write, address, others in CASE["apart"]:
-        if drawn[write]:
-            for other in others:
-                if drawn[other] == drawn[address]:
-                    drawn[other] ^= 1
+    for other in dict.fromkeys(other for *_, others in CASE["apart"] for other in others):
+        written = {
+            drawn[address] for write, address, others in CASE["apart"] if other in others and drawn[write]
+        }
+        while drawn[other] in written:
+            drawn[other] = (drawn[other] + 1) % (1 << CASE["inputs"][other])
     return drawn
 
 
