@@ -14,7 +14,10 @@ from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
 CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group"
-METHOD = "resources calibrated against Yosys"
+METHOD = (
+    "resources by Yosys' rules for memories and multipliers; logic fitted to four synthesised engines, not yet "
+    "tested on others"
+)
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ def select(
             [board.name for board in ordered], list(recipes), planned, measure,
             latency_ms=constraints.latency_ms, accuracy=constraints.accuracy, refusals=refusals,
         )  # fmt: skip
-        points = _points(planned, measured)
+        points = _points([board.name for board in ordered], planned, measured)
         lowered, tested, confirmed = None, None, None
         if choice.winner is not None and choice.winner.candidate is not None:
             name = choice.winner.candidate
@@ -269,15 +269,16 @@ def _plans(
 
 
 def _points(
-    planned: Mapping[str, Mapping[str, float]], measured: Mapping[str, Measured]
+    boards: Sequence[str], planned: Mapping[str, Mapping[str, float]], measured: Mapping[str, Measured]
 ) -> tuple[Point, ...]:
+    """Candidate by candidate, boards in order."""
     found = []
     for name, latencies in planned.items():
         known = measured.get(name)
         real = known.latency_ms if known is not None else latencies
         found += [
             Point(board, name, real[board], known.accuracy if known else None)
-            for board in latencies
-            if board in real
+            for board in boards
+            if board in latencies and board in real
         ]
     return tuple(found)
