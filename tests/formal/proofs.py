@@ -45,8 +45,10 @@ PROOFS = {
     "write_arbiter": Proof("write_arbiter", {"Writers": 5, "Banks": 4, "WordBits": 8}, 3, cover=3),
 }
 
-SLOW = ("field_window", "memory_reader")
+SLOW = ("field_window",)
 """More than a few seconds."""
+DEEP = ("memory_reader",)
+"""More than CI has time for."""
 
 _PASSED = """                else if (take) valid_q <= 1'b1;
                 else if (given) valid_q <= 1'b0;

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.formal.proofs import BROKEN, PROOFS, SLOW
+from tests.formal.proofs import BROKEN, DEEP, PROOFS, SLOW
 
-CASES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PROOFS]
+MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(DEEP, pytest.mark.deep)
+CASES = [pytest.param(name, marks=MARKS.get(name, ())) for name in PROOFS]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -25,5 +26,5 @@ def test_a_broken_copy_is_noticed(name: str, tmp_path: Path) -> None:
 
 def test_every_proof_has_its_fault() -> None:
     assert set(BROKEN) == set(PROOFS)
-    assert set(SLOW) <= set(PROOFS)
+    assert {*SLOW, *DEEP} <= set(PROOFS)
     assert sum(proof.induction for proof in PROOFS.values()) >= 4
