@@ -45,10 +45,10 @@ PROOFS = {
     "write_arbiter": Proof("write_arbiter", {"Writers": 5, "Banks": 4, "WordBits": 8}, 3, cover=3),
 }
 
-SLOW = ("field_window",)
+SLOW: tuple[str, ...] = ()
 """More than a few seconds."""
-DEEP = ("memory_reader",)
-"""More than CI has time for."""
+DEEP = ("field_window", "memory_reader")
+"""More than CI has time for; memory_reader was not seen to finish, and the fault of field_window is not noticed yet."""
 
 _PASSED = """                else if (take) valid_q <= 1'b1;
                 else if (given) valid_q <= 1'b0;

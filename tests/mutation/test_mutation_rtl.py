@@ -95,7 +95,7 @@ def mutant_of(file: str, kind: str, after: str) -> Mutant:
 @pytest.mark.slow
 def test_a_mutant_dies_and_nonsense_is_refused() -> None:
     texts, benches = sources(), ModuleBenches(module_cases())
-    mutant = mutant_of("reciprocal.v", "compare", "b > 0")
+    mutant = mutant_of("reciprocal.v", "constant", "length = 6'd63")
     assert benches.judge(mutant.file, texts, apply(mutant, texts)).killed
     wrong = replace(mutant, after="nonsense")
     assert benches.judge(wrong.file, texts, apply(wrong, texts)).how == REFUSED
