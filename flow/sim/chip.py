@@ -16,26 +16,12 @@ from flow.emit.build import Build
 from flow.emit.chip import CHIP
 from flow.errors import FlowError, ToolError
 from flow.resources import asset_dir
+from flow.sim.netlist import simulation_netlist
 from flow.sim.verilator import Model, compile_model, run_bench
 
 FLAGS = ("-O2",)
 MODELS = "ecp5"
 """Folder of `templates/` with models of the device's primitives."""
-
-
-PRIMITIVES = (
-    *(
-        "CCU2C",
-        "DP16KD",
-        "EHXPLLL",
-        "L6MUX21",
-        "LUT4",
-        "MULT18X18D",
-        "PFUMX",
-        "TRELLIS_DPR16X4",
-        "TRELLIS_FF",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -80,11 +66,11 @@ def rtl_model(build: Build) -> Model:
     return Model(files, tuple(sorted(files)), description(build)["top"], FLAGS, ports_only=True)
 
 
-def netlist_model(netlist: bytes, top: str) -> Model:
-    """The simulation model of a chip's netlist after synthesis for ECP5, as Yosys writes it in Verilog."""
-    # Unused pins are left out of its instances, and its names are as they came.
-    files = {"netlist.v": b"/* verilator lint_off PINMISSING */\n/* verilator lint_off WIDTH */\n" + netlist}
-    files |= primitives(*PRIMITIVES)
+def netlist_model(netlist: str, top: str) -> Model:
+    """The simulation model of a chip's netlist after synthesis for ECP5, as Yosys writes it in JSON."""
+    text, kinds = simulation_netlist(netlist, top)
+    # Constants and unused bits are as synthesis left them.
+    files = {"netlist.v": f"/* verilator lint_off WIDTH */\n{text}".encode()} | primitives(*sorted(kinds))
     return Model(files, tuple(sorted(files)), top, FLAGS, ports_only=True)
 
 

@@ -183,7 +183,7 @@ def _chip(
     placed = run = None
     if check:
         tell("simulate the netlist")
-        model = netlist_model((netlist / placing.NETLIST_VERILOG).read_bytes(), about["top"])
+        model = netlist_model((netlist / placing.NETLIST).read_text(), about["top"])
         run = run_frames(build, check, model)
     if route:
         options = [f"--{about['device']}", "--package", about["package"], "--speed", str(about["speed"])]

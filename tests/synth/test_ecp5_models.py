@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flow.resources import asset_dir
-from flow.sim.chip import PRIMITIVES, primitives
+from flow.sim.chip import primitives
+from flow.sim.netlist import simulation_netlist
 from flow.sim.verilator import Model, compile_model, run_bench
 from flow.synth.yosys import Yosys
 
@@ -77,6 +77,16 @@ CASES: list[tuple[str, str, dict[str, int], Ports, Ports, list[Any], list[Any], 
         [],
         {"MULT18X18D", "CCU2C", "LUT4", "PFUMX", "TRELLIS_FF"},
     ),
+    (
+        "kinds_of_registers",
+        "",
+        {},
+        {"set_i": 1, "enable_i": 1, "data_i": 2},
+        {"seen_o": 10},
+        [],
+        [],
+        {"TRELLIS_FF"},
+    ),
 ]  # fmt: skip
 
 
@@ -109,25 +119,26 @@ def around(module: str, parameters: dict[str, int], inputs: Ports, outputs: Port
 def test_netlist_equals_verilog(case: Any, tmp_path: Path) -> None:
     """Yosys' netlist of a module on our models against the module."""
     module, folder, parameters, inputs, outputs, apart, skip_after, cells = case
-    source = (TEMPLATES / folder / f"{module}.v").read_bytes()
+    source = ((TEMPLATES / folder if folder else HERE) / f"{module}.v").read_bytes()
     preset = "\n".join(f"{(n * 0x9E3779B97F4A7C15) % 2**64:016x}" for n in range(1024))
     (tmp_path / f"{module}.v").write_bytes(source)
     (tmp_path / "image_00.hex").write_text(preset)
     values = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
     Yosys.find().run(
         f"read_verilog {module}.v\nhierarchy -top {module} {values}\nsynth_ecp5 -top {module}\n"
-        f"rename -top {module}_netlist\nwrite_verilog -noattr netlist.v\n",
+        f"rename -top {module}_netlist\nwrite_json netlist.json\n",
         tmp_path,
         module,
     )
-    netlist = (tmp_path / "netlist.v").read_text()
-    assert cells <= set(re.findall(r"^  ([A-Z][A-Z0-9_]+) #?\(?", netlist, re.MULTILINE))
+    netlist = (tmp_path / "netlist.json").read_text()
+    made = json.loads(netlist)["modules"][f"{module}_netlist"]["cells"].values()
+    assert cells <= {cell["type"] for cell in made}
+    text, kinds = simulation_netlist(netlist, f"{module}_netlist")
     files = {
         f"{module}.v": source,
-        "netlist.v": b"/* verilator lint_off PINMISSING */\n/* verilator lint_off WIDTH */\n"
-        + netlist.encode(),
+        "netlist.v": f"/* verilator lint_off WIDTH */\n{text}".encode(),
         "around.v": around(module, parameters, inputs, outputs).encode(),
-        **primitives(*PRIMITIVES),
+        **primitives(*sorted(kinds)),
     }
     program = compile_model(Model(files, tuple(sorted(files)), "around", ("-O1",), ports_only=True))
     data = {"seed": 1, "cycles": 4000, "inputs": inputs, "apart": apart, "skip_after": skip_after}
