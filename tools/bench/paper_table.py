@@ -130,7 +130,8 @@ def _flow(*arguments: str) -> dict[str, Any]:
 def torch_times(module: nn.Module, example: torch.Tensor) -> dict[str, float]:
     """Median milliseconds of the dense module on all cores of this machine: float32, its fused layers, int8 linears."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # It says on every use that another package will take it over.
+        warnings.simplefilter("ignore")
         int8 = torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
 
     def fused() -> None:
@@ -257,7 +258,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--boards", nargs="+", default=list_boards())
-    parser.add_argument("--confirm", nargs="+", default=["u200"])
+    parser.add_argument("--confirm", nargs="*", default=["u200"])
     options = parser.parse_args()
     models: dict[str, dict[str, Any]] = {}
     faults = []
