@@ -166,6 +166,7 @@ def attention(engine: Engine) -> Resources:
         Memory("queries", 2 << bits(engine.depth), 8 * T * B, 1, 1, checked=True, block="attention"),
         Memory("scores", 4 << tiles, 16 * T * P, 1, abreast, checked=True, block="attention"),
         Memory("numerators", 2 << bits(lines), 8 * T * P, 1, 2 * groups, checked=True, block="attention"),
+        Memory("exponentials", 256, 16, 2, -(-T * P * abreast // 2), block="attention"),
         Memory(
             "exp beats",
             512 // engine.beat_bytes,

@@ -11,8 +11,8 @@ module exp_table (
     output wire [15:0] rdata1_o
 );
 
-    // Many small copies: block memories would stay almost empty.
-    (* ram_style = "distributed" *)
+    // An eighth of a block memory; where these are plenty, look-up tables are not. Nobody reads while it is written.
+    (* no_rw_check *)
     reg [15:0] entry [0:255];
     reg [15:0] rdata0_q, rdata1_q;
 
