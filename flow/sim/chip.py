@@ -16,12 +16,25 @@ from flow.emit.build import Build
 from flow.emit.chip import CHIP
 from flow.errors import FlowError, ToolError
 from flow.resources import asset_dir
-from flow.sim.netlist import simulation_netlist
+from flow.sim.netlist import compile_netlist, wrapper
 from flow.sim.verilator import Model, compile_model, run_bench
 
 FLAGS = ("-O2",)
 MODELS = "ecp5"
-"""Folder of `templates/` with models of the device's primitives."""
+"""Folder of `templates/` with what simulates the device's primitives."""
+
+
+NETLIST = "netlist.bin"
+"""What the interpreter reads, in the folder where a simulation runs."""
+INTERPRETER = f"{MODELS}/netlist.cpp"
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulation model, and the files that it reads where it runs, by name."""
+
+    model: Model
+    data: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -53,25 +66,31 @@ def description(build: Build) -> dict[str, Any]:
     return data
 
 
-def primitives(*names: str) -> dict[str, bytes]:
-    """Models of the device's primitives, by path relative to the model."""
-    folder = asset_dir("templates") / MODELS
-    return {f"{MODELS}/{name}.v": (folder / f"{name}.v").read_bytes() for name in names}
+def clock_loop() -> dict[str, bytes]:
+    """A model of the device's phase-locked loop, by path relative to the simulation model."""
+    path = f"{MODELS}/EHXPLLL.v"
+    return {path: (asset_dir("templates") / path).read_bytes()}
 
 
 def rtl_model(build: Build) -> Model:
     """The simulation model of a build's chip as Verilog."""
     names = [n for n in build.manifest["files"] if n.startswith(("rtl/", "chip/")) and n.endswith(".v")]
-    files = {name: build.read(name) for name in names} | primitives("EHXPLLL")
+    files = {name: build.read(name) for name in names} | clock_loop()
     return Model(files, tuple(sorted(files)), description(build)["top"], FLAGS, ports_only=True)
 
 
-def netlist_model(netlist: str, top: str) -> Model:
-    """The simulation model of a chip's netlist after synthesis for ECP5, as Yosys writes it in JSON."""
-    text, kinds = simulation_netlist(netlist, top)
-    # Constants and unused bits are as synthesis left them.
-    files = {"netlist.v": f"/* verilator lint_off WIDTH */\n{text}".encode()} | primitives(*sorted(kinds))
-    return Model(files, tuple(sorted(files)), top, FLAGS, ports_only=True)
+def netlist_model(netlist: str, top: str) -> Simulated:
+    """The simulation model of a netlist after synthesis for ECP5, as Yosys writes it in JSON.
+
+    Raises:
+        ToolError: see `compile_netlist`.
+    """
+    found = compile_netlist(netlist, top)
+    files = {
+        f"{MODELS}/{top}.sv": wrapper(found, top, NETLIST).encode(),
+        INTERPRETER: (asset_dir("templates") / INTERPRETER).read_bytes(),
+    }
+    return Simulated(Model(files, tuple(sorted(files)), top, FLAGS, ports_only=True), {NETLIST: found.data})
 
 
 def run_module(
@@ -80,7 +99,7 @@ def run_module(
     place: Path,
     *,
     case: Mapping[str, Any] | None = None,
-    model: Model | None = None,
+    model: Simulated | None = None,
 ) -> None:
     """Run the cocotb tests of a module, from the build's sim/ or beside the caller's `place`, on a chip's model.
 
@@ -89,8 +108,10 @@ def run_module(
     Raises:
         ToolError: the model does not compile, a test fails, or none ran.
     """
-    program = compile_model(model or rtl_model(build))
+    program = compile_model(model.model if model else rtl_model(build))
     place.mkdir(parents=True, exist_ok=True)
+    for name, content in (model.data if model else {}).items():
+        (place / name).write_bytes(content)
     for name in build.manifest["files"]:
         if name.startswith("chip/") and name.endswith(".hex"):
             (place / Path(name).name).write_bytes(build.read(name))
@@ -107,7 +128,7 @@ def run_module(
         )
 
 
-def run_frames(build: Build, count: int, model: Model | None = None) -> ChipRun:
+def run_frames(build: Build, count: int, model: Simulated | None = None) -> ChipRun:
     """The build's first `count` sample frames through the chip's UART.
 
     Raises:

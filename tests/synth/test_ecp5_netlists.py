@@ -1,4 +1,4 @@
-"""Models of ECP5's primitives: netlists of the engine's modules behave on them as the Verilog does."""
+"""The interpreter of ECP5 netlists: modules of the engine behave on it as the Verilog does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from flow.resources import asset_dir
-from flow.sim.chip import primitives
-from flow.sim.netlist import simulation_netlist
+from flow.sim.chip import netlist_model
 from flow.sim.verilator import Model, compile_model, run_bench
 from flow.synth.yosys import Yosys
 
@@ -117,7 +116,7 @@ def around(module: str, parameters: dict[str, int], inputs: Ports, outputs: Port
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_netlist_equals_verilog(case: Any, tmp_path: Path) -> None:
-    """Yosys' netlist of a module on our models against the module."""
+    """Yosys' netlist of a module in our interpreter against the module."""
     module, folder, parameters, inputs, outputs, apart, skip_after, cells = case
     source = ((TEMPLATES / folder if folder else HERE) / f"{module}.v").read_bytes()
     preset = "\n".join(f"{(n * 0x9E3779B97F4A7C15) % 2**64:016x}" for n in range(1024))
@@ -133,13 +132,14 @@ def test_netlist_equals_verilog(case: Any, tmp_path: Path) -> None:
     netlist = (tmp_path / "netlist.json").read_text()
     made = json.loads(netlist)["modules"][f"{module}_netlist"]["cells"].values()
     assert cells <= {cell["type"] for cell in made}
-    text, kinds = simulation_netlist(netlist, f"{module}_netlist")
+    simulated = netlist_model(netlist, f"{module}_netlist")
     files = {
         f"{module}.v": source,
-        "netlist.v": f"/* verilator lint_off WIDTH */\n{text}".encode(),
         "around.v": around(module, parameters, inputs, outputs).encode(),
-        **primitives(*sorted(kinds)),
+        **simulated.model.files,
     }
+    for name, content in simulated.data.items():
+        (tmp_path / name).write_bytes(content)
     program = compile_model(Model(files, tuple(sorted(files)), "around", ("-O1",), ports_only=True))
     data = {"seed": 1, "cycles": 4000, "inputs": inputs, "apart": apart, "skip_after": skip_after}
     (tmp_path / "case.json").write_text(json.dumps(data))
