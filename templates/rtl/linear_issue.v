@@ -504,7 +504,9 @@ module linear_issue #(
     end
 
     // Words that the sequencer has bounded.
-    wire unused = &{1'b0, source_space_i, key_stride_q, first_row_q, key_group, line_b_q, keys, depth_q, out_stride_q, rounds_q,
-        heads_q, cycle_word, cycles_word, other_word, other_group};
+    wire unused = &{
+        1'b0, source_space_i, key_stride_q, first_row_q, key_group, group_b_q, line_b_q, keys, depth_q, out_stride_q,
+        rounds_q, heads_q, cycle_word, cycles_word, other_word, other_group
+    };
 
 endmodule
