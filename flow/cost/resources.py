@@ -20,7 +20,7 @@ from flow.engine import Engine
 from flow.ir.op import REGISTRY
 from flow.ops import blocks
 from flow.ops.device import DeviceOp, hardware_of
-from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, Term, address_bits
+from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, Term
 
 # Width and words of one block RAM of 18 Kibit. AMD RAMB18 (UG573, UG473): simple dual port up to 36 bits,
 # true dual port up
@@ -162,8 +162,7 @@ def mapped(memory: Memory, dsp_kind: str) -> Mapped:
 
     The cheapest primitive: `cost * ceil(bits/width) * ceil(words/depth)` (without rounding the width where unused bits
     are shared), and half a unit for each bit of a choice between stacked ones. Distributed RAM has its read register in
-    flip-flops. ECP5's simple dual-port block gives no old word on a collision, so that a `checked` memory gets data
-    and address of the last write in registers, compared and chosen.
+    flip-flops.
     """
     words, bits = memory.words, memory.bits
 
@@ -181,9 +180,7 @@ def mapped(memory: Memory, dsp_kind: str) -> Mapped:
     if best.luts:
         lutram = count * best.luts
         return Mapped(0, lutram + choice, 0 if memory.asynchronous else bits, lutram)
-    kept = memory.checked and not wide_lut
-    lut, ff = (bits + 8, 2 * bits + address_bits(words) + 2) if kept else (0, 0)
-    return Mapped(count * best.bram18, lut + (choice if stacked > 1 else 0), ff, 0)
+    return Mapped(count * best.bram18, choice if stacked > 1 else 0, 0, 0)
 
 
 def _takes(shape: Shape, memory: Memory) -> bool:

@@ -67,7 +67,7 @@ class Timing:
         early = self.reciprocal - self.array - 3
         divisions = self.engine.tokens * abreast
         waits = max(divisions - max(-early, 0) - 1, 0) + max(early, 0)
-        return 5 + (self.engine.rows - 1).bit_length() + waits + 2
+        return 6 + (self.engine.rows - 1).bit_length() + waits + 2
 
     @property
     def ring_words(self) -> int:

@@ -79,8 +79,8 @@ def control(engine: Engine) -> Resources:
         },
         (
             Memory("store", engine.store_depth, 8 * T, 1, B, block="store"),
-            Memory("program", 16 * engine.steps, 64, 1, 1, checked=True, block="program_memory"),
-            Memory("bursts", 1 << BURST_LOG2, 8 * W, 1, 1, checked=True, block="reader"),
+            Memory("program", 16 * engine.steps, 64, 1, 1, block="program_memory"),
+            Memory("bursts", 1 << BURST_LOG2, 8 * W, 1, 1, block="reader"),
         ),
         dsp=5,
     )
@@ -117,10 +117,10 @@ def linear(engine: Engine) -> Resources:
         (
             Memory("operand0", engine.operand_depth, 8 * T, 1, B * P, block="operand0"),
             Memory("operand1", engine.operand_depth, 8 * T, 1, B * P, block="operand1"),
-            Memory("weights", ring, 8 * weight_lanes, 1, P * B // weight_lanes, checked=True, block="rows"),
-            Memory("offsets", ring, B * offset, 1, P, checked=True, block="rows"),
-            Memory("codes", 1 << CODE_LOG2, 8 * W, 1, 1, checked=True, block="weights"),
-            Memory("maps", 1 << MAP_LOG2, 8 * W, 1, 1, checked=True, block="weights"),
+            Memory("weights", ring, 8 * weight_lanes, 1, P * B // weight_lanes, block="rows"),
+            Memory("offsets", ring, B * offset, 1, P, block="rows"),
+            Memory("codes", 1 << CODE_LOG2, 8 * W, 1, 1, block="weights"),
+            Memory("maps", 1 << MAP_LOG2, 8 * W, 1, 1, block="weights"),
             Memory("code page", 1024, 16, 2, -(-lanes * B // 2), block="weights"),
             Memory("column lists", words, WINDOW * offset, 1, lanes * B, asynchronous=True, block="weights"),
         ),
@@ -134,7 +134,7 @@ def requantise(engine: Engine) -> Resources:
     """T*P lanes for each of H heads behind the array: a product of the accumulator and 18 bits takes two primitives;
     the constants of 64 row groups."""
     T, P, H = engine.tokens, engine.rows, engine.heads
-    constants = Memory("constants", 64, 54, 1, P, checked=True, block="constants")
+    constants = Memory("constants", 64, 54, 1, P, block="constants")
     terms = {"one": 1, "lanes": T * P, "heads": T * P * (H - 1)}
     return _block({"post": terms, "constants": {}}, (constants,), dsp=2 * T * P * H)
 
@@ -163,9 +163,9 @@ def attention(engine: Engine) -> Resources:
     tiles = bits(-(-engine.sequence // P))
     memories = (
         Memory("values", engine.values_depth, 8 * P, 1, B, block="values"),
-        Memory("queries", 2 << bits(engine.depth), 8 * T * B, 1, 1, checked=True, block="attention"),
-        Memory("scores", 4 << tiles, 16 * T * P, 1, abreast, checked=True, block="attention"),
-        Memory("numerators", 2 << bits(lines), 8 * T * P, 1, 2 * groups, checked=True, block="attention"),
+        Memory("queries", 2 << bits(engine.depth), 8 * T * B, 1, 1, block="attention"),
+        Memory("scores", 4 << tiles, 16 * T * P, 1, abreast, block="attention"),
+        Memory("numerators", 2 << bits(lines), 8 * T * P, 1, 2 * groups, block="attention"),
         Memory("exponentials", 256, 16, 2, -(-T * P * abreast // 2), block="attention"),
         Memory(
             "exp beats",
@@ -173,7 +173,6 @@ def attention(engine: Engine) -> Resources:
             8 * engine.beat_bytes,
             1,
             1,
-            checked=True,
             block="attention",
         ),
     )
@@ -208,10 +207,10 @@ def norm(engine: Engine) -> Resources:
     rows = -(-engine.depth * B // row)
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
-        Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), checked=True, block="norm"),
-        Memory("norm results", 1 << QUEUE_LOG2, 32 * T * L, 1, 1, checked=True, block="norm"),
-        Memory("norm centres", ahead, count + 16, 1, 1, checked=True, block="norm"),
-        Memory("norm factors", ahead, 2 * count + 55, 1, 1, checked=True, block="norm"),
+        Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm"),
+        Memory("norm results", 1 << QUEUE_LOG2, 32 * T * L, 1, 1, block="norm"),
+        Memory("norm centres", ahead, count + 16, 1, 1, block="norm"),
+        Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),
     )
     return _block(
         {"norm": {"one": 1, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},

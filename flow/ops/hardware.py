@@ -56,8 +56,8 @@ class Memory:
     """`copies` equal memories of `words` x `bits`, each with one write port and `reads` read ports.
 
     One read port beside the write port is simple dual port; two read ports are true dual port, and writing
-    then takes one of them while nothing is read. A `checked` memory promises the old word to who reads what is
-    written in the same cycle; an `asynchronous` one is read without a clock, which distributed RAM alone does.
+    then takes one of them while nothing is read. Nobody reads a word in the cycle in which it is written. An
+    `asynchronous` memory is read without a clock, which distributed RAM alone does.
     `block` is the instance in the Verilog engine that holds it.
     """
 
@@ -66,7 +66,6 @@ class Memory:
     bits: int
     reads: int
     copies: int
-    checked: bool = False
     asynchronous: bool = False
     block: str = ""
 
@@ -118,11 +117,6 @@ class Resources:
             self.dsp + other.dsp,
             self.terms + other.terms,
         )
-
-
-def address_bits(words: int) -> int:
-    """Bits that address `words` words."""
-    return max(1, (words - 1).bit_length())
 
 
 def logic(adder_bits: int, muxes: tuple[Mux, ...], ff: int) -> Resources:

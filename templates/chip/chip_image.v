@@ -60,10 +60,10 @@ module chip_image #(
     reg [AddressBits-1:0] address_q;
     reg [7:0]             left_q;
     reg [FifoLog2:0]      room_q;
+    reg                   any_q, last_beat_q;
 
-    wire room = room_q != 0;
-    wire step = busy_q && room;
-    wire last = left_q == 8'd0;
+    wire step = busy_q && any_q;
+    wire last = last_beat_q;
     wire pop = rvalid_o && rready_i;
 
     assign arready_o = !busy_q || (step && last);
@@ -76,17 +76,21 @@ module chip_image #(
         if (arvalid_i && arready_o) begin
             address_q <= araddr_i[BeatLog2 +: AddressBits];
             left_q <= arlen_i;
+            last_beat_q <= arlen_i == 8'd0;
         end else if (step) begin
             address_q <= address_q + 1'b1;
             left_q <= left_q - 8'd1;
+            last_beat_q <= left_q == 8'd1;
         end
         if (!rst_ni) begin
             busy_q <= 1'b0;
             room_q <= 1 << FifoLog2;
+            any_q <= 1'b1;
         end else begin
             if (arvalid_i && arready_o) busy_q <= 1'b1;
             else if (step && last) busy_q <= 1'b0;
             room_q <= room_q - {{FifoLog2{1'b0}}, step} + {{FifoLog2{1'b0}}, pop};
+            any_q <= pop || (step ? room_q != 1 : any_q);
         end
     end
 

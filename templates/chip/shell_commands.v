@@ -95,6 +95,8 @@ module shell_commands #(
     reg        issued_q, address_done_q, data_done_q;
     reg [4:0]  reset_q;
     reg        receive_commit_q;
+    // A request has been there for a cycle.
+    reg        waited_q;
 
     // ---- Check. Words of memory and registers are addressed in bytes.
     wire [31:0] first_word = {2'd0, request_address_i[31:2]};
@@ -104,20 +106,29 @@ module shell_commands #(
     wire        register = request_opcode_i == ReadRegister || request_opcode_i == WriteRegister;
     wire        known = memory || register || request_opcode_i == Ping || request_opcode_i == Reset
         || request_opcode_i == Send || request_opcode_i == Receive;
+    // In two cycles: differences, then what is wrong.
     wire [31:0] limit = memory ? Words : Registers;
-    wire        outside = !aligned || first_word > limit || count > limit - first_word;
-    wire [31:0] available = received_i - request_address_i;
-    wire [31:0] consumed = request_address_i - committed_i;
+    reg         beyond_q, known_q;
+    reg  [31:0] inside_q, available_words_q, consumed_q, held_q;
+    always @(posedge clk_i) begin
+        known_q <= known;
+        beyond_q <= !aligned || first_word > limit;
+        inside_q <= limit - first_word;
+        available_words_q <= received_i - request_address_i;
+        consumed_q <= request_address_i - committed_i;
+        held_q <= received_i - committed_i;
+    end
+    wire        outside = beyond_q || count > inside_q;
     wire        count_wrong = request_count_i > MostWords
         || (request_opcode_i == Send && (request_count_i & (StreamWords[15:0] - 16'd1)) != 16'd0);
     // What is behind the last commit counts modulo 2^32: no more than the buffer holds.
-    wire        receive_wrong = consumed > received_i - committed_i;
+    wire        receive_wrong = consumed_q > held_q;
 
     reg [5:0] checked_q;
     reg       writes_q;
     reg       reads_q;
     always @(posedge clk_i) begin
-        checked_q <= !request_intact_i ? BadChecksum : !known ? BadOpcode : count_wrong ? BadCount
+        checked_q <= !request_intact_i ? BadChecksum : !known_q ? BadOpcode : count_wrong ? BadCount
             : (memory || register) && outside ? BadAddress
             : request_opcode_i == Send && request_address_i != sent_q ? BadAddress
             : request_opcode_i == Receive && receive_wrong ? BadAddress : Ok;
@@ -126,7 +137,7 @@ module shell_commands #(
     end
     reg [15:0] available_q;
     always @(posedge clk_i) begin
-        available_q <= available > count ? request_count_i : available[15:0];
+        available_q <= available_words_q > count ? request_count_i : available_words_q[15:0];
     end
 
     // ---- one word of memory or register
@@ -214,17 +225,19 @@ module shell_commands #(
             address_done_q <= 1'b0;
             data_done_q <= 1'b0;
             reset_q <= 5'd0;
+            waited_q <= 1'b0;
             sent_q <= 32'd0;
             status_q <= Ok;
             count_q <= 16'd0;
             address_q <= 32'd0;
             crc_q <= 16'hFFFF;
         end else begin
+            waited_q <= state_q == Wait && request_valid_i && !waited_q;
             if (!reset_q[4]) reset_q <= reset_q + 5'd1;
             if (moved && state_q != Sum) crc_q <= state_q == Header && at_q == 3'd0 ? 16'hFFFF : crc;
             case (state_q)
-                // One cycle for checked_q.
-                Wait: if (request_valid_i) begin
+                // Two cycles for checked_q.
+                Wait: if (waited_q) begin
                     state_q <= Check;
                     index_q <= 16'd0;
                     at_q <= 3'd0;

@@ -94,6 +94,7 @@ module attention_issue #(
     output reg  [BankGroups-1:0]  slot_groups_o
 );
 
+    localparam [31:0] Two = 2;
     localparam RowsLog2 = $clog2(Rows);
     localparam BanksLog2 = $clog2(Banks);
     localparam Parts = Tokens / Rows;
@@ -116,25 +117,35 @@ module attention_issue #(
     reg [LineBits-1:0]     s_start_q, s_line_q, s_address_q;
     reg [PositionBits-1:0] s_position_q;
 
-    wire [31:0] abreast = 32'd1 << abreast_log2_i;
-    wire s_result_last = s_cycle_q + {{(CycleBits-1){1'b0}}, 1'b1} == head_lines_i;
+    // What ends with the slot at hand comes from registers, which are worked out for the next slot.
+    reg s_result_last_q, s_sweep_end_q, s_sweep_last_q, s_one_group_q;
+    // Of the step, a cycle late: nothing is issued that early.
+    reg [31:0] abreast_q;
+    reg one_line_q, one_sweep_q;
+    always @(posedge clk_i) begin
+        abreast_q <= 32'd1 << abreast_log2_i;
+        one_line_q <= head_lines_i == {{(CycleBits-1){1'b0}}, 1'b1};
+        one_sweep_q <= together_i || abreast_log2_i == {ShiftBits{1'b0}};
+    end
+    wire [31:0] abreast = abreast_q;
+    wire s_result_last = s_result_last_q;
     wire s_part_last = s_part_q == LastPart[PartBits-1:0];
-    wire s_sweep_end = s_group_q + {{(GroupBits-1){1'b0}}, 1'b1} == s_groups_q;
-    wire s_sweep_last = together_i || {{(32-SweepBits){1'b0}}, s_sweep_q} + 32'd1 == abreast;
-    wire s_last = s_result_last && s_sweep_end && s_sweep_last;
+    wire s_sweep_end = s_sweep_end_q;
+    wire s_last = s_result_last && s_sweep_end && s_sweep_last_q;
 
     // ---- context of one pair
     reg                    c_active_q, c_slot_q, c_plane_q;
     reg                    c_last_round_q, c_last_q;
     reg [RowBits-1:0]      c_row_q, c_rows_q;
     reg [HeadBits-1:0]     c_left_q;
+    reg                    c_left_one_q;
     reg [PositionBits-1:0] c_chunk_q, c_position_q, c_heads_q;
     reg [ValueBits-1:0]    c_start_q, c_values_q;
     reg [LineBits-1:0]     c_line_q;
 
     wire c_plane_end = c_row_q + {{(RowBits-1){1'b0}}, 1'b1} == c_rows_q;
     wire c_result_last = c_plane_end && (c_plane_q || !two_planes_i);
-    wire c_last = c_result_last && c_left_q == {{(HeadBits-1){1'b0}}, 1'b1};
+    wire c_last = c_result_last && c_left_one_q;
     wire [PositionBits-1:0] c_chunk_next = c_chunk_q + {{(PositionBits-1){1'b0}}, 1'b1};
     wire c_line_end = c_chunk_next == BankGroups[PositionBits-1:0];
 
@@ -166,11 +177,18 @@ module attention_issue #(
     // verilator lint_off UNUSEDSIGNAL
     wire [31:0] score_groups = ({{(32-LengthBits){1'b0}}, score_keys_i} + (Rows - 1)) >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL
-    wire [ShiftBits-1:0] key_shift = BanksLog2[ShiftBits-1:0] - abreast_log2_i;
-    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + (32'd1 << key_shift) - 32'd1;
+    wire one_group = score_groups[GroupBits-1:0] == {{(GroupBits-1){1'b0}}, 1'b1};
+    reg [ShiftBits-1:0] key_shift_q;
+    // Keys of a row, less 1.
+    reg [31:0]          key_row_q;
+    always @(posedge clk_i) begin
+        key_shift_q <= BanksLog2[ShiftBits-1:0] - abreast_log2_i;
+        key_row_q <= (32'd1 << key_shift_q) - 32'd1;
+    end
+    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + key_row_q;
     // Counts are cut to what the engine holds.
     // verilator lint_off UNUSEDSIGNAL
-    wire [31:0] context_rows = context_keys_up >> key_shift;
+    wire [31:0] context_rows = context_keys_up >> key_shift_q;
     // verilator lint_on UNUSEDSIGNAL
 
     function [PositionBits-1:0] position_of;
@@ -210,19 +228,28 @@ module attention_issue #(
             s_part_q <= {PartBits{1'b0}};
             s_group_q <= {GroupBits{1'b0}};
             s_groups_q <= score_groups[GroupBits-1:0];
+            s_result_last_q <= one_line_q;
+            s_one_group_q <= one_group;
+            s_sweep_end_q <= one_group;
+            s_sweep_last_q <= one_sweep_q;
             s_start_q <= score_start;
             s_line_q <= score_start;
             s_address_q <= score_start;
             s_position_q <= position_of(score_channel_i, line_chunks_log2_i);
         end else if (s_take && !s_result_last) begin
             s_cycle_q <= s_cycle_q + {{(CycleBits-1){1'b0}}, 1'b1};
+            s_result_last_q <= s_cycle_q + Two[CycleBits-1:0] == head_lines_i;
             s_address_q <= s_address_q + {{(LineBits-1){1'b0}}, 1'b1};
         end else if (s_take) begin
             s_cycle_q <= {CycleBits{1'b0}};
+            s_result_last_q <= one_line_q;
+            s_sweep_end_q <= s_sweep_end ? s_one_group_q
+                : s_group_q + Two[GroupBits-1:0] == s_groups_q;
             s_part_q <= s_part_last || s_sweep_end ? {PartBits{1'b0}} : s_part_q + {{(PartBits-1){1'b0}}, 1'b1};
             s_group_q <= s_sweep_end ? {GroupBits{1'b0}} : s_group_q + {{(GroupBits-1){1'b0}}, 1'b1};
             if (s_sweep_end) begin
                 s_sweep_q <= s_sweep_q + {{(SweepBits-1){1'b0}}, 1'b1};
+                s_sweep_last_q <= {{(32-SweepBits){1'b0}}, s_sweep_q} + 32'd2 == abreast;
                 s_position_q <= s_position_q + {{(PositionBits-1){1'b0}}, 1'b1};
                 s_line_q <= s_start_q;
                 s_address_q <= s_start_q;
@@ -239,6 +266,7 @@ module attention_issue #(
             c_rows_q <= context_rows[RowBits-1:0];
             c_plane_q <= 1'b0;
             c_left_q <= chunks_i;
+            c_left_one_q <= chunks_i == {{(HeadBits-1){1'b0}}, 1'b1};
             c_chunk_q <= {PositionBits{1'b0}};
             c_position_q <= position_of(context_channel_i, line_chunks_log2_i);
             c_heads_q <= context_heads[PositionBits-1:0];
@@ -259,6 +287,7 @@ module attention_issue #(
             if (c_result_last) begin
                 c_start_q <= c_start_q + {{(ValueBits-1){1'b0}}, 1'b1};
                 c_left_q <= c_left_q - {{(HeadBits-1){1'b0}}, 1'b1};
+                c_left_one_q <= c_left_q == Two[HeadBits-1:0];
                 c_chunk_q <= c_line_end ? {PositionBits{1'b0}} : c_chunk_next;
                 if (c_line_end) c_line_q <= c_line_q + {{(LineBits-1){1'b0}}, 1'b1};
             end

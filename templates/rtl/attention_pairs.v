@@ -1,7 +1,8 @@
 // The pairs of query tile and round of heads abreast of an attention step, in order: tiles outermost.
 //
 // The pair shown is the next one to be taken; `next_i` moves on, one pair a cycle if need be. `valid_o` falls after the
-// last pair. The fields of the step are stable from `start_i` on; the first pair is there a cycle later.
+// last pair. The fields of the step are stable from `start_i` on; the first pair is there a cycle later. All of it comes
+// from registers.
 module attention_pairs #(
     parameter Tokens = 2,
     parameter LineBits = 8,
@@ -40,6 +41,7 @@ module attention_pairs #(
     output wire                   last_o
 );
 
+    localparam [31:0] Two = 2;
     localparam ChunkLineBits = ValueBits > HeadBits ? ValueBits : HeadBits;
 
     reg                   valid_q;
@@ -47,13 +49,16 @@ module attention_pairs #(
     reg [LineBits-1:0]    tile_line_q;
     reg [ChannelBits-1:0] channel_q;
     reg [ValueBits-1:0]   chunk_q;
-    reg [HeadBits-1:0]    gone_q;
+    // Heads from the round's first one to the last; whether the round is the last, and the tile.
+    reg [HeadBits-1:0]    left_q;
+    reg                   last_round_q, one_round_q, last_tile_q;
+    // Keys that the tile sees, and the tile behind it.
+    reg [LengthBits-1:0]  keys_q;
     reg [LengthBits:0]    seen_q;
 
     wire [HeadBits:0] abreast = {{HeadBits{1'b0}}, 1'b1} << abreast_log2_i;
-    wire [HeadBits:0] through = {1'b0, gone_q} + abreast;
-    wire last_round = through >= {1'b0, heads_i};
-    wire last = last_round && tile_q + {{(TileBits-1){1'b0}}, 1'b1} == tiles_i;
+    wire last_round = last_round_q;
+    wire last = last_round && last_tile_q;
     // Lines are counted modulo the memory.
     // verilator lint_off UNUSEDSIGNAL
     wire [ChunkLineBits-1:0] chunks = {{(ChunkLineBits-HeadBits){1'b0}}, chunks_i};
@@ -66,31 +71,41 @@ module attention_pairs #(
     assign tile_line_o = tile_line_q;
     assign channel_o = channel_q;
     assign chunk_o = chunk_q;
-    assign heads_left_o = heads_i - gone_q;
-    assign keys_o = beyond ? length_i : seen_q[LengthBits-1:0];
+    assign heads_left_o = left_q;
+    assign keys_o = keys_q;
     assign last_round_o = last_round;
     assign last_o = last;
+
+    // The tile behind the next one.
+    wire [TileBits-1:0] next_tile = tile_q + Two[TileBits-1:0];
 
     always @(posedge clk_i) begin
         if (start_i) begin
             tile_q <= {TileBits{1'b0}};
             tile_line_q <= {LineBits{1'b0}};
-            seen_q <= Tokens[LengthBits:0];
+            last_tile_q <= tiles_i == {{(TileBits-1){1'b0}}, 1'b1};
+            keys_q <= causal_i && Tokens[LengthBits:0] < length ? Tokens[LengthBits-1:0] : length_i;
+            seen_q <= {Tokens[LengthBits-1:0], 1'b0};
         end else if (next_i && last_round) begin
             tile_q <= tile_q + {{(TileBits-1){1'b0}}, 1'b1};
+            last_tile_q <= next_tile == tiles_i;
             tile_line_q <= tile_line_q + depth_i;
+            keys_q <= beyond ? length_i : seen_q[LengthBits-1:0];
             // Stays above the length once it is: no overflow.
             if (!beyond) seen_q <= seen_q + Tokens[LengthBits:0];
         end
         if (start_i || (next_i && last_round)) begin
             channel_q <= {ChannelBits{1'b0}};
             chunk_q <= {ValueBits{1'b0}};
-            gone_q <= {HeadBits{1'b0}};
+            left_q <= heads_i;
+            last_round_q <= start_i ? {1'b0, heads_i} <= abreast : one_round_q;
         end else if (next_i) begin
             channel_q <= channel_q + channel_step_i;
             chunk_q <= chunk_q + chunks[ValueBits-1:0];
-            gone_q <= through[HeadBits-1:0];
+            left_q <= left_q - abreast[HeadBits-1:0];
+            last_round_q <= {1'b0, left_q} <= {abreast[HeadBits-1:0], 1'b0};
         end
+        if (start_i) one_round_q <= {1'b0, heads_i} <= abreast;
         if (!rst_ni) begin
             valid_q <= 1'b0;
         end else if (start_i) begin

@@ -34,14 +34,16 @@ module attention_queries #(
     output wire [WordBits-1:0]  data_o
 );
 
+    localparam [31:0] Two = 2;
     localparam IndexBits = Lines > 1 ? $clog2(Lines) : 1;
 
     reg                 active_q, slot_q;
     reg [LineBits-1:0]  line_q;
     reg [CycleBits-1:0] index_q;
     reg [1:0]           full_q;
+    reg                 last_q;
 
-    wire last = index_q + {{(CycleBits-1){1'b0}}, 1'b1} == lines_i;
+    wire last = last_q;
     wire taken = active_q && store_grant_i;
     wire filled = taken && last;
     wire next_slot = ~slot_q;
@@ -60,7 +62,9 @@ module attention_queries #(
         if (load) begin
             line_q <= pair_line_i;
             index_q <= {CycleBits{1'b0}};
+            last_q <= lines_i == {{(CycleBits-1){1'b0}}, 1'b1};
         end else if (taken) begin
+            last_q <= index_q + Two[CycleBits-1:0] == lines_i;
             line_q <= line_q + {{(LineBits-1){1'b0}}, 1'b1};
             index_q <= index_q + {{(CycleBits-1){1'b0}}, 1'b1};
         end

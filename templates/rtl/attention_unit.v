@@ -11,12 +11,12 @@
 // scores of the next ones and on the context of those before, result by result (attention_issue). With G groups of P
 // keys (whole rows of keys), A heads abreast and both latencies as in multiplier_array.v and post_pipeline.v, there are
 //
-//     ArrayLatency + ScoreLatency + 2*log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 8
+//     ArrayLatency + ScoreLatency + 2*log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 9
 //
-// cycles from the last slot of a pair's scores to the first of its context (62 for T=8, B=64, P=8 and 128 keys), and
+// cycles from the last slot of a pair's scores to the first of its context (63 for T=8, B=64, P=8 and 128 keys), and
 // from one pair to the next but one the slots of a context and, from the beginning of its exponential pass on,
 //
-//     log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 7
+//     log2(P) + G + A*T + max(16 - ArrayLatency, 1 - A*T) + 8
 //
 // at least: where two pairs have fewer slots than that, the array waits. Exponential passes take max(G, A*T) cycles.
 //
@@ -141,6 +141,8 @@ module attention_unit #(
     localparam BanksLog2 = $clog2(Banks);
 
     // ---- the step
+    // The layout stands, a cycle behind the start.
+    reg                   started_q;
     reg                   parity_q, running_q, issuing_q;
     wire                  setup_ready, two_planes, causal, together;
     wire [1:0]            space;
@@ -186,7 +188,7 @@ module attention_unit #(
                 .Tokens(Tokens), .LineBits(LineBits), .ValueBits(ValueBits), .ChannelBits(ChannelBits),
                 .HeadBits(HeadBits), .LengthBits(LengthBits), .TileBits(TileBits), .ShiftBits(ShiftBits)
             ) pairs (
-                .clk_i(clk_i), .rst_ni(rst_ni), .start_i(start_i), .next_i(pair_next[i]), .length_i(length),
+                .clk_i(clk_i), .rst_ni(rst_ni), .start_i(started_q), .next_i(pair_next[i]), .length_i(length),
                 .tiles_i(tiles), .causal_i(causal), .depth_i(depth), .heads_i(heads), .abreast_log2_i(abreast_log2),
                 .channel_step_i(channel_step), .chunks_i(chunks), .valid_o(pair_valid[i]),
                 .tile_o(pair_tile[i*TileBits +: TileBits]), .tile_line_o(pair_tile_line[i*LineBits +: LineBits]),
@@ -385,17 +387,18 @@ module attention_unit #(
         .length_i(length), .causal_i(causal), .tile_i(pass_tile), .group_i(pass_group), .seen_o(pass_seen)
     );
 
-    // ---- e1: scores, maximum and mask; to e4 what numerators and sums want
+    // ---- e2: scores, maximum and mask; to e5 what numerators and sums want
     localparam PassBits = GroupBits + 3;
     reg  [Abreast*Tokens*16-1:0] maximum_q;
-    reg  [Lanes-1:0]             seen_q;
-    reg                          valid1_q, valid2_q, valid3_q, valid4_q;
-    reg  [PassBits-1:0]          pass1_q, pass2_q, pass3_q, pass4_q;
+    reg  [Lanes-1:0]             seen1_q, seen2_q;
+    reg  [1:0]                   slot1_q;
+    reg                          valid1_q, valid2_q, valid3_q, valid4_q, valid5_q, first1_q;
+    reg  [PassBits-1:0]          pass1_q, pass2_q, pass3_q, pass4_q, pass5_q;
     wire [Abreast*Lanes*16-1:0]  score;
     wire [Abreast*Lanes*8-1:0]   numerator_low, numerator_high;
     wire                         write_first, write_last, write_pair;
     wire [GroupBits-1:0]         write_group;
-    assign {write_first, write_last, write_pair, write_group} = pass4_q;
+    assign {write_first, write_last, write_pair, write_group} = pass5_q;
 
     score_memory #(
         .Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .AddressBits(ScoreBits + 2), .SweepBits(SweepBits)
@@ -407,15 +410,15 @@ module attention_unit #(
 
     softmax_exponent #(.Tokens(Tokens), .Rows(Rows), .Heads(Abreast)) exponent (
         .clk_i(clk_i), .table_we_i(table_we), .table_address_i(table_address), .table_data_i(table_data),
-        .valid1_i(valid1_q), .valid2_i(valid2_q), .valid3_i(valid3_q), .score_i(score), .maximum_i(maximum_q),
-        .seen_i(seen_q), .low_o(numerator_low), .high_o(numerator_high)
+        .valid2_i(valid2_q), .valid3_i(valid3_q), .valid4_i(valid4_q), .score_i(score), .maximum_i(maximum_q),
+        .seen_i(seen2_q), .low_o(numerator_low), .high_o(numerator_high)
     );
 
     numerator_memory #(
         .Tokens(Tokens), .Banks(Banks), .Rows(Rows), .Heads(Abreast), .RowBits(LineIndexBits), .GroupBits(GroupBits),
         .ShiftBits(ShiftBits)
     ) numerators (
-        .clk_i(clk_i), .abreast_log2_i(abreast_log2), .we_i(valid4_q), .write_pair_i(write_pair),
+        .clk_i(clk_i), .abreast_log2_i(abreast_log2), .we_i(valid5_q), .write_pair_i(write_pair),
         .group_i(write_group), .numerator_low_i(numerator_low), .numerator_high_i(numerator_high),
         .re_i(numerator_re), .read_pair_i(numerator_pair), .row_i(numerator_row[LineIndexBits-1:0]),
         .low_o(line_low), .high_o(line_high)
@@ -427,7 +430,7 @@ module attention_unit #(
         .Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .Sequence(Sequence), .ArrayLatency(ArrayLatency),
         .ShiftBits(ShiftBits)
     ) sums (
-        .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .valid_i(valid4_q), .first_i(write_first),
+        .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .valid_i(valid5_q), .first_i(write_first),
         .last_i(write_last), .low_i(numerator_low), .high_i(numerator_high), .ready_o(context_ready),
         .scale_r_o(scale_r), .scale_n_o(scale_n)
     );
@@ -481,12 +484,16 @@ module attention_unit #(
         slot_final_q <= tile_finish;
         if (start_i) parity_q <= parity_i;
         if (pair_next[1]) score_tile_q[score_load_slot] <= pair_tile[TileBits +: TileBits];
-        if (pass_valid && pass_first) maximum_q <= maximum[pass_slot*Abreast*Tokens*16 +: Abreast*Tokens*16];
-        seen_q <= pass_seen;
+        slot1_q <= pass_slot;
+        first1_q <= pass_valid && pass_first;
+        if (first1_q) maximum_q <= maximum[slot1_q*Abreast*Tokens*16 +: Abreast*Tokens*16];
+        seen1_q <= pass_seen;
+        seen2_q <= seen1_q;
         pass1_q <= {pass_first, pass_last, pass_slot[0], pass_group};
         pass2_q <= pass1_q;
         pass3_q <= pass2_q;
         pass4_q <= pass3_q;
+        pass5_q <= pass4_q;
         if (start_i) begin
             written_tiles_q <= {TileBits{1'b0}};
             cleared_tiles_q <= {TileBits{1'b0}};
@@ -497,16 +504,19 @@ module attention_unit #(
         if (!rst_ni) begin
             running_q <= 1'b0;
             issuing_q <= 1'b0;
+            started_q <= 1'b0;
             issued_q <= 1'b0;
             written_q <= {Way{1'b0}};
             valid1_q <= 1'b0;
             valid2_q <= 1'b0;
             valid3_q <= 1'b0;
             valid4_q <= 1'b0;
+            valid5_q <= 1'b0;
         end else begin
             written_q <= {written_q[Way-2:0], tile_finish};
             // The last values line is requested a cycle after the slot.
             issued_q <= finish;
+            started_q <= start_i;
             if (start_i) issuing_q <= 1'b1;
             else if (issued_q) issuing_q <= 1'b0;
             if (start_i) running_q <= 1'b1;
@@ -515,6 +525,7 @@ module attention_unit #(
             valid2_q <= valid1_q;
             valid3_q <= valid2_q;
             valid4_q <= valid3_q;
+            valid5_q <= valid4_q;
         end
     end
 

@@ -1,7 +1,7 @@
 // Bias, multiplier and shift of the rows of the last 64 row groups, in the order of the groups since reset.
 //
 // A row's word is {shift[5:0], multiplier[15:0], bias[31:0]}; rows of a group are written as they come. Read data come
-// one cycle after `group_i`.
+// two cycles after `group_i`, from a register behind the memory.
 module constants_ring #(
     parameter Rows = 1
 ) (
@@ -16,6 +16,10 @@ module constants_ring #(
     output wire [6*Rows-1:0]  shift_o
 );
 
+    wire [54*Rows-1:0] word;
+    reg  [54*Rows-1:0] word_q;
+    always @(posedge clk_i) word_q <= word;
+
     genvar p;
     generate
         for (p = 0; p < Rows; p = p + 1) begin : row
@@ -26,8 +30,9 @@ module constants_ring #(
                 .wdata_i(wdata_i[54*p +: 54]),
                 .re_i(re_i),
                 .raddr_i(group_i),
-                .rdata_o({shift_o[6*p +: 6], multiplier_o[16*p +: 16], bias_o[32*p +: 32]})
+                .rdata_o(word[54*p +: 54])
             );
+            assign {shift_o[6*p +: 6], multiplier_o[16*p +: 16], bias_o[32*p +: 32]} = word_q[54*p +: 54];
         end
     endgenerate
 

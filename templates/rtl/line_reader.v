@@ -52,52 +52,54 @@ module line_reader #(
     reg [31:0] line_q, depth_q;
     // Two loops: lines of a tile inside, tiles outside; the other way round with Across.
     reg [15:0] outer_q, outer_count_q;
-    reg [15:0] inner_q, inner_count_q;
-    reg        idle_q, mid_q;
-    // A pair whose high plane has not come yet.
+    // Of the inner one so many are left, the one at hand included: all of them, one, and whether there is one at all.
+    reg [15:0] inner_left_q, inner_count_q;
+    reg        inner_first_q, inner_end_q, inner_one_q;
+    reg        start_q, idle_q, mid_q;
+    // A pair whose high plane has not come yet, nor comes now.
     reg        pending_q;
 
-    // Reads on their way, and the line registers.
-    reg [1:0]          coming_q;
-    reg [1:0]          coming_high_q;
+    // Reads on their way, what of them is there now, and the line registers.
+    reg                coming_q, coming_high_q, arrives_low_q, arrives_high_q;
     reg [LineBits-1:0] low_q, high_q;
 
-    // Pieces.
-    reg                        held_q;
+    // Pieces of a line pair that is there.
+    reg                        whole_q;
     reg [PieceIndexBits-1:0]   piece_q;
-    reg [15:0]                 piece_inner_q;
+    reg [15:0]                 piece_left_q;
+    reg                        piece_first_q, piece_end_q, ending_q;
     reg [Lanes*Tokens*16-1:0]  x_q;
 
-    wire arrives_low = coming_q[1] && !coming_high_q[1];
-    wire arrives_high = coming_q[1] && coming_high_q[1];
-    wire whole = held_q || arrives_high;
-    wire fire = whole && ready_i;
+    // In the next cycle a high plane comes.
+    wire comes_high = coming_q && coming_high_q;
+    wire fire = whole_q && ready_i;
     wire last_piece = piece_q == LastPiece[PieceIndexBits-1:0];
-    wire last_inner = piece_inner_q == inner_count_q - 16'd1;
-    // At most three pieces are left, this cycle's included.
-    wire ending = Pieces <= 3 || {1'b0, piece_q} + 3 >= Pieces[PieceIndexBits:0];
+    wire last_inner = piece_end_q;
+    wire [PieceIndexBits-1:0] next_piece = last_piece ? {PieceIndexBits{1'b0}} : piece_q + 1'b1;
+    wire [PieceIndexBits-1:0] coming_piece = fire ? next_piece : piece_q;
 
-    wire inner_end = inner_q == inner_count_q - 16'd1;
-    wire free = !(pending_q && !arrives_high) && (!whole || (ending && sure_i));
+    wire inner_end = inner_end_q;
+    wire free = !pending_q && (!whole_q || (ending_q && sure_i));
     // A cycle late: after the last read of a tile the next one waits for that read's line anyway.
     reg  tile_ok_q;
     always @(posedge clk_i) tile_ok_q <= tile_ok_i && !start_i;
-    wire want = !idle_q && (mid_q || (free && (inner_q != 16'd0 || tile_ok_q)));
+    wire want = !idle_q && (mid_q || (free && (!inner_first_q || tile_ok_q)));
     wire granted = want && grant_i;
 
-    // From a high plane to the next low plane.
+    // From a low plane to its high plane, and from there to the next low plane.
     wire [31:0] next_line;
     generate
         if (Across != 0) begin : across
-            reg [31:0] first_q;
-            wire [31:0] below = first_q + 32'd1;
+            reg [31:0] below_q;
             always @(posedge clk_i) begin
-                if (start_i) first_q <= base_i;
-                else if (granted && mid_q && inner_end) first_q <= below;
+                if (start_i) below_q <= base_i + 32'd1;
+                else if (granted && mid_q && inner_end) below_q <= below_q + 32'd1;
             end
-            assign next_line = inner_end ? below : line_q + depth_q;
+            assign next_line = mid_q && inner_end ? below_q : line_q + depth_q;
         end else begin : along
-            assign next_line = line_q + 32'd1 - (inner_end ? 32'd0 : depth_q);
+            reg [31:0] back_q;
+            always @(posedge clk_i) back_q <= 32'd1 - depth_q;
+            assign next_line = line_q + (!mid_q ? depth_q : inner_end ? 32'd1 : back_q);
         end
     endgenerate
 
@@ -108,12 +110,12 @@ module line_reader #(
             always @* begin
                 low = low_q[at +: PieceBits];
                 // The first piece may leave before its line is in the register.
-                high = arrives_high ? data_i[0 +: PieceBits] : high_q[at +: PieceBits];
+                high = arrives_high_q ? data_i[0 +: PieceBits] : high_q[at +: PieceBits];
             end
         end else begin : one
             always @* begin
                 low = low_q;
-                high = arrives_high ? data_i : high_q;
+                high = arrives_high_q ? data_i : high_q;
             end
         end
     endgenerate
@@ -124,10 +126,10 @@ module line_reader #(
         if (start_i) inner_count_q <= Across != 0 ? tiles_i : depth_i[15:0];
         if (start_i) outer_count_q <= Across != 0 ? depth_i[15:0] : tiles_i;
         if (start_i) line_q <= base_i;
-        else if (granted) line_q <= mid_q ? next_line : line_q + depth_q;
-        if (arrives_low) low_q <= data_i;
-        if (arrives_high) high_q <= data_i;
-        coming_high_q <= {coming_high_q[0], mid_q};
+        else if (granted) line_q <= next_line;
+        if (arrives_low_q) low_q <= data_i;
+        if (arrives_high_q) high_q <= data_i;
+        coming_high_q <= mid_q;
         for (i = 0; i < Lanes * Tokens; i = i + 1) x_q[i*16 +: 16] <= {high[i*8 +: 8], low[i*8 +: 8]};
     end
 
@@ -136,34 +138,63 @@ module line_reader #(
             idle_q <= 1'b1;
             mid_q <= 1'b0;
             pending_q <= 1'b0;
-            coming_q <= 2'b00;
-            held_q <= 1'b0;
+            coming_q <= 1'b0;
+            arrives_low_q <= 1'b0;
+            arrives_high_q <= 1'b0;
+            whole_q <= 1'b0;
             piece_q <= {PieceIndexBits{1'b0}};
-            piece_inner_q <= 16'd0;
-            inner_q <= 16'd0;
+            ending_q <= Pieces <= 3;
+            start_q <= 1'b0;
             outer_q <= 16'd0;
         end else begin
-            coming_q <= {coming_q[0], granted};
-            if (granted && !mid_q) pending_q <= 1'b1;
-            else if (arrives_high) pending_q <= 1'b0;
+            coming_q <= granted;
+            arrives_low_q <= coming_q && !coming_high_q;
+            arrives_high_q <= comes_high;
+            start_q <= start_i;
+            // At most three pieces are left, the one at hand included.
+            ending_q <= Pieces <= 3 || {1'b0, coming_piece} + 3 >= Pieces[PieceIndexBits:0];
+            pending_q <= (pending_q || (granted && !mid_q)) && !comes_high;
             if (start_i) begin
                 idle_q <= 1'b0;
                 outer_q <= 16'd0;
             end else if (granted) begin
                 mid_q <= !mid_q;
                 if (mid_q) begin
-                    inner_q <= inner_end ? 16'd0 : inner_q + 16'd1;
                     if (inner_end) begin
                         outer_q <= outer_q + 16'd1;
                         idle_q <= outer_q + 16'd1 == outer_count_q;
                     end
                 end
             end
-            held_q <= whole && !(fire && last_piece);
+            whole_q <= (whole_q && !(fire && last_piece)) || comes_high;
             if (fire) begin
-                piece_q <= last_piece ? {PieceIndexBits{1'b0}} : piece_q + 1'b1;
-                if (last_piece) piece_inner_q <= last_inner ? 16'd0 : piece_inner_q + 16'd1;
+                piece_q <= next_piece;
             end
+        end
+    end
+
+    // The first read is made two cycles behind the start at the earliest.
+    always @(posedge clk_i) begin
+        inner_one_q <= inner_count_q == 16'd1;
+        if (start_q) begin
+            inner_left_q <= inner_count_q;
+            inner_first_q <= 1'b1;
+            inner_end_q <= inner_count_q == 16'd1;
+        end else if (granted && mid_q) begin
+            inner_left_q <= inner_end ? inner_count_q : inner_left_q - 16'd1;
+            inner_first_q <= inner_end;
+            inner_end_q <= inner_end ? inner_one_q : inner_left_q == 16'd2;
+        end
+        // No read is made in front of the first start.
+        if (!rst_ni) inner_first_q <= 1'b1;
+        if (start_q) begin
+            piece_left_q <= inner_count_q;
+            piece_first_q <= 1'b1;
+            piece_end_q <= inner_count_q == 16'd1;
+        end else if (fire && last_piece) begin
+            piece_left_q <= last_inner ? inner_count_q : piece_left_q - 16'd1;
+            piece_first_q <= last_inner;
+            piece_end_q <= last_inner ? inner_one_q : piece_left_q == 16'd2;
         end
     end
 
@@ -172,10 +203,10 @@ module line_reader #(
     assign mid_o = mid_q;
     assign line_o = line_q;
     assign fire_o = fire;
-    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_inner_q == 16'd0;
+    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_first_q;
     assign last_o = last_piece && last_inner;
     assign x_o = x_q;
-    assign begin_o = granted && !mid_q && inner_q == 16'd0;
+    assign begin_o = granted && !mid_q && inner_first_q;
     assign idle_o = idle_q;
 
 endmodule

@@ -85,6 +85,8 @@ module linear_issue #(
     localparam KeyBits = TokensLog2 + 1;
     localparam FinalAt = KeysAt + KeyBits;
     localparam [31:0] Values = 3;
+    // Of the least number of slots of a result: T at most, or 2.
+    localparam LeastBits = TokensLog2 + 2;
 
     // ---- words of the step, and what follows from them: five cycles of setup, each of which takes one carry chain
     // Drain: the writer still puts keys away, part by part.
@@ -93,7 +95,7 @@ module linear_issue #(
     // `none_q`: no tile at all, so that row groups pass by unused.
     reg        parity_q, operand_q, two_q, signed_q, values_q, none_q, pairs_q;
     reg [1:0]  space_q;
-    reg [31:0] first_q, end_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
+    reg [31:0] first_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
     reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
     reg [31:0] skipped_q, out_skipped_q, key_start_q, row_stride_q;
 
@@ -110,8 +112,14 @@ module linear_issue #(
         end
     end
     wire [31:0] key_log2 = BanksLog2 - abreast_log2;
-    // Rows beyond the last head are padding that VALUES has no room for.
-    wire [31:0] head_groups = {16'd0, heads_q[15:0]} * {16'd0, chunks_q[15:0]};
+    // Rows beyond the last head are padding that VALUES has no room for. Known two cycles behind the heads, long before
+    // anybody asks.
+    reg [31:0] head_groups_q;
+    reg        fewer_q;
+    always @(posedge clk_i) begin
+        head_groups_q <= {16'd0, heads_q[15:0]} * {16'd0, chunks_q[15:0]};
+        fewer_q <= head_groups_q < row_groups_q;
+    end
 
     // ---- where the issue stands
     reg [31:0]          tile_q, source_line_q, out_line_q, row_line_q;
@@ -126,12 +134,13 @@ module linear_issue #(
     // Lengths of the groups that come next, of the next step as well.
     reg                 next0_q, next1_q;
     reg [CycleBits:0]   cycles0_q, cycles1_q;
-    // Slots of the result beyond its weights, counted from its first.
-    reg [31:0]          slot_q;
+    // Slots that the result at hand has to take at least, behind this one.
+    reg [LeastBits-1:0] rest_q;
+    reg                 first_slot_q;
     reg [TokensLog2:0]  drain_q;
     reg [5:0]           ring_q;
     // Of VALUES: the head among those abreast, the chunk in it, and the line of the round.
-    reg [31:0]          side_q, chunk_q, round_line_q;
+    reg [31:0]          side_q, chunk_q, round_line_q, last_side_q, last_chunk_q;
     // Of the tile's first key: its line from there, and its bank among those of its head.
     reg [31:0]          key_offset_q, key_bank_q;
 
@@ -144,21 +153,29 @@ module linear_issue #(
     // Groups that nobody has taken, and whether they are one or two.
     reg  [31:0] left_q;
     reg  left1_q, left2_q;
+    // State Issue, with tiles and without.
+    reg  run_q, pass_q;
+    // The slot at hand is its plane's last one; the last of its weights, or one beyond them.
+    reg  last_cycle_q, weights_end_q;
+    // Of the group at hand: a cycle a plane at most; no cycle, and none of the other group of a pair; one slot or none.
+    reg  single_q, none0_q, none1_q, short_q;
+    // Of the step: results need no slot but those of their weights.
+    reg  least_one_q;
     wire last_tile = last_tile_q;
     wire last_group = last_group_q;
-    wire last_cycle = cycle_q + 1'b1 >= cycles_q;
     wire last_plane = !two_q || plane_q;
-    wire weights_left = !empty_q && !(last_cycle && last_plane);
-    // The slot at hand is the last of its weights, or one beyond them.
-    wire last_slot = !weights_left && (pair_q || enough_q);
-    wire issue = state_q == Issue && !none_q && (started_q || source_ready_q);
+    wire last_slot = weights_end_q && (pair_q || enough_q);
+    wire issue = run_q && (started_q || source_ready_q);
     wire result_end = issue && last_slot;
-    wire tile_end = result_end && (!pair_q || other_q);
-    wire group_end = none_q ? state_q == Issue : tile_end && last_tile;
+    wire tile_end = issue && weights_end_q && (pair_q ? other_q : enough_q);
+    wire group_end = pass_q || (tile_end && last_tile);
     wire step_end = group_end && last_group;
     wire last_read = issue && last_tile && last_plane && !empty_q;
+    // The slot behind the one at hand is its plane's last one.
+    wire near = {1'b0, cycle_q} + {{CycleBits{1'b0}}, 2'd2} >= {1'b0, cycles_q};
 
     // The next group or pair, for which the one in hand makes room.
+    wire single0 = cycles0_q <= 1;
     wire short0 = cycles0_q == 0 || (cycles0_q == 1 && !two_q);
     wire short1 = cycles1_q == 0 || (cycles1_q == 1 && !two_q);
     wire may_pair = pairs_q && short0 && !left1_q;
@@ -170,12 +187,13 @@ module linear_issue #(
     assign group_ready_o = !next1_q;
     assign issued_o = state_q == Idle;
     assign data_waits_o = state_q == Fetch && !take;
-    assign source_waits_o = state_q == Issue && !none_q && !issue;
+    assign source_waits_o = run_q && !issue;
 
     // ---- the tag
     // In three steps, each with a register behind it: shifts and first sums, second sums, places.
     wire [31:0] first_of_range = first_q << TokensLog2;
-    wire [31:0] first_row = first_of_range >> key_log2_q;
+    reg  [31:0] first_row_q;
+    always @(posedge clk_i) first_row_q <= first_of_range >> key_log2_q;
     wire [31:0] first_key = tile_q << TokensLog2;
     wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
     // The keys of the next tile: further along the row, or in the row after the last of this tile.
@@ -199,7 +217,7 @@ module linear_issue #(
     wire [31:0] keys_left = left_a_q[32] ? 32'd0 : left_a_q[31:0];
     wire [31:0] keys = keys_left > Tokens ? Tokens : keys_left;
     wire [31:0] key_group = (side_a_q + bank_a_q) >> RowsLog2;
-    wire [Groups-1:0] mask = values_b_q ? several_q << group_b_q : places_b_q;
+    wire [Groups-1:0] mask = values_b_q ? several_q << group_b_q[GroupBits-1:0] : places_b_q;
     always @(posedge clk_i) begin
         several_q <= (one << key_groups) - one;
         side_a_q <= side_q << key_log2_q;
@@ -229,25 +247,53 @@ module linear_issue #(
         };
     end
 
+    // The sequencer bounds tiles to 16 bits. A step's first group finds its first tile at hand when it is fetched.
+    reg  [15:0] next_tile_q, left_tiles_q;
     wire all_ready = later_group_q || source_tiles_i == 16'hFFFF;
+    wire this_ready = all_ready || source_tiles_i > tile_q[15:0];
+    wire next_ready = all_ready || source_tiles_i > next_tile_q;
     always @(posedge clk_i) begin
-        single_tile_q <= first_q + 32'd1 == end_q;
+        single_tile_q <= tiles_q == 32'd1;
         if (take) begin
             last_tile_q <= single_tile_q;
-            source_ready_q <= state_q != Fetch || later_group_q || all_ready || {16'd0, source_tiles_i} > first_q;
-            enough_q <= least_q <= 32'd1;
+            source_ready_q <= state_q != Fetch || this_ready;
             started_q <= 1'b0;
+            left_tiles_q <= tiles_q[15:0];
+            next_tile_q <= first_q[15:0] + 16'd1;
         end else if (tile_end) begin
-            last_tile_q <= tile_q + 32'd2 == end_q;
-            source_ready_q <= all_ready || {16'd0, source_tiles_i} > tile_q + 32'd1;
-            enough_q <= least_q <= 32'd1;
+            last_tile_q <= left_tiles_q == 16'd2;
+            source_ready_q <= next_ready;
             started_q <= 1'b0;
+            left_tiles_q <= left_tiles_q - 16'd1;
+            next_tile_q <= next_tile_q + 16'd1;
         end else begin
-            source_ready_q <= all_ready || {16'd0, source_tiles_i} > tile_q;
-            if (issue) begin
-                started_q <= 1'b1;
-                enough_q <= slot_q + 32'd2 >= least_q;
-            end
+            source_ready_q <= this_ready;
+            if (issue) started_q <= 1'b1;
+        end
+        // Of the next slot: of the next group, the next result, or this one.
+        if (take) begin
+            last_cycle_q <= single0;
+            weights_end_q <= short0;
+            single_q <= single0;
+            short_q <= short0;
+            none0_q <= cycles0_q == 0;
+            none1_q <= cycles1_q == 0;
+        end else if (result_end) begin
+            last_cycle_q <= single_q;
+            weights_end_q <= short_q;
+        end else if (issue) begin
+            last_cycle_q <= last_cycle_q ? single_q : near;
+            // Behind the low plane's last slot comes the high plane.
+            if (last_cycle_q ? single_q : near && last_plane) weights_end_q <= 1'b1;
+        end
+        if (take || result_end) begin
+            first_slot_q <= 1'b1;
+            enough_q <= least_one_q;
+            rest_q <= least_q[LeastBits-1:0] - 1'b1;
+        end else if (issue) begin
+            first_slot_q <= 1'b0;
+            enough_q <= rest_q <= 1;
+            if (!enough_q) rest_q <= rest_q - 1'b1;
         end
         if (state_q == Place) begin
             later_group_q <= 1'b0;
@@ -298,7 +344,7 @@ module linear_issue #(
     end
 
     always @(posedge clk_i) begin
-        slot_first_q <= slot_q == 0;
+        slot_first_q <= first_slot_q;
         slot_last_q <= last_slot;
         slot_high_q <= plane_q;
         // Of two byte planes the low one is unsigned and the high one signed.
@@ -350,14 +396,15 @@ module linear_issue #(
             Multiply: begin
                 none_q <= tiles_q == 0;
                 pairs_q <= two_out && !values_q && Groups > 1 && tiles_q != 0;
-                end_q <= first_q + tiles_q;
                 skipped_q <= {16'd0, first_q[15:0]} * {16'd0, two_q ? depth_q[15:0] << 1 : depth_q[15:0]};
                 out_skipped_q <= {16'd0, first_q[15:0]} * {16'd0, out_stride_q[15:0]};
                 key_stride_q <= {16'd0, rounds_q[15:0]} * {16'd0, chunks_q[15:0]};
-                if (values_q && head_groups < row_groups_q) row_groups_q <= head_groups;
+                if (values_q && fewer_q) row_groups_q <= head_groups_q;
+                least_one_q <= least_q == 32'd1;
             end
             Place: begin
-                key_start_q <= {16'd0, first_row[15:0]} * {16'd0, key_stride_q[15:0]};
+                tile_q <= first_q;
+                key_start_q <= {16'd0, first_row_q[15:0]} * {16'd0, key_stride_q[15:0]};
                 // As many rows as a tile of keys fills.
                 row_stride_q <= values_q ? {16'd0, key_stride_q[15:0]} * {16'd0, least_q[15:0]} : key_stride_q;
                 source_start_q <= source_base_q + skipped_q;
@@ -370,11 +417,12 @@ module linear_issue #(
             end
             default: ;
         endcase
+        last_side_q <= abreast_q - 32'd1;
+        last_chunk_q <= chunks_q - 32'd1;
         drain_q <= state_q == Drain ? drain_q - 1'b1 : least_q[TokensLog2:0];
         if (issue && !last_slot) begin
-            slot_q <= slot_q + 32'd1;
-            if (!weights_left) empty_q <= 1'b1;
-            else if (!last_cycle) cycle_q <= cycle_q + 1'b1;
+            if (weights_end_q) empty_q <= 1'b1;
+            else if (!last_cycle_q) cycle_q <= cycle_q + 1'b1;
             else begin
                 cycle_q <= 0;
                 plane_q <= 1'b1;
@@ -382,10 +430,9 @@ module linear_issue #(
             end
         end
         if (result_end) begin
-            slot_q <= 32'd0;
             cycle_q <= 0;
             plane_q <= 1'b0;
-            empty_q <= (pair_q && !other_q ? other_cycles_q : cycles_q) == 0;
+            empty_q <= pair_q && !other_q ? none1_q : none0_q;
         end
         if (tile_end) begin
             tile_q <= tile_q + 32'd1;
@@ -397,20 +444,19 @@ module linear_issue #(
         if (group_end) begin
             // Of a pair, the other group is in hand when it ends.
             bank_group_q <= at_group == LastGroup[GroupBits-1:0] ? 0 : at_group + 1'b1;
-            row_line_q <= row_line_q + {31'd0, other_q && other_wraps}
-                + {31'd0, at_group == LastGroup[GroupBits-1:0]};
+            // One of two neighbours at most is the last bank group of its line.
+            if ((other_q && other_wraps) || at_group == LastGroup[GroupBits-1:0]) row_line_q <= row_line_q + 32'd1;
             chunk_q <= chunk_q + 32'd1;
-            if (chunk_q + 32'd1 == chunks_q) begin
+            if (chunk_q == last_chunk_q) begin
                 chunk_q <= 32'd0;
                 side_q <= side_q + 32'd1;
-                if (side_q + 32'd1 == abreast_q) begin
+                if (side_q == last_side_q) begin
                     side_q <= 32'd0;
                     round_line_q <= round_line_q + chunks_q;
                 end
             end
         end
         if (take) begin
-            slot_q <= 32'd0;
             cycle_q <= 0;
             plane_q <= 1'b0;
             empty_q <= cycles0_q == 0;
@@ -422,6 +468,8 @@ module linear_issue #(
         end
         if (!rst_ni) begin
             state_q <= Idle;
+            run_q <= 1'b0;
+            pass_q <= 1'b0;
             slot_valid_q <= 1'b0;
             free_q <= 0;
             ring_q <= 6'd0;
@@ -433,8 +481,11 @@ module linear_issue #(
             if (result_end) other_q <= pair_q && !other_q;
             next0_q <= come || (next0_q && !take) || (next1_q && !take_pair);
             next1_q <= (next1_q && !take) || (come && next0_q && !take);
+            // As `state_q` goes to Issue and leaves it.
+            run_q <= !none_q && (take || (run_q && !group_end));
+            pass_q <= none_q && take;
             slot_valid_q <= issue;
-            free_q <= group_end && none_q ? cycles_q : {{CycleBits{1'b0}}, last_read};
+            free_q <= pass_q ? cycles_q : {{CycleBits{1'b0}}, last_read};
             if (group_end) ring_q <= ring + 6'd1;
             if (group_end) word_q <= word_q + cycles_word[RingLog2-1:0] + (pair_q ? other_word[RingLog2-1:0] : 0);
             case (state_q)
@@ -453,7 +504,9 @@ module linear_issue #(
     end
 
     // Words that the sequencer has bounded.
-    wire unused = &{1'b0, source_space_i, key_stride_q, first_row, key_group, line_b_q, keys, depth_q, out_stride_q, rounds_q,
-        heads_q, cycle_word, cycles_word, other_word, other_group};
+    wire unused = &{
+        1'b0, source_space_i, key_stride_q, first_row_q, key_group, group_b_q, line_b_q, keys, depth_q, out_stride_q,
+        rounds_q, heads_q, cycle_word, cycles_word, other_word, other_group
+    };
 
 endmodule

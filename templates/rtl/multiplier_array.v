@@ -10,6 +10,8 @@
 //     t+8+log2(Banks)              sums of a slot, merged as slot_merge says
 //     t+9+log2(Banks) (r)          result_valid, if the slot was the last one of its result
 //
+// coming_o and coming_group_o tell a cycle ahead of a result of its row group, six bits of the tag from ExtraAt on.
+//
 // result_sum holds totals of head h, row p, token t at (h*Rows + p)*Tokens + t, AccBits bits each, in cycle r only.
 // A slot with slot_zero counts 0. WeightStages 3: row_weight_i comes at t+1 and is delayed here; 0: it comes at t+4.
 module multiplier_array #(
@@ -24,6 +26,7 @@ module multiplier_array #(
     parameter HasAttention = 1,
     parameter WeightStages = 3,
     parameter TagBits = 40,
+    parameter ExtraAt = 8,
     parameter AccBits = 32,
     parameter OffsetBits = Depth > 1 ? $clog2(Depth) : 1,
     parameter AddressBits = OperandDepth > 1 ? $clog2(OperandDepth) : 1
@@ -54,6 +57,8 @@ module multiplier_array #(
     input  wire [Banks*Tokens*8-1:0]         attention_operand_i,
     input  wire [Rows*Banks*8-1:0]           attention_weight_i,
 
+    output wire                              coming_o,
+    output wire [5:0]                        coming_group_o,
     output wire                              result_valid_o,
     output wire [1:0]                        result_kind_o,
     output wire [3:0]                        result_merge_o,
@@ -189,8 +194,14 @@ module multiplier_array #(
     delay_line #(.Width(2), .Length(SumCycle + 1)) kinds (
         .clk_i(clk_i), .value_i(slot_kind_i), .value_o(result_kind_o)
     );
-    delay_line #(.Width(TagBits), .Length(SumCycle + 1)) tags (
-        .clk_i(clk_i), .value_i(slot_tag_i), .value_o(result_tag_o)
+    wire [TagBits-1:0] coming_tag;
+    delay_line #(.Width(TagBits), .Length(SumCycle)) tags (
+        .clk_i(clk_i), .value_i(slot_tag_i), .value_o(coming_tag)
     );
+    delay_line #(.Width(TagBits), .Length(1)) tag_last (
+        .clk_i(clk_i), .value_i(coming_tag), .value_o(result_tag_o)
+    );
+    assign coming_o = valid_q[SumCycle-1] && last_q[SumCycle-1];
+    assign coming_group_o = coming_tag[ExtraAt+:6];
 
 endmodule

@@ -60,7 +60,8 @@ module norm_collect #(
 
     // The words.
     reg [15:0] tiles_q;
-    reg [31:0] depth_q, last_row_q, next_tile_q;
+    reg [31:0] depth_q, next_tile_q;
+    reg        start_q;
     reg        wide0_q, wide1_q;
     reg [1:0]  space0_q, space1_q;
     reg [1:0]  last_slot_q;
@@ -123,14 +124,16 @@ module norm_collect #(
 
     // Where the planes' next banks go.
     reg [31:0]               low0_q, high0_q, low1_q, high1_q;
-    reg [31:0]               row_q;
+    // Lines of a tile that are left, this one included.
+    reg [31:0]               left_q;
+    reg                      row_end_q, one_row_q;
     reg [GroupIndexBits-1:0] index_q;
 
     wire slot_output = phase_q[1] ? 1'b1 : phase_q[0] && !wide0_q;
     wire slot_high = phase_q == 2'd3 || (phase_q == 2'd2 && !wide0_q) || (phase_q == 2'd1 && wide0_q);
     wire group_end = write && phase_q == last_slot_q;
     wire line_end = group_end && index_q == LastGroup[GroupIndexBits-1:0];
-    wire row_end = row_q == last_row_q;
+    wire row_end = row_end_q;
     wire tile_end = line_end && row_end;
 
     // The written piece.
@@ -142,7 +145,15 @@ module norm_collect #(
 
     // Values come many cycles after the start.
     always @(posedge clk_i) begin
-        last_row_q <= depth_q - 32'd1;
+        one_row_q <= depth_q == 32'd1;
+        start_q <= start_i;
+        if (start_q) begin
+            left_q <= depth_q;
+            row_end_q <= depth_q == 32'd1;
+        end else if (line_end) begin
+            left_q <= row_end ? depth_q : left_q - 32'd1;
+            row_end_q <= row_end ? one_row_q : left_q == 32'd2;
+        end
         next_tile_q <= depth_q + 32'd1;
         if (start_i) begin
             tiles_q <= tiles_i;
@@ -176,7 +187,6 @@ module norm_collect #(
             filling_q <= 1'b0;
             full_q <= 1'b0;
             write_valid_q <= 1'b0;
-            row_q <= 32'd0;
             index_q <= {GroupIndexBits{1'b0}};
             tile_end_q <= 1'b0;
             ready_q <= 16'd0;
@@ -191,7 +201,6 @@ module norm_collect #(
                 tile_end_q <= tile_end;
             end
             if (group_end) index_q <= line_end ? {GroupIndexBits{1'b0}} : index_q + 1'b1;
-            if (line_end) row_q <= row_end ? 32'd0 : row_q + 32'd1;
             if (start_i) ready_q <= 16'd0;
             else if (written && tile_end_q) ready_q <= ready_q + 16'd1;
         end

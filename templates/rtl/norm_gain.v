@@ -22,6 +22,8 @@ module norm_gain #(
     localparam PointBits = SumBits + 1;
     // Enough for a rounded int16 and to see that a value is beyond it.
     localparam NearBits = 18;
+    // Numbers of so many bits may still be near when they have been shifted.
+    localparam FineBits = NearBits + 7;
 
     reg signed [ProductBits-1:0] product_q;
     reg        [SumBits-1:0]     sum_q;
@@ -34,10 +36,11 @@ module norm_gain #(
 
     wire signed [PointBits-1:0] pointed = {sum_q, 1'b0};
     wire signed [PointBits-1:0] coarse = pointed >>> {shift_i[5:3], 3'd0};
-    wire signed [PointBits-1:0] settled = coarse_q;
-    wire signed [PointBits-1:0] fine = settled >>> shift_i[2:0];
-    wire                        sign = fine[PointBits-1];
-    wire                        beyond = fine[PointBits-1:NearBits-1] != {(PointBits-NearBits+1){sign}};
+    wire                        sign = coarse_q[PointBits-1];
+    wire                        far = coarse_q[PointBits-2:FineBits-1] != {(PointBits-FineBits){sign}};
+    wire signed [FineBits-1:0]  settled = coarse_q[FineBits-1:0];
+    wire signed [FineBits-1:0]  fine = settled >>> shift_i[2:0];
+    wire                        beyond = far || fine[FineBits-1:NearBits-1] != {(FineBits-NearBits+1){sign}};
 
     // Half up.
     wire signed [NearBits:0] raised = {near_q[NearBits-1], near_q} + {{NearBits{1'b0}}, 1'b1};

@@ -181,14 +181,22 @@ module norm_unit #(
     );
 
     // A token's centre waits for its r; then its factor C*r and its offset centre*r are what its channels need.
-    /* verilator lint_off UNUSEDSIGNAL */ // The centre came long before r.
-    wire centre_waits;
-    /* verilator lint_on UNUSEDSIGNAL */
+    // A centre comes long before its r: one waits in a register, in front of the multipliers.
+    wire               centre_waits;
+    wire               centre_moves;
+    reg                centre_valid_q;
+    reg  [SumBits-1:0] centre_q;
     wire [SumBits-1:0] centre_next;
+    assign centre_moves = !centre_valid_q || scale_valid;
+    always @(posedge clk_i) begin
+        if (centre_moves) centre_q <= centre_next;
+        if (!rst_ni) centre_valid_q <= 1'b0;
+        else if (centre_moves) centre_valid_q <= centre_waits;
+    end
     /* verilator lint_off PINCONNECTEMPTY */
     fifo #(.Width(SumBits), .DepthLog2(AheadLog2)) centres (
         .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(centre_valid), .ready_o(), .data_i(centre),
-        .valid_o(centre_waits), .ready_i(scale_valid), .data_o(centre_next)
+        .valid_o(centre_waits), .ready_i(centre_moves), .data_o(centre_next)
     );
     /* verilator lint_on PINCONNECTEMPTY */
 
@@ -199,13 +207,13 @@ module norm_unit #(
     reg        [33:0]            offset_low_q;
     reg        [OffsetBits-1:0]  offset_q;
     wire signed [OffsetBits-18:0] centre_high =
-        {{(OffsetBits-SumBits){centre_next[SumBits-1]}}, centre_next[SumBits-1:17]};
+        {{(OffsetBits-SumBits){centre_q[SumBits-1]}}, centre_q[SumBits-1:17]};
     wire signed [OffsetBits-18:0] r_high = {{(OffsetBits-34){1'b0}}, scale_r};
     always @(posedge clk_i) begin
         factor1_q <= {17'd0, channels_q} * {{CountBits{1'b0}}, scale_r};
         factor2_q <= factor1_q;
         offset_high_q <= centre_high * r_high;
-        offset_low_q <= {17'd0, centre_next[16:0]} * {17'd0, scale_r};
+        offset_low_q <= {17'd0, centre_q[16:0]} * {17'd0, scale_r};
         offset_q <= {offset_high_q, 17'd0} + {{(OffsetBits-34){1'b0}}, offset_low_q};
         round1_q <= scale_n + 6'd2;
         round2_q <= round1_q;
@@ -251,13 +259,15 @@ module norm_unit #(
     wire [15:0]          apply_tile;
     wire                 apply_fire, apply_first, apply_last, apply_begin;
     wire [ValueBits-1:0] apply_x;
+    // Places that are free, and whether they are one at least, and three.
     reg [5:0]            places_q;
+    reg                  place_q, places3_q;
     wire                 pop;
     line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes)) apply (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .depth_i(depth_i), .base_i(source_base_i), .tiles_i(tiles),
         .tile_ok_i(next_whole && !next_taken_q && apply_tile < source_tiles_i), .tile_o(apply_tile),
         .want_o(apply_want), .mid_o(apply_mid), .line_o(apply_line), .grant_i(store_grant_i && !scan_chosen),
-        .data_i(store_data_i), .ready_i(places_q != 6'd0), .sure_i(places_q >= 6'd3), .fire_o(apply_fire),
+        .data_i(store_data_i), .ready_i(place_q), .sure_i(places3_q), .fire_o(apply_fire),
         .first_o(apply_first), .last_o(apply_last), .x_o(apply_x), .begin_o(apply_begin), .idle_o(apply_idle)
     );
     assign switch_tile = apply_fire && apply_first;
@@ -276,6 +286,8 @@ module norm_unit #(
             moved_q <= {TokenBits{1'b0}};
             next_taken_q <= 1'b0;
             places_q <= Places[5:0];
+            place_q <= 1'b1;
+            places3_q <= 1'b1;
             flow_q <= {(LaneLatency+1){1'b0}};
         end else begin
             scan_fire_q <= scan_fire;
@@ -288,7 +300,11 @@ module norm_unit #(
             else if (move) moved_q <= moved_q + 1'b1;
             if (switch_tile) next_taken_q <= 1'b0;
             else if (apply_begin) next_taken_q <= 1'b1;
-            places_q <= places_q + {5'd0, pop} - {5'd0, apply_fire};
+            if (pop != apply_fire) begin
+                places_q <= pop ? places_q + 6'd1 : places_q - 6'd1;
+                place_q <= pop || places_q != 6'd1;
+                places3_q <= pop ? places_q >= 6'd2 : places_q >= 6'd4;
+            end
         end
     end
 

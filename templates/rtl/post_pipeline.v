@@ -25,7 +25,7 @@
 //
 // TIMING. A slot at the array's input in cycle t (slot_valid high, registered):
 //     result_valid              t + ArrayLatency                  ArrayLatency = 9 + $clog2(Banks)
-//     constants ring            address in cycle r = t + ArrayLatency, data used in cycle r + 1
+//     constants of the rows     used in cycle r + 1, r = t + ArrayLatency: read in cycle r - 1 (constants_ring.v)
 //     scale_r, scale_n          used in cycle r + 1, and in no other
 //     residual                  low plane requested in r + 3, high plane in r + 4
 //     score_valid               r + PostLatency
@@ -100,8 +100,6 @@ module post_pipeline #(
     input  wire [TagBits-1:0]              result_tag_i,
     input  wire [Heads*Rows*Tokens*AccBits-1:0] result_sum_i,
 
-    output wire                            constants_re_o,
-    output wire [5:0]                      constants_group_o,
     input  wire [32*Rows-1:0]              bias_i,
     input  wire [16*Rows-1:0]              constants_multiplier_i,
     input  wire [6*Rows-1:0]               constants_shift_i,
@@ -132,7 +130,6 @@ module post_pipeline #(
         : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
     localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     localparam GroupAt = 4 + LineBits;
-    localparam ExtraAt = GroupAt + Groups;
     localparam WordBits = 8 * Tokens;
 
     // ---- valid, kind, merge and tag: stage k is k cycles behind the result
@@ -231,8 +228,6 @@ module post_pipeline #(
     end
 
     // ---- 0, 1: constants of the rows, scales of the queries
-    assign constants_re_o = valid[0];
-    assign constants_group_o = result_tag_i[ExtraAt+:6];
     wire                      pair = control[ControlBits+1];
     wire [Heads*Tokens*17-1:0] scale_r = pair ? scale_r_i[Heads*Tokens*17+:Heads*Tokens*17]
         : scale_r_i[0+:Heads*Tokens*17];
@@ -257,10 +252,12 @@ module post_pipeline #(
         high_groups_q <= low_re_q ? control[3*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
     end
 
-    wire low_data = HasAdd != 0 && valid[5] && linear[5] && has_residual_q[parity[5]];
-    wire high_data = HasAdd != 0 && valid[6] && linear[6] && has_residual_q[parity[6]];
-    wire [Groups-1:0] low_groups = control[5*ControlBits+GroupAt+:Groups];
-    wire [Groups-1:0] high_groups = control[6*ControlBits+GroupAt+:Groups];
+    wire low4 = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
+    reg  [Groups-1:0] low_groups5_q, high_groups6_q;
+    always @(posedge clk_i) begin
+        low_groups5_q <= low4 ? control[4*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
+        high_groups6_q <= low_groups5_q;
+    end
     reg [Rows*WordBits-1:0] low_words, high_words, low6_q, low7_q, high7_q;
     integer n;
     always @* begin
@@ -268,8 +265,8 @@ module post_pipeline #(
         high_words = {Rows * WordBits{1'b0}};
         // The loop stands outside of any condition: Yosys takes its variable for a latch otherwise.
         for (n = 0; n < Groups; n = n + 1) begin
-            if (low_groups[n] && low_data) low_words = low_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
-            if (high_groups[n] && high_data) high_words = high_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
+            if (low_groups5_q[n]) low_words = low_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
+            if (high_groups6_q[n]) high_words = high_words | store_data_i[Rows*WordBits*n+:Rows*WordBits];
         end
     end
     always @(posedge clk_i) begin
@@ -281,16 +278,24 @@ module post_pipeline #(
     // ---- the lanes
     wire [15:0] step_multiplier = score_multiplier_q[parity[1]];
     wire [5:0]  step_shift = score_shift_q[parity[1]];
-    wire        second_context7 = HasAttention != 0 && is_context[7];
-    wire [15:0] second_multiplier = second_context7 ? multiplier_q[parity[7]] : residual_multiplier_q[parity[7]];
-    wire [5:0]  second_shift = HasAttention != 0 && is_context[9] ? shift_q[parity[9]] : residual_shift_q[parity[9]];
-    wire [31:0] zero = linear[7] ? zero_q[parity[7]] : 32'd0;
-    wire        second = is_context[12] || (linear[12] && has_residual_q[parity[12]]);
-    wire [16:0] high13 = linear[13] ? high_q[parity[13]] : scores[13] ? 17'd32767 : 17'd127;
-    wire [16:0] low13 = linear[13] ? low_q[parity[13]] : scores[13] ? -17'd32767 : -17'd127;
-    wire [15:0] table_first = table_first_q[parity[8]];
-    wire [15:0] table_last = table_last_q[parity[8]];
-    wire        table13 = linear[13] && has_table_q[parity[13]];
+    // Of a step's words, each stage finds what it wants in registers.
+    reg  [15:0] second_multiplier7_q, table_first8_q, table_last8_q;
+    reg  [5:0]  second_shift9_q;
+    reg  [31:0] zero7_q;
+    reg         second12_q, table13_q;
+    reg  [16:0] high13_q, low13_q;
+    always @(posedge clk_i) begin
+        second_multiplier7_q <= HasAttention != 0 && is_context[6] ? multiplier_q[parity[6]]
+            : residual_multiplier_q[parity[6]];
+        zero7_q <= linear[6] ? zero_q[parity[6]] : 32'd0;
+        table_first8_q <= table_first_q[parity[7]];
+        table_last8_q <= table_last_q[parity[7]];
+        second_shift9_q <= HasAttention != 0 && is_context[8] ? shift_q[parity[8]] : residual_shift_q[parity[8]];
+        second12_q <= is_context[11] || (linear[11] && has_residual_q[parity[11]]);
+        high13_q <= linear[12] ? high_q[parity[12]] : scores[12] ? 17'd32767 : 17'd127;
+        low13_q <= linear[12] ? low_q[parity[12]] : scores[12] ? -17'd32767 : -17'd127;
+        table13_q <= linear[12] && has_table_q[parity[12]];
+    end
 
     wire [ValueBits-1:0] value14;
     generate
@@ -326,17 +331,17 @@ module post_pipeline #(
                     .scale_r_i(scale_r[17*Tokens*h+:17*Tokens]),
                     .scale_n_i(scale_n[6*Tokens*h+:6*Tokens]),
                     .residual_i(residual),
-                    .second_multiplier_i(second_multiplier),
-                    .zero_i(zero),
-                    .table_first_i(table_first),
-                    .table_last_i(table_last),
+                    .second_multiplier_i(second_multiplier7_q),
+                    .zero_i(zero7_q),
+                    .table_first_i(table_first8_q),
+                    .table_last_i(table_last8_q),
                     .index_o(index),
-                    .second_shift_i(second_shift),
-                    .second_i(second),
-                    .table_i(table13),
+                    .second_shift_i(second_shift9_q),
+                    .second_i(second12_q),
+                    .table_i(table13_q),
                     .entry_i(entry),
-                    .low_i(low13),
-                    .high_i(high13),
+                    .low_i(low13_q),
+                    .high_i(high13_q),
                     .value_o(value14[16*Tokens*(h*Rows+p)+:16*Tokens])
                 );
                 if (h == 0) begin : first

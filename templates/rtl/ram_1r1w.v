@@ -1,7 +1,7 @@
 // A memory with one write and one read port of its own address: block or distributed RAM, as the tools find fit.
 //
-// Read data come one cycle after `re_i` and stay until the next read. Reading what is written in the same cycle gives
-// the old word.
+// Read data come one cycle after `re_i` and stay until the next read. A word that is read in the cycle in which it is
+// written is without meaning: nobody who has such a memory does it.
 module ram_1r1w #(
     parameter Width = 8,
     parameter Depth = 16,
@@ -16,6 +16,8 @@ module ram_1r1w #(
     output wire [Width-1:0]       rdata_o
 );
 
+    // A block RAM of ECP5 knows no old word: Yosys would add registers and a choice behind it, late in a cycle.
+    (* no_rw_check *)
     reg [Width-1:0] word [0:Depth-1];
     reg [Width-1:0] rdata_q;
 

@@ -84,7 +84,8 @@ module result_writer #(
     wire [31:0] key_log2 = BanksLog2 - abreast_log2;
 
     // ---- the value in hand
-    reg                            valid_q;
+    // `low_q`: it goes to the token memories, in this cycle alone.
+    reg                            valid_q, low_q;
     // verilator lint_off UNUSEDSIGNAL
     // With one head there is no choice.
     reg [3:0]                      merge_q;
@@ -116,7 +117,7 @@ module result_writer #(
     // Parts of a tile's keys; none is a fraction of one.
     wire [31:0]       parts = TokenCount >> head_key_log2;
     wire              last = !is_values || {{32 - KeyBits{1'b0}}, phase_q} + 32'd1 >= parts;
-    wire              low = valid_q && !is_values;
+    wire              low = low_q;
 
     assign write_valid_o = low || high_q;
     assign write_space_o = low ? space : high_space_q;
@@ -212,11 +213,13 @@ module result_writer #(
         end
         if (!rst_ni) begin
             valid_q <= 1'b0;
+            low_q <= 1'b0;
             high_q <= 1'b0;
             retired0_q <= 16'd0;
             retired1_q <= 16'd0;
         end else begin
             valid_q <= value_valid_i || (valid_q && !last);
+            low_q <= value_valid_i && value_tag_i[3:2] != Values;
             high_q <= low && two;
             retired0_q <= retired0_q + retired0;
             retired1_q <= retired1_q + retired1;

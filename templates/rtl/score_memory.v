@@ -1,4 +1,5 @@
-// Scores of four pairs: P keys of T queries and every head a word. Data come a cycle after `re_i`.
+// Scores of four pairs: P keys of T queries and every head a word. Data come two cycles after `re_i`, from a register
+// behind the memory.
 //
 // Heads abreast are written at once; where they follow one another, all lanes are those of head 0 and belong to head
 // `sweep_i`.
@@ -22,6 +23,11 @@ module score_memory #(
 
     localparam Width = Rows * Tokens * 16;
 
+    wire [Heads*Width-1:0] read;
+    reg  [Heads*Width-1:0] read_q;
+    assign rdata_o = read_q;
+    always @(posedge clk_i) read_q <= read;
+
     genvar h;
     generate
         for (h = 0; h < Heads; h = h + 1) begin : head
@@ -33,7 +39,7 @@ module score_memory #(
                 .wdata_i(together_i ? wdata_i[h*Width +: Width] : wdata_i[0 +: Width]),
                 .re_i(re_i),
                 .raddr_i(raddr_i),
-                .rdata_o(rdata_o[h*Width +: Width])
+                .rdata_o(read[h*Width +: Width])
             );
         end
     endgenerate

@@ -1,7 +1,7 @@
 // exp(score - maximum) of P keys, T queries and all heads a cycle: e = seen ? table[min(max - score, 255)] : 0.
 //
-// Timing, in cycles from the read of a group of scores (e0): e1 scores and what is seen of them (inputs), e2 index,
-// e3 table entry, e4 low_o and high_o, the bytes of the numerators.
+// Timing, in cycles from the read of a group of scores (e0): e2 scores and what is seen of them (inputs), e3 index,
+// e4 table entry, e5 low_o and high_o, the bytes of the numerators.
 module softmax_exponent #(
     parameter Tokens = 2,
     parameter Rows = 1,
@@ -11,9 +11,9 @@ module softmax_exponent #(
     input  wire                            table_we_i,
     input  wire [7:0]                      table_address_i,
     input  wire [15:0]                     table_data_i,
-    input  wire                            valid1_i,
     input  wire                            valid2_i,
     input  wire                            valid3_i,
+    input  wire                            valid4_i,
     input  wire [Heads*Rows*Tokens*16-1:0] score_i,
     input  wire [Heads*Tokens*16-1:0]      maximum_i,
     input  wire [Rows*Tokens-1:0]          seen_i,
@@ -25,10 +25,10 @@ module softmax_exponent #(
     localparam HeadLanes = Rows * Tokens;
     localparam Lanes = Heads * HeadLanes;
 
-    reg [HeadLanes-1:0] seen2_q, seen3_q;
+    reg [HeadLanes-1:0] seen3_q, seen4_q;
     always @(posedge clk_i) begin
-        seen2_q <= seen_i;
-        seen3_q <= seen2_q;
+        seen3_q <= seen_i;
+        seen4_q <= seen3_q;
     end
 
     genvar i;
@@ -44,12 +44,12 @@ module softmax_exponent #(
                 .table_we_i(table_we_i),
                 .table_address_i(table_address_i),
                 .table_data_i(table_data_i),
-                .valid1_i(valid1_i),
                 .valid2_i(valid2_i),
                 .valid3_i(valid3_i),
+                .valid4_i(valid4_i),
                 .score_i({score_i[Next*16 +: 16], score_i[i*16 +: 16]}),
                 .maximum_i({maximum_i[Query1*16 +: 16], maximum_i[Query0*16 +: 16]}),
-                .seen_i({seen3_q[Next % HeadLanes], seen3_q[i % HeadLanes]}),
+                .seen_i({seen4_q[Next % HeadLanes], seen4_q[i % HeadLanes]}),
                 .low_o(low),
                 .high_o(high)
             );

@@ -48,24 +48,31 @@ module softmax_pass #(
     reg [CountBits-1:0] group_q, groups_q, cycles_q;
     reg [2:0]           pending_q;
     reg [1:0]           used_q;
-    // The last look-ups are made two cycles after the last group is read.
-    reg [2:0]           release_q;
+    // The last look-ups are made three cycles after the last group is read.
+    reg [3:0]           release_q;
 
-    wire [ShiftBits-1:0] key_shift = BanksLog2[ShiftBits-1:0] - abreast_log2_i;
-    wire [31:0] keys_up = {{(32-LengthBits){1'b0}}, pair_keys_i} + (32'd1 << key_shift) - 32'd1;
-    // Counts are cut to what the engine holds.
-    // verilator lint_off UNUSEDSIGNAL
-    wire [31:0] row_groups = keys_up >> key_shift << key_shift >> RowsLog2;
-    // verilator lint_on UNUSEDSIGNAL
-    wire [CountBits-1:0] groups = row_groups[CountBits-1:0];
+    // Of the step: stable long before its first pass.
+    reg [ShiftBits-1:0] key_shift_q;
+    // Keys of a row, less 1.
+    reg [31:0]          key_row_q;
+    reg [CountBits-1:0] divisions_q;
     // Counts are cut to what the engine holds.
     // verilator lint_off UNUSEDSIGNAL
     wire [31:0] dividing = Tokens << abreast_log2_i;
+    wire [31:0] row_groups = (({{(32-LengthBits){1'b0}}, pair_keys_i} + key_row_q) & ~key_row_q) >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL
-    wire [CountBits-1:0] divisions = dividing[CountBits-1:0];
+    wire [CountBits-1:0] groups = row_groups[CountBits-1:0];
+    always @(posedge clk_i) begin
+        key_shift_q <= BanksLog2[ShiftBits-1:0] - abreast_log2_i;
+        key_row_q <= (32'd1 << key_shift_q) - 32'd1;
+        divisions_q <= dividing[CountBits-1:0];
+    end
 
     wire [CountBits-1:0] next_group = group_q + {{(CountBits-1){1'b0}}, 1'b1};
-    wire ending = next_group == cycles_q;
+    // The cycle at hand is the pass's last one: worked out a cycle before.
+    localparam [31:0] Two = 2;
+    reg  ending_q;
+    wire ending = ending_q;
     wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending);
 
     assign start_o = start;
@@ -76,24 +83,26 @@ module softmax_pass #(
     assign slot_o = slot_q;
     assign tile_o = tile_q;
     assign group_o = group_q[GroupBits-1:0];
-    assign table_release_o = release_q[2];
+    assign table_release_o = release_q[3];
 
     always @(posedge clk_i) begin
         if (start) begin
             tile_q <= pair_tile_i;
             groups_q <= groups;
-            cycles_q <= groups > divisions ? groups : divisions;
+            cycles_q <= groups > divisions_q ? groups : divisions_q;
             group_q <= {CountBits{1'b0}};
             final_q <= pair_last_i;
+            ending_q <= groups <= 1 && divisions_q == 1;
         end else begin
             group_q <= next_group;
+            ending_q <= group_q + Two[CountBits-1:0] == cycles_q;
         end
         if (!rst_ni) begin
             active_q <= 1'b0;
             slot_q <= 2'd3;
             pending_q <= 3'd0;
             used_q <= 2'd0;
-            release_q <= 3'b000;
+            release_q <= 4'b0000;
         end else begin
             if (start) begin
                 active_q <= 1'b1;
@@ -103,7 +112,7 @@ module softmax_pass #(
             end
             pending_q <= pending_q + {2'b00, complete_i} - {2'b00, start};
             used_q <= used_q + {1'b0, start} - {1'b0, context_finish_i};
-            release_q <= {release_q[1:0], active_q && ending && final_q};
+            release_q <= {release_q[2:0], active_q && ending && final_q};
         end
     end
 

@@ -1,6 +1,6 @@
 // Sums of numerators, and their reciprocals as the post pipeline wants them.
 //
-// Numerators of P keys may come every cycle (valid_i, e4 of softmax_exponent). A head's T sums then go through one
+// Numerators of P keys may come every cycle (valid_i, e5 of softmax_exponent). A head's T sums then go through one
 // divider, one a cycle, heads in order: Tokens * A cycles for A heads abreast, and passes are no closer than that.
 // `ready_o` pulses three cycles before the cycle t of the first slot whose result finds its reciprocals at
 // t + ArrayLatency + 1, when the post pipeline reads them.

@@ -10,13 +10,7 @@
 // their last slots. Row groups need no parity: they queue in the weight loader. Norm and attention start before their
 // constants have come, and wait for them where they need them.
 module step_dispatch #(
-    parameter DrainCycles = 64,
-    parameter [31:0] OpcodeInput = 1,
-    parameter [31:0] OpcodeConstant = 2,
-    parameter [31:0] OpcodeLinear = 3,
-    parameter [31:0] OpcodeNorm = 4,
-    parameter [31:0] OpcodeAttention = 5,
-    parameter [31:0] OpcodePool = 6
+    parameter DrainCycles = 64
 ) (
     input  wire          clk_i,
     input  wire          rst_ni,
@@ -28,7 +22,10 @@ module step_dispatch #(
     input  wire [31:0]   entry_index_i,
     input  wire          entry_ends_frame_i,
     input  wire          entry_last_output_i,
-    // A linear step that has a table or a stage's parameters.
+    // Its unit (step_queue.v); an input; a constant; a linear step that has a table or a stage's parameters.
+    input  wire [5:0]    entry_unit_i,
+    input  wire          entry_input_i,
+    input  wire          entry_constant_i,
     input  wire          entry_tables_i,
     // No step in hand reads the input stream.
     output wire          stream_free_o,
@@ -86,7 +83,8 @@ module step_dispatch #(
 );
 
     localparam UnitBits = 6;
-    localparam [UnitBits-1:0] Linear = 1, Attention = 2, Norm = 4, Pool = 8, Reader = 16, Writer = 32;
+    // Bits of a unit.
+    localparam Linear = 0, Attention = 1, Norm = 2, Pool = 3, Reader = 4, Writer = 5;
     localparam [31:0] Drain = DrainCycles;
     localparam DrainBits = $clog2(DrainCycles + 1);
     localparam [15:0] AllTiles = 16'hFFFF;
@@ -97,7 +95,7 @@ module step_dispatch #(
     reg [1023:0]       load_record_q;
     reg [31:0]         load_tokens_q, load_index_q;
     reg [UnitBits-1:0] load_unit_q;
-    reg                load_constant_q, load_parity_q;
+    reg                load_constant_q, load_parity_q, loads_linear_q, loads_norm_q, loads_attention_q, loads_constant_q;
     // Of each parity, array steps that are loaded, loading or at work.
     reg [2:0]          used0_q, used1_q;
     reg                next_parity_q;
@@ -108,6 +106,7 @@ module step_dispatch #(
     reg [31:0]         tokens0_q, tokens1_q, index0_q, index1_q;
     reg [UnitBits-1:0] unit0_q, unit1_q;
     reg                parity0_q, parity1_q, ends0_q, ends1_q, last0_q, last1_q;
+    reg                input0_q, input1_q, constant0_q, constant1_q;
 
     // Executing: the step that started last, and the one before it.
     reg [1023:0]       record_q;
@@ -120,72 +119,61 @@ module step_dispatch #(
     reg [15:0]         source_tiles_q;
     reg                array_parity_q;
     reg [DrainBits-1:0] drain0_q, drain1_q;
-    reg [31:0]         inputs_q;
+    // Inputs in hand: one executes, two wait.
+    reg [1:0]          inputs_q;
     reg                failing_q, input_q, ends_q;
 
     // What kind of step stands at the entrance.
-    wire [31:0] opcode = entry_record_i[31:0];
-    wire entry_array = opcode == OpcodeLinear || opcode == OpcodeAttention;
-    wire [UnitBits-1:0] entry_unit = opcode == OpcodeLinear ? Linear
-        : opcode == OpcodeAttention ? Attention
-        : opcode == OpcodeNorm ? Norm
-        : opcode == OpcodePool ? Pool
-        : opcode == OpcodeInput || opcode == OpcodeConstant ? Reader : Writer;
-    wire parity_free = (next_parity_q ? used1_q : used0_q) == 0;
+    wire entry_array = entry_unit_i[Linear] || entry_unit_i[Attention];
+    wire parity_free = next_parity_q ? used1_q == 0 : used0_q == 0;
     assign entry_ready_o = load_state_q == LoadIdle && waiting_q != 2'd2 && (!entry_tables_i || parity_free) && !failing_q;
     wire accept = entry_valid_i && entry_ready_o;
-    wire entry_loads = entry_array || opcode == OpcodeNorm || opcode == OpcodeConstant;
+    wire entry_loads = entry_array || entry_unit_i[Norm] || entry_constant_i;
 
     // A constant's data are taken while it executes.
     reg constant_started_q;
     wire load_done = load_constant_q ? constant_started_q && !starting_q && reader_done_q
-        : load_unit_q == Linear ? linear_loaded_i
-        : load_unit_q == Norm ? norm_loaded_i : attention_loaded_i;
+        : load_unit_q[Linear] ? linear_loaded_i
+        : load_unit_q[Norm] ? norm_loaded_i : attention_loaded_i;
     wire loaded = load_state_q == LoadWait && load_done && !load_error_i;
 
     assign load_record_o = load_record_q;
     assign load_tokens_o = load_tokens_q;
     assign load_parity_o = load_parity_q;
-    assign load_linear_o = load_state_q != LoadIdle && load_unit_q == Linear;
-    assign load_norm_o = load_state_q != LoadIdle && load_unit_q == Norm;
-    assign load_attention_o = load_state_q != LoadIdle && load_unit_q == Attention;
-    assign load_constant_o = load_state_q != LoadIdle && load_constant_q;
+    assign load_linear_o = loads_linear_q;
+    assign load_norm_o = loads_norm_q;
+    assign load_attention_o = loads_attention_q;
+    assign load_constant_o = loads_constant_q;
     assign load_start_o = load_state_q == LoadStart;
 
-    // What the units say of themselves, a cycle late: each of it ends a long way through a unit.
-    reg linear_issued_q, attention_issued_q, attention_done_q, norm_issued_q, norm_done_q, pool_done_q, reader_done_q;
-    reg writer_done_q;
+    // What the unit at work and the one before it say of themselves, a cycle late: each of it ends a long way through a
+    // unit. Of a step that has just been started, nothing is to be looked at; of the one before it, what it says itself.
+    reg said_issued_q, said_done_q, said_before_q, reader_done_q;
+    wire [UnitBits-1:0] said_unit = start ? unit_q : before_unit_q;
     always @(posedge clk_i) begin
-        linear_issued_q <= linear_issued_i;
-        attention_issued_q <= attention_issued_i;
-        attention_done_q <= attention_done_i;
-        norm_issued_q <= norm_issued_i;
-        norm_done_q <= norm_done_i;
-        pool_done_q <= pool_done_i;
+        said_issued_q <= unit_q[Linear] ? linear_issued_i
+            : unit_q[Attention] ? attention_issued_i
+            : unit_q[Norm] ? norm_issued_i
+            : unit_q[Pool] ? pool_done_i : unit_q[Reader] ? reader_done_i : writer_done_i;
+        said_done_q <= unit_q[Attention] ? attention_done_i : unit_q[Norm] ? norm_done_i : 1'b1;
+        said_before_q <= said_unit[Linear] ? 1'b1 : said_unit[Attention] ? attention_done_i : norm_done_i;
         reader_done_q <= reader_done_i;
-        writer_done_q <= writer_done_i;
     end
 
-    // Executing. `issued` and `done` of a step that has just been started are not to be looked at.
-    wire drained0 = drain0_q == 0;
-    wire drained1 = drain1_q == 0;
-    wire drained = parity_q ? drained1 : drained0;
-    wire before_drained = before_parity_q ? drained1 : drained0;
-    wire is_array = unit_q == Linear || unit_q == Attention;
-    wire before_array = before_unit_q == Linear || before_unit_q == Attention;
-    wire issued = !starting_q && (
-        unit_q == Linear ? linear_issued_q
-        : unit_q == Attention ? attention_issued_q
-        : unit_q == Norm ? norm_issued_q
-        : unit_q == Pool ? pool_done_q : unit_q == Reader ? reader_done_q : writer_done_q);
-    wire done = !starting_q && issued && (
-        unit_q == Linear ? drained
-        : unit_q == Attention ? attention_done_q && drained
-        : unit_q == Norm ? norm_done_q : 1'b1);
-    wire before_done_now = before_array ? before_drained && (before_unit_q == Linear || attention_done_q) : norm_done_q;
+    // Executing.
+    reg  drained0_q, drained1_q;
+    wire drained = parity_q ? drained1_q : drained0_q;
+    wire before_drained = before_parity_q ? drained1_q : drained0_q;
+    wire is_array = unit_q[Linear] || unit_q[Attention];
+    wire before_array = before_unit_q[Linear] || before_unit_q[Attention];
+    wire issued = !starting_q && said_issued_q;
+    wire done = issued && said_done_q && (!is_array || drained);
+    wire before_done_now = said_before_q && (!before_array || before_drained);
     // A step whose unit is not taken again until it is done; the others are followed tile by tile.
-    wire head_streams = unit0_q == Linear || unit0_q == Attention || unit0_q == Norm;
-    wire follows = (is_array || unit_q == Norm) && head_streams && (unit0_q != unit_q || unit_q == Linear);
+    wire head_streams = unit0_q[Linear] || unit0_q[Attention] || unit0_q[Norm];
+    wire streams = is_array || unit_q[Norm];
+    wire again = (unit0_q[Attention] && unit_q[Attention]) || (unit0_q[Norm] && unit_q[Norm]);
+    wire follows = streams && head_streams && !again;
     // What loads was accepted last: it stands at the head where nothing waits behind it.
     wire head_loads = load_state_q != LoadIdle && waiting_q == 2'd1;
     // What is decided is done a cycle later: it moves thousands of bits. Nothing that allowed it goes away meanwhile.
@@ -204,12 +192,12 @@ module step_dispatch #(
     assign tokens_o = tokens_q;
     assign parity_o = parity_q;
     assign last_output_o = last_output_q;
-    assign start_linear_o = start_q == Linear;
-    assign start_attention_o = start_q == Attention;
-    assign start_norm_o = start_q == Norm;
-    assign start_pool_o = start_q == Pool;
-    assign start_reader_o = start_q == Reader;
-    assign start_writer_o = start_q == Writer;
+    assign start_linear_o = start_q[Linear];
+    assign start_attention_o = start_q[Attention];
+    assign start_norm_o = start_q[Norm];
+    assign start_pool_o = start_q[Pool];
+    assign start_reader_o = start_q[Reader];
+    assign start_writer_o = start_q[Writer];
     assign source_tiles_o = source_tiles_q;
     assign active_o = done ? {UnitBits{1'b0}} : unit_q;
     assign index_o = index_q;
@@ -222,20 +210,21 @@ module step_dispatch #(
     assign failed_o = failing_q && before_done_q && (waiting_q == 0 || (waiting_q == 2'd1 && done));
     assign failed_step_o = load_index_q;
 
-    wire [15:0] ready = before_unit_q == Linear ? (before_parity_q ? linear_ready_i[31:16] : linear_ready_i[15:0])
-        : before_unit_q == Attention ? attention_ready_i
-        : before_unit_q == Norm ? norm_ready_i : 16'd0;
-    wire input_ends = input_q && !starting_q && unit_q == Reader && reader_done_q;
-    wire array_busy = !starting_q && (
-        unit_q == Linear ? !linear_issued_q : unit_q == Attention ? !attention_issued_q || !attention_done_q : 1'b0);
+    wire [15:0] ready = before_unit_q[Linear] ? (before_parity_q ? linear_ready_i[31:16] : linear_ready_i[15:0])
+        : before_unit_q[Attention] ? attention_ready_i
+        : before_unit_q[Norm] ? norm_ready_i : 16'd0;
+    wire input_ends = input_q && issued;
+    wire array_busy = !starting_q && is_array && !(said_issued_q && said_done_q);
+    wire fill0 = !array_parity_q && (array_busy || start_q[Linear] || start_q[Attention] || slot_valid_i);
+    wire fill1 = array_parity_q && (array_busy || start_q[Linear] || start_q[Attention] || slot_valid_i);
 
     always @(posedge clk_i) begin
         if (accept) begin
             load_record_q <= entry_record_i;
             load_tokens_q <= entry_tokens_i;
             load_index_q <= entry_index_i;
-            load_unit_q <= entry_unit;
-            load_constant_q <= opcode == OpcodeConstant;
+            load_unit_q <= entry_unit_i;
+            load_constant_q <= entry_constant_i;
             load_parity_q <= next_parity_q;
         end
         // The queue's head moves down; what is accepted goes behind it.
@@ -249,6 +238,8 @@ module step_dispatch #(
             tokens0_q <= tokens1_q;
             index0_q <= index1_q;
             unit0_q <= unit1_q;
+            input0_q <= input1_q;
+            constant0_q <= constant1_q;
             parity0_q <= parity1_q;
             ends0_q <= ends1_q;
             last0_q <= last1_q;
@@ -258,7 +249,9 @@ module step_dispatch #(
                 record0_q <= entry_record_i;
                 tokens0_q <= entry_tokens_i;
                 index0_q <= entry_index_i;
-                unit0_q <= entry_unit;
+                unit0_q <= entry_unit_i;
+                input0_q <= entry_input_i;
+                constant0_q <= entry_constant_i;
                 parity0_q <= next_parity_q;
                 ends0_q <= entry_ends_frame_i;
                 last0_q <= entry_last_output_i;
@@ -266,7 +259,9 @@ module step_dispatch #(
                 record1_q <= entry_record_i;
                 tokens1_q <= entry_tokens_i;
                 index1_q <= entry_index_i;
-                unit1_q <= entry_unit;
+                unit1_q <= entry_unit_i;
+                input1_q <= entry_input_i;
+                constant1_q <= entry_constant_i;
                 parity1_q <= next_parity_q;
                 ends1_q <= entry_ends_frame_i;
                 last1_q <= entry_last_output_i;
@@ -290,7 +285,10 @@ module step_dispatch #(
             array_parity_q <= 1'b0;
             drain0_q <= 0;
             drain1_q <= 0;
-            inputs_q <= 32'd0;
+            drained0_q <= 1'b1;
+            drained1_q <= 1'b1;
+            {loads_linear_q, loads_norm_q, loads_attention_q, loads_constant_q} <= 4'd0;
+            inputs_q <= 2'd0;
             failing_q <= 1'b0;
             input_q <= 1'b0;
             ends_q <= 1'b0;
@@ -301,6 +299,15 @@ module step_dispatch #(
                 LoadStart: load_state_q <= LoadWait;
                 default: if (loaded) load_state_q <= LoadIdle;
             endcase
+            // Who takes data, as long as a step loads.
+            if (accept && entry_loads) begin
+                loads_linear_q <= entry_unit_i[Linear];
+                loads_norm_q <= entry_unit_i[Norm];
+                loads_attention_q <= entry_unit_i[Attention];
+                loads_constant_q <= entry_constant_i;
+            end else if (loaded) begin
+                {loads_linear_q, loads_norm_q, loads_attention_q, loads_constant_q} <= 4'd0;
+            end
             if (load_error_i && load_state_q == LoadWait) failing_q <= 1'b1;
             if (accept && entry_array) next_parity_q <= !next_parity_q;
             waiting_q <= waiting_q + {1'b0, accept} - {1'b0, start};
@@ -319,10 +326,10 @@ module step_dispatch #(
                 before_unit_q <= unit_q;
                 before_parity_q <= parity_q;
                 before_done_q <= done;
-                input_q <= unit0_q == Reader && record0_q[31:0] == OpcodeInput;
-                constant_started_q <= unit0_q == Reader && record0_q[31:0] == OpcodeConstant;
+                input_q <= input0_q;
+                constant_started_q <= constant0_q;
                 source_tiles_q <= done ? AllTiles : 16'd0;
-                if (unit0_q == Linear || unit0_q == Attention) array_parity_q <= parity0_q;
+                if (unit0_q[Linear] || unit0_q[Attention]) array_parity_q <= parity0_q;
                 ends_q <= ends0_q;
             end else begin
                 if (frame_o) ends_q <= 1'b0;
@@ -331,15 +338,15 @@ module step_dispatch #(
                 else if (ready_q > source_tiles_q) source_tiles_q <= ready_q;
                 if (input_ends) input_q <= 1'b0;
             end
-            inputs_q <= inputs_q + {31'd0, accept && opcode == OpcodeInput} - {31'd0, input_ends};
+            inputs_q <= inputs_q + {1'd0, accept && entry_input_i} - {1'd0, input_ends};
 
             // Results leave the pipeline a fixed time after their slots.
-            if ((array_busy && !array_parity_q) || (start_q[1:0] != 0 && !array_parity_q)
-                || (slot_valid_i && !array_parity_q)) drain0_q <= Drain[DrainBits-1:0];
-            else if (drain0_q != 0) drain0_q <= drain0_q - 1'b1;
-            if ((array_busy && array_parity_q) || (start_q[1:0] != 0 && array_parity_q)
-                || (slot_valid_i && array_parity_q)) drain1_q <= Drain[DrainBits-1:0];
-            else if (drain1_q != 0) drain1_q <= drain1_q - 1'b1;
+            if (fill0) drain0_q <= Drain[DrainBits-1:0];
+            else if (!drained0_q) drain0_q <= drain0_q - 1'b1;
+            drained0_q <= !fill0 && (drained0_q || drain0_q == 1);
+            if (fill1) drain1_q <= Drain[DrainBits-1:0];
+            else if (!drained1_q) drain1_q <= drain1_q - 1'b1;
+            drained1_q <= !fill1 && (drained1_q || drain1_q == 1);
         end
     end
 

@@ -68,7 +68,7 @@ module step_front #(
 );
 
     localparam [3:0] Idle = 0, Frame = 1, Header = 2, Read = 3, Gap = 4, Check = 5, Wait = 6, Page = 7, First = 8,
-        Second = 9, Offer = 10, Finished = 11;
+        Second = 9, Offer = 10, Finished = 11, Length = 12;
     localparam [31:0] MaxLength = Sequence;
     // Words of a record, 64 bits each.
     localparam [4:0] RecordWords = 16;
@@ -79,8 +79,17 @@ module step_front #(
     reg [4:0]    word_q;
     reg          arriving_q, failed_q;
 
-    wire last_step = index_q + 32'd1 == steps_i;
-    wire length_ok = header_i[31:0] != 0 && header_i[31:0] <= MaxLength;
+    // Of the record at hand, and of what the checker has found: known long before it is asked for.
+    reg  last_step_q, last_output_q, first_none_q, second_none_q, no_step_q;
+    always @(posedge clk_i) begin
+        last_step_q <= index_q + 32'd1 == steps_i;
+        last_output_q <= index_q == last_output_i;
+        first_none_q <= first_beats_i == 0;
+        second_none_q <= second_beats_i == 0;
+        no_step_q <= steps_i == 0;
+    end
+    wire last_step = last_step_q;
+    wire length_ok = length_q != 0 && length_q <= MaxLength;
     wire header_taken = header_ready_o && header_valid_i;
     wire entry_taken = entry_valid_o && entry_ready_i;
 
@@ -88,7 +97,7 @@ module step_front #(
     assign failed_o = failed_q;
     assign status_o = status_q;
     assign failed_step_o = failed_step_q;
-    assign empty_frame_o = header_taken && length_ok && steps_i == 0;
+    assign empty_frame_o = state_q == Length && length_ok && no_step_q;
     assign waiting_o = state_q == Header;
 
     assign header_ready_o = state_q == Header && stream_free_i && !stop_i;
@@ -98,8 +107,8 @@ module step_front #(
     assign check_length_o = length_q;
 
     // Nothing is asked for where a step has no such span.
-    wire first_none = first_beats_i == 0;
-    wire second_none = second_beats_i == 0;
+    wire first_none = first_none_q;
+    wire second_none = second_none_q;
     assign span_valid_o = state_q == Page || (state_q == First && !first_none) || (state_q == Second && !second_none);
     assign span_page_o = state_q == Page;
     assign span_offset_o = state_q == Page ? page_offset_i : state_q == First ? first_offset_i : second_offset_i;
@@ -110,7 +119,7 @@ module step_front #(
     assign entry_tokens_o = check_tokens_i;
     assign entry_index_o = index_q;
     assign entry_ends_frame_o = last_step;
-    assign entry_last_output_o = index_q == last_output_i;
+    assign entry_last_output_o = last_output_q;
 
     always @(posedge clk_i) begin
         arriving_q <= record_re_o;
@@ -135,16 +144,18 @@ module step_front #(
                     length_q <= header_i[31:0];
                     index_q <= 32'd0;
                     word_q <= 5'd0;
-                    if (!length_ok) begin
-                        state_q <= Finished;
-                        failed_q <= 1'b1;
-                        status_q <= StatusBadLength;
-                    end else if (steps_i == 0) begin
-                        frame_q <= frame_q + 32'd1;
-                        state_q <= Frame;
-                    end else begin
-                        state_q <= Read;
-                    end
+                    state_q <= Length;
+                end
+                // The stream's word comes late in a cycle.
+                Length: if (!length_ok) begin
+                    state_q <= Finished;
+                    failed_q <= 1'b1;
+                    status_q <= StatusBadLength;
+                end else if (no_step_q) begin
+                    frame_q <= frame_q + 32'd1;
+                    state_q <= Frame;
+                end else begin
+                    state_q <= Read;
                 end
                 Read: begin
                     word_q <= word_q + 5'd1;

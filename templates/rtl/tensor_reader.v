@@ -62,15 +62,18 @@ module tensor_reader #(
 
     reg        busy_q, constant_q, wanted_q;
     reg [15:0] tiles_q, ready_q;
-    // Lines of a tile.
-    reg [16:0] lines_q, line_index_q;
+    // Lines of a tile, and those that are left of the one at hand; tiles that are left. What is the last of them, or the only
+    // one, stands in registers.
+    reg [16:0] lines_q, left_lines_q;
+    reg [15:0] left_tiles_q;
+    reg        start_q, last_line_q, one_line_q, last_tile_q;
     reg [31:0] line_q;
     reg [1:0]  space_q;
 
     wire line_end, last_piece;
-    wire tile_end = line_end && line_index_q == lines_q - 17'd1;
+    wire tile_end = line_end && last_line_q;
     wire given = write_valid_o && write_ready_i;
-    assign last_piece = tile_end && ready_q == tiles_q - 16'd1;
+    assign last_piece = tile_end && last_tile_q;
 
     always @(posedge clk_i) begin
         if (start_i) begin
@@ -79,16 +82,31 @@ module tensor_reader #(
             lines_q <= planes_i[1] ? {depth_i[15:0], 1'b0} : {1'b0, depth_i[15:0]};
             space_q <= space_i[1:0];
             line_q <= base_i;
-            line_index_q <= 17'd0;
         end else if (given && line_end) begin
             line_q <= line_q + 32'd1;
-            line_index_q <= tile_end ? 17'd0 : line_index_q + 17'd1;
+        end
+        // Nothing is given in the cycle behind a start.
+        one_line_q <= lines_q == 17'd1;
+        if (start_q) begin
+            left_lines_q <= lines_q;
+            last_line_q <= lines_q == 17'd1;
+            left_tiles_q <= tiles_q;
+            last_tile_q <= tiles_q == 16'd1;
+        end else if (given && line_end) begin
+            left_lines_q <= last_line_q ? lines_q : left_lines_q - 17'd1;
+            last_line_q <= last_line_q ? one_line_q : left_lines_q == 17'd2;
+            if (last_line_q) begin
+                left_tiles_q <= left_tiles_q - 16'd1;
+                last_tile_q <= left_tiles_q == 16'd2;
+            end
         end
         if (!rst_ni) begin
             busy_q <= 1'b0;
             ready_q <= 16'd0;
             wanted_q <= 1'b0;
+            start_q <= 1'b0;
         end else begin
+            start_q <= start_i;
             if (start_i) busy_q <= 1'b1;
             else if (given && last_piece) busy_q <= 1'b0;
             if (start_i) ready_q <= 16'd0;

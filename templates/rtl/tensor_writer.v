@@ -75,7 +75,10 @@ module tensor_writer #(
     // The words; `reading_q`: reads are still to be made.
     reg                 busy_q, reading_q, last_output_q, select_q, store_q;
     reg [15:0]          tiles_q, tile_q;
-    reg [16:0]          lines_q, index_q;
+    // Lines of a tile, and those that are left of the one at hand; tiles that are left.
+    reg [16:0]          lines_q, left_lines_q;
+    reg [15:0]          left_tiles_q;
+    reg                 start_q, last_line_q, one_line_q, last_tile_q;
     reg [31:0]          line_q;
     reg [TokenBits-1:0] rest_q;
     // What a read is of: the piece of a line, the line of a beat.
@@ -84,8 +87,8 @@ module tensor_writer #(
     reg [PlacesLog2:0]       places_q;
 
     wire line_end = piece_q == LastPiece[PieceIndexBits-1:0];
-    wire tile_end = line_end && index_q == lines_q - 17'd1;
-    wire last_tile = tile_q == tiles_q - 16'd1;
+    wire tile_end = line_end && last_line_q;
+    wire last_tile = last_tile_q;
     wire final_read = tile_end && last_tile;
     wire beat_start = part_q == {LineIndexBits{1'b0}};
     wire beat_end = part_q == LastLine[LineIndexBits-1:0] || final_read;
@@ -106,11 +109,25 @@ module tensor_writer #(
             lines_q <= planes_i[1] ? {depth_i[15:0], 1'b0} : {1'b0, depth_i[15:0]};
             line_q <= source_base_i;
             tile_q <= 16'd0;
-            index_q <= 17'd0;
         end else if (read && line_end) begin
             line_q <= line_q + 32'd1;
-            index_q <= tile_end ? 17'd0 : index_q + 17'd1;
             if (tile_end) tile_q <= tile_q + 16'd1;
+        end
+        // Nothing is read in the cycle behind a start.
+        start_q <= start_i;
+        one_line_q <= lines_q == 17'd1;
+        if (start_q) begin
+            left_lines_q <= lines_q;
+            last_line_q <= lines_q == 17'd1;
+            left_tiles_q <= tiles_q;
+            last_tile_q <= tiles_q == 16'd1;
+        end else if (read && line_end) begin
+            left_lines_q <= last_line_q ? lines_q : left_lines_q - 17'd1;
+            last_line_q <= last_line_q ? one_line_q : left_lines_q == 17'd2;
+            if (last_line_q) begin
+                left_tiles_q <= left_tiles_q - 16'd1;
+                last_tile_q <= left_tiles_q == 16'd2;
+            end
         end
         if (!rst_ni) begin
             busy_q <= 1'b0;

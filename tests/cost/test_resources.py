@@ -80,21 +80,21 @@ def test_wide_products_are_cut_into_signed_chunks(a: int, b: int, counts: tuple[
 @pytest.mark.parametrize(
     ("bits", "words", "kind", "amd", "ecp5"),
     [
-        (8, 32, "checked", (0, 8), (0, 4 * 6)),
-        (8, 256, "checked", (0, 64), (1, 0)),
-        (8, 512, "checked", (1, 0), (1, 0)),
-        (20, 64, "checked", (0, 24), (0, 20 * 6)),
-        (20, 128, "checked", (0, 48), (1, 0)),
-        (20, 1024, "checked", (2, 0), (2, 0)),
-        (20, 2048, "checked", (3, 0), (3, 0)),
-        (36, 64, "checked", (0, 48), (1, 0)),
-        (40, 64, "checked", (0, 48), (0, 40 * 6)),
-        (40, 128, "checked", (0, 96), (2, 0)),
-        (40, 256, "checked", (2, 0), (2, 0)),
-        (40, 1024, "checked", (3, 0), (3, 0)),
-        (54, 64, "checked", (0, 64), (2, 0)),
-        (54, 128, "checked", (2, 0), (2, 0)),
-        (128, 2048, "checked", (15, 0), (15, 0)),
+        (8, 32, "plain", (0, 8), (0, 4 * 6)),
+        (8, 256, "plain", (0, 64), (1, 0)),
+        (8, 512, "plain", (1, 0), (1, 0)),
+        (20, 64, "plain", (0, 24), (0, 20 * 6)),
+        (20, 128, "plain", (0, 48), (1, 0)),
+        (20, 1024, "plain", (2, 0), (2, 0)),
+        (20, 2048, "plain", (3, 0), (3, 0)),
+        (36, 64, "plain", (0, 48), (1, 0)),
+        (40, 64, "plain", (0, 48), (0, 40 * 6)),
+        (40, 128, "plain", (0, 96), (2, 0)),
+        (40, 256, "plain", (2, 0), (2, 0)),
+        (40, 1024, "plain", (3, 0), (3, 0)),
+        (54, 64, "plain", (0, 64), (2, 0)),
+        (54, 128, "plain", (2, 0), (2, 0)),
+        (128, 2048, "plain", (15, 0), (15, 0)),
         (16, 1500, "plain", (2, 0), (2, 0)),
         (32, 1500, "plain", (3, 0), (3, 0)),
         (64, 4096, "plain", (16, 0), (16, 0)),
@@ -113,7 +113,6 @@ def test_memories_go_where_yosys_puts_them(
         bits,
         2 if kind == "dual" else 1,
         1,
-        checked=kind == "checked",
         asynchronous=kind == "asynchronous",
     )
     found = [mapped(memory, name) for name in ("DSP48E2", "MULT18X18D")]
@@ -121,12 +120,11 @@ def test_memories_go_where_yosys_puts_them(
 
 
 def test_what_a_memory_takes_beside_its_primitives() -> None:
-    """A read register behind distributed RAM; on ECP5 the last write, where a block has to give the old word."""
-    checked, plain = Memory("m", 64, 64, 1, 1, checked=True), Memory("m", 64, 64, 1, 1)
-    assert (mapped(checked, "DSP48E2").lut, mapped(checked, "DSP48E2").ff) == (80, 64)
-    assert (mapped(checked, "MULT18X18D").lut, mapped(checked, "MULT18X18D").ff) == (72, 136)
+    """A read register behind distributed RAM, nothing beside a block."""
+    plain = Memory("m", 64, 64, 1, 1)
+    assert (mapped(plain, "DSP48E2").lut, mapped(plain, "DSP48E2").ff) == (80, 64)
     assert (mapped(plain, "MULT18X18D").lut, mapped(plain, "MULT18X18D").ff) == (0, 0)
-    stacked = Memory("m", 32, 256, 1, 1, checked=True)
+    stacked = Memory("m", 32, 256, 1, 1)
     assert mapped(stacked, "MULT18X18D").lut == 768 + 256
     listed = Memory("m", 9, 64, 1, 1, asynchronous=True)
     assert mapped(listed, "DSP48E2").ff == 0

@@ -59,7 +59,8 @@ class AttentionModel:
         self.ready: list[int] = []
         self.context_end: list[int] = []
         self.query: list[int] = []
-        first = max(start.cycle + 1, start.whole)
+        # The layout stands, then the first pair.
+        first = max(start.cycle + 2, start.whole)
         self.setup = start.cycle + 1 + heads.heads.bit_length()
         self._query_from, self._query_left = first + 1, self.lines
 
@@ -163,9 +164,9 @@ class AttentionModel:
 
     @property
     def released(self) -> int:
-        """From when the exponential table may be written anew: `table_release_o` comes three cycles behind the
+        """From when the exponential table may be written anew: `table_release_o` comes four cycles behind the
         last pass, and the table counts as free in the one after (softmax_pass.v, exp_loader.v)."""
-        return self.pass_free + 4
+        return self.pass_free + 5
 
     def _end(self) -> End:
         way = self.timing.array + self.timing.post + 2

@@ -18,6 +18,8 @@ QUEUED_STEPS = 4
 """Steps in the memory of step_queue.v; another one stands in front of it."""
 HEADER = 2
 """step_front: from a frame's last record to the next one's header, states Offer and Frame."""
+LENGTH = 2
+"""step_front: from a header to the frame's first record; whether its length is one is a state of its own."""
 ARRAY = (Opcode.LINEAR, Opcode.ATTENTION)
 FOLLOWED = (Opcode.LINEAR, Opcode.ATTENTION, Opcode.NORM)
 """Steps that others may follow tile by tile, and that may follow others."""
@@ -36,7 +38,7 @@ class Front:
     def __init__(self, reader: Reader, records: Sequence[Spans], frame: int) -> None:
         self._reader, self._records, self._frame = reader, records, frame
         self._record = self._span = 0
-        self._now = 1 + CHECKED
+        self._now = LENGTH + CHECKED
         """The cycle of the state at hand: of a span, or of the offer to the queue."""
         self._pushed: list[int] = []
         self._taken: list[int] = []
@@ -92,7 +94,7 @@ class Front:
             inputs = self._inputs.get(record // self._frame)
             if inputs is None:
                 return False
-            following = max(self._now + HEADER, inputs) + 1
+            following = max(self._now + HEADER, inputs) + LENGTH
         self._pushed.append(self._now)
         self._record, self._span, self._now = record + 1, 0, following + CHECKED
         return True

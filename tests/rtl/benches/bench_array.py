@@ -19,6 +19,8 @@ T, B, P, H, DEPTH, LINES, TAG_BITS, ACC_BITS = (
 )
 RESULTS = 150
 LATENCY = 9 + (B - 1).bit_length()
+EXTRA_AT = 8
+"""Where a result's row group stands in the tag, unless the engine says otherwise."""
 LINEAR, SCORES, CONTEXT = 0, 1, 2
 Int = npt.NDArray[np.int64]
 
@@ -205,6 +207,11 @@ async def sums(dut: Any) -> None:
         done = slots[cycle - LATENCY] if LATENCY <= cycle < len(slots) + LATENCY else None
         expected = done is not None and done.total is not None
         assert int(dut.result_valid_o.value) == expected, f"cycle {cycle}: a result too many or too few"
+        coming = slots[cycle + 1 - LATENCY] if 0 <= cycle + 1 - LATENCY < len(slots) else None
+        told = coming is not None and coming.total is not None
+        assert int(dut.coming_o.value) == told, f"cycle {cycle}: a result that is not told of, or too many"
+        if told and coming is not None:
+            assert int(dut.coming_group_o.value) == coming.controls["slot_tag_i"] >> EXTRA_AT & 63
         if expected and done is not None and done.total is not None:
             assert int(dut.result_kind_o.value) == done.controls["slot_kind_i"]
             assert int(dut.result_merge_o.value) == done.controls["slot_merge_i"]
