@@ -308,7 +308,7 @@ module record_router #(
     assign beat_o = beat_q;
     assign map_valid_o = push && map_q;
     assign code_valid_o = push && code_q;
-    assign weight_valid_o = leave_q && weight_q && codes_ok && maps_ok && record_ok && request_ok;
+    assign weight_valid_o = push && weight_q;
     assign weight_start_o = start_q;
     assign weight_cycles_o = cycles_q;
     assign weight_lane_o = weight_lane_q;

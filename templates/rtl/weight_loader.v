@@ -249,8 +249,10 @@ module weight_loader #(
     wire [Lanes*Banks*ColumnBits-1:0] columns;
     wire map_idle, map_error, expander_idle, expander_error, offsets_done;
     wire unpacker_idle, weights_done;
-    // The first word of the ring that may not be written, with one bit more than an address.
-    reg [RingLog2:0] limit_q;
+    wire weights_valid, weights_ready, weights_start;
+    wire [BeatBits-1:0] weights_beat;
+    wire [CycleBits:0] weights_cycles;
+    wire [LaneBits-1:0] weights_lane;
 
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
@@ -317,7 +319,7 @@ module weight_loader #(
         .identity_i(record_shape[42]),
         .map_i(record_map),
         .lane_i(record_lane),
-        .limit_i(limit_q),
+        .free_i(group_free_i),
         .beat_valid_i(code_beat_valid),
         .beat_ready_o(code_beat_ready),
         .beat_i(code_beat),
@@ -341,19 +343,27 @@ module weight_loader #(
         .error_o(expander_error)
     );
 
+    // The router takes no notice of what the unpacker does in the same cycle.
+    stream_slice #(.Width(BeatBits + 1 + CycleBits + 1 + LaneBits)) weight_beats (
+        .clk_i(clk_i), .rst_ni(units_rst_n), .valid_i(weight_valid), .ready_o(weight_ready),
+        .data_i({beat, weight_start, weight_cycles, weight_lane}),
+        .valid_o(weights_valid), .ready_i(weights_ready),
+        .data_o({weights_beat, weights_start, weights_cycles, weights_lane})
+    );
+
     weight_unpacker #(
         .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .RingLog2(RingLog2)
     ) unpacker (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
         .four_bits_i(four_bits),
-        .valid_i(weight_valid),
-        .ready_o(weight_ready),
-        .beat_i(beat),
-        .start_i(weight_start),
-        .cycles_i(weight_cycles),
-        .lane_i(weight_lane),
-        .limit_i(limit_q),
+        .valid_i(weights_valid),
+        .ready_o(weights_ready),
+        .beat_i(weights_beat),
+        .start_i(weights_start),
+        .cycles_i(weights_cycles),
+        .lane_i(weights_lane),
+        .free_i(group_free_i),
         .we_o(weight_we_o),
         .address_o(weight_address_o),
         .data_o(weight_data_o),
@@ -384,19 +394,17 @@ module weight_loader #(
     // The last write may be made in this very cycle: a read can only follow.
     assign group_valid_o = (weights_q != 0 || weights_whole) && (offsets_q != 0 || offsets_whole) && lengths_valid;
     assign may_go = ahead_q != Ahead;
-    assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle;
+    assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle && !weights_valid;
 
     always @(posedge clk_i) begin
         if (!rst_ni) begin
             weights_q <= 7'd0;
             offsets_q <= 7'd0;
             ahead_q <= 7'd0;
-            limit_q <= {1'b1, {RingLog2{1'b0}}};
         end else begin
             weights_q <= weights_q + {6'd0, weights_whole} - {6'd0, group_taken};
             offsets_q <= offsets_q + {6'd0, offsets_whole} - {6'd0, group_taken};
             ahead_q <= ahead_q + {6'd0, record_push} - {6'd0, group_taken};
-            limit_q <= limit_q + {{(RingLog2-CycleBits){1'b0}}, group_free_i};
         end
         if (!units_rst_n) open_q <= 6'd0;
         else open_q <= open_q + {5'd0, record_push} - {5'd0, offsets_done};
