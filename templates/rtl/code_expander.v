@@ -77,6 +77,8 @@ module code_expander #(
     localparam BeatUnits = BeatBits / UnitBits;
     localparam TakeBits = $clog2(12 * RowUnits + 1);
     localparam PosBits = BeatUnits > 1 ? $clog2(BeatUnits) : 1;
+    localparam ReachBits = (TakeBits > PosBits ? TakeBits : PosBits) + 1;
+    localparam [31:0] InBeat = BeatUnits - 1;
     localparam LaneLog2 = $clog2(64 / UnitBits);
     localparam RowUnitsLog2 = $clog2(RowUnits);
     localparam WindowBeats = (BeatUnits - 1 + 12 * RowUnits + BeatUnits - 1) / BeatUnits;
@@ -99,6 +101,9 @@ module code_expander #(
     reg [8:0]            entries_q;
     reg                  identity_q;
     reg [TurnBits-1:0]   turn_q;
+    // All rows at once where nothing tells them apart; the record's last group; what goes with a row's codes.
+    reg                  all_rows_q, last_group_q;
+    reg [ReachBits-1:0]  reach_q;
     // Of the row buffer: where the group in work lies.
     reg [RingLog2-1:0]   word_q;
     reg [BaseBits-1:0]   base_q;
@@ -135,18 +140,17 @@ module code_expander #(
     wire room;
     wire first_row = turn_q == 0;
     wire fire = active_q && (!new_row_q || window_valid) && (!first_row || room);
-    // All rows at once where nothing tells them apart.
-    wire all_rows = code_bits_q == 0;
-    wire last_row = all_rows || turn_q == LastTurn[TurnBits-1:0];
+    wire last_row = all_rows_q || turn_q == LastTurn[TurnBits-1:0];
     wire group_done = row_done_q && last_row;
-    wire record_done = group_done && left_q == 1;
+    wire record_done = group_done && last_group_q;
     wire last = fire && record_done;
     wire empty = groups_i == 0;
     wire load = record_valid_i && (!active_q || (last && !empty)) && (!map_i || list_valid_i);
     wire [TakeBits+3:0] load_units = {{TakeBits{1'b0}}, code_bits_i} << RowUnitsLog2;
     wire [TakeBits+3:0] row_units = {{TakeBits{1'b0}}, code_bits_q} << RowUnitsLog2;
+    wire [ReachBits-1:0] load_reach = {{(ReachBits-TakeBits){1'b0}}, load_units[TakeBits-1:0]} + InBeat[ReachBits-1:0];
     // After the last row of a record the window wants nothing more of it.
-    wire [TakeBits-1:0] units = last_row && left_q == 1 ? 0 : row_units[TakeBits-1:0];
+    wire behind = last_row && last_group_q;
     wire [4:0] member_d = row_done_q ? 5'd0 : member_q + 5'd1;
 
     assign record_ready_o = load;
@@ -171,7 +175,8 @@ module code_expander #(
         .start_i(start_unit[PosBits-1:0]),
         .first_i(empty ? {TakeBits{1'b0}} : load_units[TakeBits-1:0]),
         .take_i(fire && new_row_q),
-        .units_i(units),
+        .units_i(behind ? {TakeBits{1'b0}} : row_units[TakeBits-1:0]),
+        .reach_i(behind ? {ReachBits{1'b0}} : reach_q),
         .valid_o(window_valid),
         .data_o(window)
     );
@@ -193,6 +198,9 @@ module code_expander #(
             entries_q <= entries_i;
             identity_q <= identity_i;
             turn_q <= 0;
+            all_rows_q <= code_bits_i == 0;
+            last_group_q <= groups_i == 1;
+            reach_q <= code_bits_i == 0 ? 0 : load_reach;
             base_q <= {{(BaseBits-ColumnBits){1'b0}}, list_base};
         end else if (fire) begin
             member_q <= member_d;
@@ -201,6 +209,7 @@ module code_expander #(
             if (row_done_q) turn_q <= last_row ? 0 : turn_q + 1'b1;
             if (group_done) begin
                 left_q <= left_q - 1'b1;
+                last_group_q <= left_q == 2;
                 base_q <= base_q + {{(BaseBits-16){1'b0}}, stride_q};
             end
         end
@@ -313,7 +322,7 @@ module code_expander #(
     generate
         for (b = 0; b < Rows; b = b + 1) begin : row
             localparam [31:0] Turn = b / Lanes;
-            assign row_mask[b] = all_rows || turn_q == Turn[TurnBits-1:0];
+            assign row_mask[b] = all_rows_q || turn_q == Turn[TurnBits-1:0];
         end
         for (b = 0; b < Wide; b = b + 1) begin : bank
             wire [7:0]         entry = first2_q + code2_q[12*b +: 8];

@@ -61,6 +61,8 @@ module column_map #(
     localparam [31:0] LastBank = Banks - 1;
     // Entries of a bank: of a list, or bits of a bitmap.
     localparam CountBits = ColumnBits + 1 > 12 ? ColumnBits + 1 : 12;
+    localparam ReachBits = (BeatLog2 > 8 ? BeatLog2 : 8) + 1;
+    localparam [31:0] InBeat = BeatBits - 1;
     localparam ChunksBits = CountBits - 4;
     localparam RawBits = ChunkBits + 3 + 2 + ColumnBits + 1 + 5 + BankBits + OffsetBits;
 
@@ -69,16 +71,23 @@ module column_map #(
     reg [1:0]            next_kind_q;
     reg [ColumnBits:0]   next_columns_q;
     reg [ChunksBits-1:0] next_more_q;
+    reg                  next_one_q;
     reg [4:0]            next_end_q;
     reg [7:0]            next_full_q, next_tail_q;
+    reg [ReachBits-1:0]  next_full_reach_q, next_tail_reach_q;
+    reg [15:0]           next_used_q;
 
-    // Chunks: `left_q` of the bank behind this one.
+    // Chunks: `left_q` of the bank behind this one. This chunk, or the one behind it, ends a bank; this one ends the map.
     reg                  active_q, empty_q;
     reg [1:0]            kind_q;
     reg [ColumnBits:0]   columns_q;
     reg [ChunksBits-1:0] more_q, left_q;
+    reg                  one_q, is_tail_q, then_tail_q, ends_q;
     reg [4:0]            end_q;
     reg [7:0]            full_q, tail_q;
+    reg [ReachBits-1:0]  full_reach_q, tail_reach_q;
+    // Bits of the last chunk of a bank that belong to a bitmap; all of a list's.
+    reg [15:0]           used_q;
     reg [BankBits-1:0]   bank_q;
     reg [OffsetBits-1:0] column_q;
 
@@ -134,14 +143,18 @@ module column_map #(
         + (offset_bits_i[2] ? tail_wide << 2 : 8'd0) + (offset_bits_i[3] ? tail_wide << 3 : 8'd0);
 
     wire [CountBits-1:0] total_less = total - 1'b1;
+    wire [7:0] full = kind_i == Bitmap ? 8'd16 : {offset_bits_i, 4'd0};
+    wire [7:0] last = kind_i == Bitmap ? tail_wide : tail_bits;
 
     wire window_valid, put_done, raw_valid, raw_ready, raw_room;
     wire [ChunkBits-1:0] window;
-    wire is_tail = left_q == 0;
     wire fire = active_q && raw_room && (empty_q || window_valid);
-    wire last = empty_q || (is_tail && bank_q == LastBank[BankBits-1:0]);
-    wire load = next_q && (!active_q || (fire && last));
-    wire [ChunksBits-1:0] left_d = is_tail ? more_q : left_q - 1'b1;
+    wire load = next_q && (!active_q || (fire && ends_q));
+    wire [ChunksBits-1:0] left_d = is_tail_q ? more_q : left_q - 1'b1;
+    wire [BankBits-1:0] bank_d = is_tail_q ? bank_q + 1'b1 : bank_q;
+    // Of the chunk behind the next one: the first of a bank behind its tail.
+    wire then_tail_d = then_tail_q ? one_q : is_tail_q ? more_q == 1 : left_q == 2;
+    wire [15:0] used = is_tail_q ? used_q : 16'hFFFF;
 
     assign request_ready_o = !next_q || load;
 
@@ -155,10 +168,11 @@ module column_map #(
         .data_i(beat_i),
         .restart_i(load),
         .start_i(StartBit[BeatLog2-1:0]),
-        .first_i(next_empty_q ? 8'd0 : next_more_q == 0 ? next_tail_q : next_full_q),
+        .first_i(next_empty_q ? 8'd0 : next_one_q ? next_tail_q : next_full_q),
         .take_i(fire && !empty_q),
         // After the last chunk the window wants nothing more.
-        .units_i(last ? 8'd0 : left_d == 0 ? tail_q : full_q),
+        .units_i(ends_q ? 8'd0 : then_tail_q ? tail_q : full_q),
+        .reach_i(ends_q ? {ReachBits{1'b0}} : then_tail_q ? tail_reach_q : full_reach_q),
         .valid_o(window_valid),
         .data_o(window)
     );
@@ -169,32 +183,46 @@ module column_map #(
             next_columns_q <= kind_i == Identity ? depth_wide[ColumnBits:0] : columns_i;
             next_empty_q <= kind_i == Identity || total == 0;
             next_more_q <= total_less[CountBits-1:4];
+            next_one_q <= total_less[CountBits-1:4] == 0;
             next_end_q <= tail;
-            next_full_q <= kind_i == Bitmap ? 8'd16 : {offset_bits_i, 4'd0};
-            next_tail_q <= kind_i == Bitmap ? tail_wide : tail_bits;
+            next_full_q <= full;
+            next_tail_q <= last;
+            next_full_reach_q <= {{(ReachBits-8){1'b0}}, full} + InBeat[ReachBits-1:0];
+            next_tail_reach_q <= {{(ReachBits-8){1'b0}}, last} + InBeat[ReachBits-1:0];
+            next_used_q <= kind_i == Bitmap ? ~(16'hFFFF << tail) : 16'hFFFF;
         end
         if (load) begin
             kind_q <= next_kind_q;
             columns_q <= next_columns_q;
             more_q <= next_more_q;
             left_q <= next_more_q;
+            one_q <= next_one_q;
+            is_tail_q <= next_one_q;
+            then_tail_q <= next_one_q || next_more_q == 1;
+            ends_q <= next_empty_q || (next_one_q && LastBank == 0);
             end_q <= next_end_q;
             full_q <= next_full_q;
             tail_q <= next_tail_q;
+            full_reach_q <= next_full_reach_q;
+            tail_reach_q <= next_tail_reach_q;
+            used_q <= next_used_q;
             empty_q <= next_empty_q;
             bank_q <= 0;
             column_q <= 0;
         end else if (fire) begin
             left_q <= left_d;
-            column_q <= is_tail ? 0 : column_q + Sixteen[OffsetBits-1:0];
-            if (is_tail) bank_q <= bank_q + 1'b1;
+            is_tail_q <= then_tail_q;
+            then_tail_q <= then_tail_d;
+            ends_q <= then_tail_q && bank_d == LastBank[BankBits-1:0];
+            bank_q <= bank_d;
+            column_q <= is_tail_q ? 0 : column_q + Sixteen[OffsetBits-1:0];
         end
         if (!rst_ni) begin
             next_q <= 1'b0;
             active_q <= 1'b0;
         end else begin
             next_q <= request_ready_o ? request_valid_i : 1'b1;
-            active_q <= load || (active_q && !(fire && last));
+            active_q <= load || (active_q && !(fire && ends_q));
         end
     end
 
@@ -212,7 +240,8 @@ module column_map #(
         .rst_ni(rst_ni),
         .valid_i(fire),
         .ready_o(raw_room),
-        .data_i({empty_q, is_tail, last, kind_q, columns_q, window, is_tail ? end_q : 5'd16, bank_q, column_q}),
+        .data_i({empty_q, is_tail_q, ends_q, kind_q, columns_q, window[ChunkBits-1:16], window[15:0] & used,
+            is_tail_q ? end_q : 5'd16, bank_q, column_q}),
         .valid_o(raw_valid),
         .ready_i(raw_ready),
         .data_o({raw_empty, raw_tail, raw_last, raw_kind, raw_columns, raw, raw_count, raw_bank, raw_column})
@@ -220,7 +249,7 @@ module column_map #(
 
     // ---- Bits to entries: fields of a list, or the numbers of the set bits moved together; two stages that move together
     wire advance = !put_valid_q || put_done;
-    wire [15:0] bit_set = raw[15:0] & ~(16'hFFFF << raw_count);
+    wire [15:0] bit_set = raw[15:0];
 
     assign raw_ready = advance;
 
@@ -249,18 +278,38 @@ module column_map #(
         end
     endfunction
 
+    // The sum modulo 16 in gates: carry chains one behind the other would take too long.
+    function [3:0] plus;
+        input [3:0] a, b;
+        integer     at;
+        reg         carry;
+        begin
+            carry = 1'b0;
+            for (at = 0; at < 4; at = at + 1) begin
+                plus[at] = a[at] ^ b[at] ^ carry;
+                carry = (a[at] & b[at]) | (a[at] & carry) | (b[at] & carry);
+            end
+        end
+    endfunction
+
     // For each bit how many of those before it are set; above the last one how many there are.
     function [68:0] sums;
         input [15:0] set;
         integer      at;
-        reg [4:0]    below;
+        // In front of the four bits, and of them those before this one.
+        reg [3:0]    below, local_sum;
         begin
-            below = 5'd0;
+            below = 4'd0;
+            local_sum = 4'd0;
             for (at = 0; at < 16; at = at + 1) begin
-                sums[4*at +: 4] = below[3:0];
-                below = below + {4'd0, set[at]};
+                sums[4*at +: 4] = plus(below, local_sum);
+                local_sum = plus(local_sum, {3'd0, set[at]});
+                if (at % 4 == 3) begin
+                    below = plus(below, local_sum);
+                    local_sum = 4'd0;
+                end
             end
-            sums[68:64] = below;
+            sums[68:64] = {&set, below};
         end
     endfunction
 

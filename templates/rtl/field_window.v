@@ -2,7 +2,7 @@
 //
 // `restart_i` begins a section: what is left of the old one is dropped, and the section starts `start_i` units into
 // the next beat with a take of `first_i` units. `take_i` uses the fields up; the take behind it has `units_i` units. A take
-// of 0 units needs no data. `valid_o` says that `data_o` holds all of the current take; both are good from the cycle after
+// of 0 units needs no data; `reach_i` is what goes with `units_i`: 0, or units_i + units of a beat - 1. `valid_o` says that `data_o` holds all of the current take; both are good from the cycle after
 // the one in which the last of its beats came. Beats are asked for only as the current take needs them, in the cycle of
 // the take or restart already: a beat a cycle goes through, and no beat of the next section is touched. `Beats` beats
 // hold any take: Beats >= ceil((beat - 1 unit + longest take) / beat).
@@ -14,7 +14,8 @@ module field_window #(
     parameter OutBits = 16,
     parameter TakeBits = 2,
     parameter Beats = 2,
-    parameter PosBits = 8 * BeatBytes > UnitBits ? $clog2(8 * BeatBytes / UnitBits) : 1
+    parameter PosBits = 8 * BeatBytes > UnitBits ? $clog2(8 * BeatBytes / UnitBits) : 1,
+    parameter ReachBits = (TakeBits > PosBits ? TakeBits : PosBits) + 1
 ) (
     input  wire                   clk_i,
     input  wire                   rst_ni,
@@ -28,6 +29,7 @@ module field_window #(
     input  wire [TakeBits-1:0]    first_i,
     input  wire                   take_i,
     input  wire [TakeBits-1:0]    units_i,
+    input  wire [ReachBits-1:0]   reach_i,
     output wire                   valid_o,
     output wire [OutBits-1:0]     data_o
 );
@@ -36,7 +38,7 @@ module field_window #(
     localparam BeatUnits = BeatBits / UnitBits;
     localparam BeatUnitsLog2 = $clog2(BeatUnits);
     localparam UnitLog2 = $clog2(UnitBits);
-    localparam SumBits = (TakeBits > PosBits ? TakeBits : PosBits) + 2;
+    localparam SumBits = ReachBits + 1;
     localparam HaveBits = $clog2(Beats + 1);
     localparam [31:0] InBeat = BeatUnits - 1;
 
@@ -51,9 +53,9 @@ module field_window #(
     wire [SumBits-1:0] units = {{(SumBits-TakeBits){1'b0}}, units_i};
     wire [SumBits-1:0] first = {{(SumBits-TakeBits){1'b0}}, first_i};
     wire [SumBits-1:0] start = {{(SumBits-PosBits){1'b0}}, start_i};
-    wire [SumBits-1:0] take_ahead = in_beat + units + InBeat[SumBits-1:0];
+    wire [SumBits-1:0] take_ahead = in_beat + {{(SumBits-ReachBits){1'b0}}, reach_i};
     wire [SumBits-1:0] first_ahead = start + first + InBeat[SumBits-1:0];
-    wire [SumBits-1:0] take_beats = units_i == 0 ? 0 : take_ahead >> BeatUnitsLog2;
+    wire [SumBits-1:0] take_beats = take_ahead >> BeatUnitsLog2;
     wire [SumBits-1:0] first_beats = first_i == 0 ? 0 : first_ahead >> BeatUnitsLog2;
     wire [HaveBits-1:0] take_need = take_beats[HaveBits-1:0];
     wire [HaveBits-1:0] first_need = first_beats[HaveBits-1:0];
@@ -66,7 +68,7 @@ module field_window #(
 
     wire [Beats*BeatBits-1:0] aligned = window_q >> {pos_q, {UnitLog2{1'b0}}};
 
-    assign ready_o = restart_i ? first_need != 0 : take_i ? take_have < take_need : have_q < need_q;
+    assign ready_o = restart_i ? first_i != 0 : take_i ? take_have < take_need : have_q < need_q;
     assign valid_o = have_q == need_q;
     assign data_o = aligned[OutBits-1:0];
 

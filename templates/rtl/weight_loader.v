@@ -100,7 +100,8 @@ module weight_loader #(
 
     // ---- The step
     wire error;
-    wire fail, units_idle;
+    wire fail;
+    reg units_idle;
     wire beat_valid, beat_ready, beat_first;
     wire [2:0] shapes;
     wire [4*43-1:0] shape;
@@ -108,15 +109,19 @@ module weight_loader #(
     wire [8:0] page_address;
     wire [31:0] page_data;
     wire units_rst_n = rst_ni && !error;
-    wire four_bits = weight_bits_i == 32'd4;
+    // The step's words stand long before its first record is here.
+    reg four_bits;
+    reg [11:0] depth;
     // ceil(log2 depth), at least 1
     wire [11:0] depth_less = depth_i[11:0] - 12'd1;
     reg [3:0] offset_bits;
     integer i;
-    always @* begin
-        offset_bits = 4'd1;
+    always @(posedge clk_i) begin
+        four_bits <= weight_bits_i == 32'd4;
+        depth <= depth_i[11:0];
+        offset_bits <= 4'd1;
         for (i = 1; i < 12; i = i + 1)
-            if (depth_less[i]) offset_bits = i[3:0] + 4'd1;
+            if (depth_less[i]) offset_bits <= i[3:0] + 4'd1;
     end
 
     assign load_error_o = error;
@@ -180,7 +185,7 @@ module weight_loader #(
     ) router (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth_i[11:0]),
+        .depth_i(depth),
         .offset_bits_i(offset_bits),
         .four_bits_i(four_bits),
         .shapes_i(shapes),
@@ -257,7 +262,7 @@ module weight_loader #(
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth_i[11:0]),
+        .depth_i(depth),
         .offset_bits_i(offset_bits),
         .request_valid_i(request_valid),
         .request_ready_o(request_ready),
@@ -394,7 +399,7 @@ module weight_loader #(
     // The last write may be made in this very cycle: a read can only follow.
     assign group_valid_o = (weights_q != 0 || weights_whole) && (offsets_q != 0 || offsets_whole) && lengths_valid;
     assign may_go = ahead_q != Ahead;
-    assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle && !weights_valid;
+    wire all_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle && !weights_valid;
 
     always @(posedge clk_i) begin
         if (!rst_ni) begin
@@ -406,6 +411,7 @@ module weight_loader #(
             offsets_q <= offsets_q + {6'd0, offsets_whole} - {6'd0, group_taken};
             ahead_q <= ahead_q + {6'd0, record_push} - {6'd0, group_taken};
         end
+        units_idle <= rst_ni && all_idle;
         if (!units_rst_n) open_q <= 6'd0;
         else open_q <= open_q + {5'd0, record_push} - {5'd0, offsets_done};
     end

@@ -48,6 +48,7 @@ module weight_unpacker #(
     localparam NibbleUnits = NibbleBits / UnitBits;
     localparam TakeBits = $clog2(ByteUnits + 1);
     localparam PosBits = BeatBits > UnitBits ? $clog2(BeatBits / UnitBits) : 1;
+    localparam ReachBits = (TakeBits > PosBits ? TakeBits : PosBits) + 1;
     localparam LaneLog2 = $clog2(64 / UnitBits);
     localparam ChunkBits = Chunks > 1 ? $clog2(Chunks) : 1;
     localparam [31:0] LastByteChunk = Chunks - 1;
@@ -56,6 +57,8 @@ module weight_unpacker #(
     localparam [31:0] LastNibbleChunk = NibbleTakes - 1;
     localparam [31:0] ByteTake = ByteUnits;
     localparam [31:0] NibbleTake = NibbleUnits;
+    localparam [31:0] ByteReach = ByteUnits + BeatBits / UnitBits - 1;
+    localparam [31:0] NibbleReach = NibbleUnits + BeatBits / UnitBits - 1;
 
     reg                   busy_q;
     reg [CycleBits:0]     left_q;
@@ -107,6 +110,7 @@ module weight_unpacker #(
         .first_i(units),
         .take_i(take),
         .units_i(units),
+        .reach_i(four_bits_i ? NibbleReach[ReachBits-1:0] : ByteReach[ReachBits-1:0]),
         .valid_o(window_valid),
         .data_o(fields)
     );

@@ -57,9 +57,9 @@ _PASSED = """                else if (take) valid_q <= 1'b1;
 _READY = "            assign ready_o = enable_i && (!valid_q || (piece_ready_i && !piece_last_i));\n"
 BROKEN = {
     # A word is written where another waits.
-    "fifo": ("fifo", "wire push = valid_i && !full;", "wire push = valid_i;"),
+    "fifo": ("fifo", "wire push = valid_i && !full_q;", "wire push = valid_i;"),
     # Full where one place is left: no word is lost, but one is refused.
-    "deep fifo": ("fifo", "assign ready_o = !full;", "assign ready_o = !full && !(valid_i && empty);"),
+    "deep fifo": ("fifo", "assign ready_o = !full_q;", "assign ready_o = !full_q && !(valid_i && empty_q);"),
     "read_arbiter": ("read_arbiter", "{32{grant_o[i]}}", "{32{re_i[i]}}"),
     "write_arbiter": ("write_arbiter", "if (first[i]) begin", "if (valid_i[i]) begin"),
     # A beat in three pieces of four; a piece that changes while it waits.
