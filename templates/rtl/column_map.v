@@ -74,7 +74,6 @@ module column_map #(
     reg                  next_one_q;
     reg [4:0]            next_end_q;
     reg [7:0]            next_full_q, next_tail_q;
-    reg [ReachBits-1:0]  next_full_reach_q, next_tail_reach_q;
     reg [15:0]           next_used_q;
 
     // Chunks: `left_q` of the bank behind this one. This chunk, or the one behind it, ends a bank; this one ends the map.
@@ -119,6 +118,11 @@ module column_map #(
     reg [WordBits:0]     words_q;
     reg [ColumnBits:0]   kept_q;
 
+    // What a word brought, looked at a cycle later: entries of the bank up to here, or fields that are no columns.
+    reg                  seen_q, seen_bitmap_q;
+    reg [ColumnBits:0]   seen_kept_q, seen_columns_q;
+    reg [15:0]           seen_range_q;
+
     reg                  list_valid_q, list_identity_q, error_q;
     reg [ColumnBits-1:0] list_base_q;
     reg [ColumnBits:0]   list_count_q;
@@ -136,15 +140,14 @@ module column_map #(
     wire [11:0] depth_less = depth_i - 12'd1;
     wire [OffsetBits+11:0] last_wide = {{OffsetBits{1'b0}}, depth_less};
     wire [OffsetBits-1:0] last_column = last_wide[OffsetBits-1:0];
-    wire [3:0] tail_less = total[3:0] - 4'd1;
-    wire [4:0] tail = {1'b0, tail_less} + 5'd1;
-    wire [7:0] tail_wide = {3'd0, tail};
-    wire [7:0] tail_bits = (offset_bits_i[0] ? tail_wide : 8'd0) + (offset_bits_i[1] ? tail_wide << 1 : 8'd0)
-        + (offset_bits_i[2] ? tail_wide << 2 : 8'd0) + (offset_bits_i[3] ? tail_wide << 3 : 8'd0);
+    // Of a bank's last chunk, 1 to 16 each.
+    wire [7:0] list_tail = {3'd0, columns_i[3:0] == 0, columns_i[3:0]};
+    wire [7:0] bitmap_tail = {3'd0, depth_i[3:0] == 0, depth_i[3:0]};
+    wire [7:0] list_bits = (offset_bits_i[0] ? list_tail : 8'd0) + (offset_bits_i[1] ? list_tail << 1 : 8'd0)
+        + (offset_bits_i[2] ? list_tail << 2 : 8'd0) + (offset_bits_i[3] ? list_tail << 3 : 8'd0);
 
     wire [CountBits-1:0] total_less = total - 1'b1;
     wire [7:0] full = kind_i == Bitmap ? 8'd16 : {offset_bits_i, 4'd0};
-    wire [7:0] last = kind_i == Bitmap ? tail_wide : tail_bits;
 
     wire window_valid, put_done, raw_valid, raw_ready, raw_room;
     wire [ChunkBits-1:0] window;
@@ -184,12 +187,10 @@ module column_map #(
             next_empty_q <= kind_i == Identity || total == 0;
             next_more_q <= total_less[CountBits-1:4];
             next_one_q <= total_less[CountBits-1:4] == 0;
-            next_end_q <= tail;
+            next_end_q <= kind_i == Bitmap ? bitmap_tail[4:0] : list_tail[4:0];
             next_full_q <= full;
-            next_tail_q <= last;
-            next_full_reach_q <= {{(ReachBits-8){1'b0}}, full} + InBeat[ReachBits-1:0];
-            next_tail_reach_q <= {{(ReachBits-8){1'b0}}, last} + InBeat[ReachBits-1:0];
-            next_used_q <= kind_i == Bitmap ? ~(16'hFFFF << tail) : 16'hFFFF;
+            next_tail_q <= kind_i == Bitmap ? bitmap_tail : list_bits;
+            next_used_q <= kind_i == Bitmap ? ~(16'hFFFF << bitmap_tail[4:0]) : 16'hFFFF;
         end
         if (load) begin
             kind_q <= next_kind_q;
@@ -203,8 +204,8 @@ module column_map #(
             end_q <= next_end_q;
             full_q <= next_full_q;
             tail_q <= next_tail_q;
-            full_reach_q <= next_full_reach_q;
-            tail_reach_q <= next_tail_reach_q;
+            full_reach_q <= {{(ReachBits-8){1'b0}}, next_full_q} + InBeat[ReachBits-1:0];
+            tail_reach_q <= {{(ReachBits-8){1'b0}}, next_tail_q} + InBeat[ReachBits-1:0];
             used_q <= next_used_q;
             empty_q <= next_empty_q;
             bank_q <= 0;
@@ -405,6 +406,10 @@ module column_map #(
             data_q <= closed;
             word_q <= base_word + words_q[WordBits-1:0];
         end
+        seen_bitmap_q <= put_bitmap_q;
+        seen_kept_q <= kept_d;
+        seen_columns_q <= put_columns_q;
+        seen_range_q <= range_q;
         if (may_put && !put_empty_q) last_q <= bank_done ? 0 : newest;
         if (publish) begin
             list_identity_q <= put_identity_q;
@@ -423,6 +428,7 @@ module column_map #(
             kept_q <= 0;
             last_q <= 0;
             list_valid_q <= 1'b0;
+            seen_q <= 1'b0;
             error_q <= 1'b0;
         end else begin
             for (i = 0; i < Banks; i = i + 1)
@@ -447,7 +453,8 @@ module column_map #(
                 long_q <= put_long_q;
             end
             list_valid_q <= publish || (list_valid_q && !list_taken_i);
-            error_q <= may_put && !put_empty_q && (put_bitmap_q ? kept_d > put_columns_q : range_q != 0);
+            seen_q <= may_put && !put_empty_q;
+            error_q <= seen_q && (seen_bitmap_q ? seen_kept_q > seen_columns_q : seen_range_q != 0);
         end
     end
 
@@ -459,7 +466,7 @@ module column_map #(
     assign list_base_o = list_base_q;
     assign list_count_o = list_count_q;
     assign error_o = error_q;
-    assign idle_o = !next_q && !active_q && !raw_valid && !sum_valid_q && !put_valid_q && !error_q;
+    assign idle_o = !next_q && !active_q && !raw_valid && !sum_valid_q && !put_valid_q && !seen_q && !error_q;
 
     wire unused = &{1'b0, depth_wide, last_wide, fill_q[4], top[4], round_up[3:0], words_q[WordBits], total_less[3:0]};
 

@@ -47,6 +47,8 @@ module field_window #(
     // Where the current take ends, from the beat on in which it begins.
     reg [SumBits-1:0]        end_q;
     reg [HaveBits-1:0]       have_q, need_q;
+    // have_q == need_q
+    reg                      valid_q;
 
     // What the take behind the current one needs, and a section's first.
     wire [SumBits-1:0] in_beat = end_q & InBeat[SumBits-1:0];
@@ -69,7 +71,7 @@ module field_window #(
     wire [Beats*BeatBits-1:0] aligned = window_q >> {pos_q, {UnitLog2{1'b0}}};
 
     assign ready_o = restart_i ? first_i != 0 : take_i ? take_have < take_need : have_q < need_q;
-    assign valid_o = have_q == need_q;
+    assign valid_o = valid_q;
     assign data_o = aligned[OutBits-1:0];
 
     integer i;
@@ -90,9 +92,13 @@ module field_window #(
         if (!rst_ni) begin
             have_q <= 0;
             need_q <= 0;
+            valid_q <= 1'b1;
         end else begin
             have_q <= have + {{(HaveBits-1){1'b0}}, append};
             need_q <= restart_i ? first_need : take_i ? take_need : need_q;
+            valid_q <= restart_i ? first_i == 0 || (valid_i && first_need == 1)
+                : take_i ? take_have == take_need || (valid_i && take_have + 1'b1 == take_need)
+                : valid_q || (valid_i && have_q + 1'b1 == need_q);
         end
     end
 

@@ -159,7 +159,7 @@ module record_router #(
     reg [42:0]         shape_q;
     reg [1:0]          kind_q;
     reg [LaneBits-1:0] code_lane_q, weight_lane_q;
-    reg                open_q, map_q, code_q, weight_q, start_q;
+    reg                open_q, request_q, map_q, code_q, weight_q, start_q;
     reg [IndexBits-1:0] index6_q, index_q;
     reg [5:0]          group_q, next_group_q;
     reg                error_q;
@@ -278,6 +278,7 @@ module record_router #(
         if (move && valid_q[6]) begin
             index_q <= index6_q;
             open_q <= first_q[6];
+            request_q <= first_q[6] && kind6_q != Keep;
             map_q <= has_map6_q && index6_q + 1'b1 > MapFirst[IndexBits-1:0] && index6_q <= map_last6_q;
             code_q <= has_codes6_q && index6_q >= code_first6_q && index6_q <= code_last6_q;
             // A group without weights is whole when its constants stand.
@@ -297,7 +298,7 @@ module record_router #(
 
     // ---- Stage 7: everybody takes the beat in the same cycle.
     wire wants_record = open_q;
-    wire wants_request = open_q && kind_q != Keep;
+    wire wants_request = request_q;
     wire codes_ok = !code_q || code_ready_i;
     wire maps_ok = !map_q || map_ready_i;
     wire weights_ok = !weight_q || weight_ready_i;

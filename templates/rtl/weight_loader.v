@@ -380,6 +380,8 @@ module weight_loader #(
 
     // ---- Row groups: whole where both weights and offsets stand
     reg [6:0] weights_q, offsets_q, ahead_q;
+    // weights_q != 0, offsets_q != 0, ahead_q != Ahead
+    reg       some_weights_q, some_offsets_q, may_go_q;
     // Records that are on their way to the row buffer.
     reg [5:0] open_q;
     wire      lengths_room, lengths_valid;
@@ -396,9 +398,8 @@ module weight_loader #(
     wire weights_whole = weights_done && sound;
     wire offsets_whole = offsets_done && sound;
 
-    // The last write may be made in this very cycle: a read can only follow.
-    assign group_valid_o = (weights_q != 0 || weights_whole) && (offsets_q != 0 || offsets_whole) && lengths_valid;
-    assign may_go = ahead_q != Ahead;
+    assign group_valid_o = some_weights_q && some_offsets_q && lengths_valid;
+    assign may_go = may_go_q;
     wire all_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle && !weights_valid;
 
     always @(posedge clk_i) begin
@@ -406,10 +407,16 @@ module weight_loader #(
             weights_q <= 7'd0;
             offsets_q <= 7'd0;
             ahead_q <= 7'd0;
+            some_weights_q <= 1'b0;
+            some_offsets_q <= 1'b0;
+            may_go_q <= 1'b1;
         end else begin
             weights_q <= weights_q + {6'd0, weights_whole} - {6'd0, group_taken};
             offsets_q <= offsets_q + {6'd0, offsets_whole} - {6'd0, group_taken};
             ahead_q <= ahead_q + {6'd0, record_push} - {6'd0, group_taken};
+            some_weights_q <= weights_whole || (group_taken ? weights_q > 7'd1 : some_weights_q);
+            some_offsets_q <= offsets_whole || (group_taken ? offsets_q > 7'd1 : some_offsets_q);
+            may_go_q <= group_taken || (record_push ? ahead_q < Ahead - 7'd1 : may_go_q);
         end
         units_idle <= rst_ni && all_idle;
         if (!units_rst_n) open_q <= 6'd0;
