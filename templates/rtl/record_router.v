@@ -85,7 +85,10 @@ module record_router #(
     localparam RowBanksLog2 = $clog2(RowBanks);
     localparam BanksLog2 = $clog2(Banks);
 
-    // The beats of the stages 0 to 6, and 7 (which leaves); all move together.
+    // The beats of the stages 0 to 6, and 7 (which leaves); all move together. One more waits in front of them, so that
+    // who sends them need not hear of it in the same cycle.
+    reg [BeatBits-1:0]        next_q;
+    reg                       next_valid_q, next_first_q;
     reg [Stages*BeatBits-1:0] beats_q;
     reg [Stages-1:0]          valid_q, first_q;
     reg [BeatBits-1:0]        beat_q;
@@ -93,16 +96,25 @@ module record_router #(
     wire                      push;
     wire move = !leave_q || push;
 
-    assign ready_o = move;
+    assign ready_o = !next_valid_q;
 
     always @(posedge clk_i) begin
         if (move) begin
-            beats_q <= {beats_q[(Stages-1)*BeatBits-1:0], beat_i};
+            beats_q <= {beats_q[(Stages-1)*BeatBits-1:0], next_valid_q ? next_q : beat_i};
             beat_q <= beats_q[(Stages-1)*BeatBits +: BeatBits];
-            first_q <= {first_q[Stages-2:0], first_i};
+            first_q <= {first_q[Stages-2:0], next_valid_q ? next_first_q : first_i};
         end
-        if (!rst_ni) valid_q <= 0;
-        else if (move) valid_q <= {valid_q[Stages-2:0], valid_i};
+        if (!next_valid_q) begin
+            next_q <= beat_i;
+            next_first_q <= first_i;
+        end
+        if (!rst_ni) begin
+            valid_q <= 0;
+            next_valid_q <= 1'b0;
+        end else begin
+            if (move) valid_q <= {valid_q[Stages-2:0], next_valid_q || valid_i};
+            next_valid_q <= !move && (next_valid_q || valid_i);
+        end
     end
 
     // ---- A record's header travels with its beats: the registers of a stage change where a first beat enters it.
@@ -323,7 +335,7 @@ module record_router #(
     assign record_lane_o = code_lane_q;
     assign record_cycles_o = cycles_q;
     assign constants_group_o = group_q;
-    assign idle_o = valid_q == 0 && !leave_q && !error_q;
+    assign idle_o = valid_q == 0 && !next_valid_q && !leave_q && !error_q;
     assign error_o = error_q;
 
     // Sizes of records that pass the checks fit.
