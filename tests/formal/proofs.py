@@ -72,7 +72,7 @@ BROKEN = {
     ),
     # A beat is taken while a piece waits.
     "tensor_split 2x4, 8": ("tensor_split", f"{_PASSED}{_READY}", f"{_PASSED}            assign ready_o = enable_i;\n"),
-    "field_window": ("field_window", "wire partial = !restart_i && units_q != 0 &&", "wire partial = !restart_i &&"),
+    "field_window": ("field_window", "take_have = need_q == 0 ? have_q : ", "take_have = "),
     "memory_reader": ("memory_reader", "zeros_q <= head_beats - present;", "zeros_q <= head_beats;"),
 }  # fmt: skip
 """One change of each module that its proof has to notice."""
