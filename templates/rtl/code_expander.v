@@ -4,8 +4,8 @@
 // go to word g*K + k of the record in the row buffer, row p; lane l works on rows l, l + Lanes, ... A shape without code
 // bits (dense: every row reads the same columns) takes G*K cycles, the others P/Lanes*G*K; records follow each other with
 // at most one lost cycle. With `map_i` a record waits until its lists stand. Records lie one behind the other in the row
-// buffer, which is a ring; a write into word `limit_i` (with one bit more than an address) waits, and all stages with it.
-// With the last write of a record, or in its place, `done_o` is high.
+// buffer, which is a ring; words of it come back with `free_i`, and a look-up waits at the window until there is room for
+// what it writes: the stages behind never stand still. With the last write of a record, or in its place, `done_o` is high.
 //
 //     X   the row's codes leave the window     3   table's members
 //     1   codes of 0 to 12 bits, aligned       4   column of the list
@@ -41,7 +41,7 @@ module code_expander #(
     input  wire                        identity_i,
     input  wire                        map_i,
     input  wire [LaneBits-1:0]         lane_i,
-    input  wire [RingLog2:0]           limit_i,
+    input  wire [CycleBits:0]          free_i,
 
     input  wire                        beat_valid_i,
     output wire                        beat_ready_o,
@@ -77,6 +77,8 @@ module code_expander #(
     localparam BeatUnits = BeatBits / UnitBits;
     localparam TakeBits = $clog2(12 * RowUnits + 1);
     localparam PosBits = BeatUnits > 1 ? $clog2(BeatUnits) : 1;
+    localparam ReachBits = (TakeBits > PosBits ? TakeBits : PosBits) + 1;
+    localparam [31:0] InBeat = BeatUnits - 1;
     localparam LaneLog2 = $clog2(64 / UnitBits);
     localparam RowUnitsLog2 = $clog2(RowUnits);
     localparam WindowBeats = (BeatUnits - 1 + 12 * RowUnits + BeatUnits - 1) / BeatUnits;
@@ -84,21 +86,26 @@ module code_expander #(
     localparam TurnBits = Turns > 1 ? $clog2(Turns) : 1;
     localparam BaseBits = 17 + CycleBits + ColumnBits;
     localparam SumBits = (ColumnBits > 12 ? ColumnBits : 12) + 1;
-    localparam InfoBits = Rows + RingLog2 + 1;
+    localparam InfoBits = Rows + RingLog2;
     localparam [31:0] LastTurn = Turns - 1;
 
     // The record in work.
     reg                  active_q;
     reg [CycleBits:0]    left_q;
     reg [4:0]            take_q, member_q;
+    // The first and the last member of a row.
+    reg                  new_row_q, row_done_q;
     reg [3:0]            code_bits_q;
     reg [15:0]           stride_q;
     reg [7:0]            first_entry_q;
     reg [8:0]            entries_q;
     reg                  identity_q;
     reg [TurnBits-1:0]   turn_q;
+    // All rows at once where nothing tells them apart; the record's last group; what goes with a row's codes.
+    reg                  all_rows_q, last_group_q;
+    reg [ReachBits-1:0]  reach_q;
     // Of the row buffer: where the group in work lies.
-    reg [RingLog2:0]     word_q;
+    reg [RingLog2-1:0]   word_q;
     reg [BaseBits-1:0]   base_q;
 
     // The lists in force lie from `list_base_q` on, and end before `list_end_q`.
@@ -109,6 +116,7 @@ module code_expander #(
     // What goes with a look-up through the stages; `done_q` also stands alone, for a record without codes.
     reg [6:1]            valid_q, done_q;
     reg [4:0]            old_q;
+    reg                  some_old_q, waiting_q;
     reg [InfoBits-1:0]   info1_q, info2_q, info3_q, info4_q, info5_q, info6_q;
     reg                  new1_q;
     reg [3:0]            code_bits1_q, member1_q, member2_q;
@@ -128,30 +136,32 @@ module code_expander #(
     wire [12*Wide-1:0] window;
     wire [PosBits+LaneBits+LaneLog2-1:0] start_unit = {{PosBits{1'b0}}, lane_i, {LaneLog2{1'b0}}};
 
-    // Everything stands where a write has no room.
-    wire go = !valid_q[6] || info6_q[RingLog2:0] != limit_i;
-
-    wire new_row = member_q == 0;
-    wire fire = go && active_q && (!new_row || window_valid);
-    wire row_done = member_q + 5'd1 == take_q;
-    // All rows at once where nothing tells them apart.
-    wire all_rows = code_bits_q == 0;
-    wire last_row = all_rows || turn_q == LastTurn[TurnBits-1:0];
-    wire group_done = row_done && last_row;
-    wire last = fire && group_done && left_q == 1;
+    // A group's words are claimed with its first row.
+    wire room;
+    wire first_row = turn_q == 0;
+    wire fire = active_q && (!new_row_q || window_valid) && (!first_row || room);
+    wire last_row = all_rows_q || turn_q == LastTurn[TurnBits-1:0];
+    wire group_done = row_done_q && last_row;
+    wire record_done = group_done && last_group_q;
+    wire last = fire && record_done;
     wire empty = groups_i == 0;
-    wire load = go && record_valid_i && (!active_q || (last && !empty)) && (!map_i || list_valid_i);
+    wire load = record_valid_i && (!active_q || (last && !empty)) && (!map_i || list_valid_i);
     wire [TakeBits+3:0] load_units = {{TakeBits{1'b0}}, code_bits_i} << RowUnitsLog2;
     wire [TakeBits+3:0] row_units = {{TakeBits{1'b0}}, code_bits_q} << RowUnitsLog2;
+    wire [ReachBits-1:0] load_reach = {{(ReachBits-TakeBits){1'b0}}, load_units[TakeBits-1:0]} + InBeat[ReachBits-1:0];
     // After the last row of a record the window wants nothing more of it.
-    wire [TakeBits-1:0] units = load ? (empty ? 0 : load_units[TakeBits-1:0])
-        : last_row && left_q == 1 ? 0 : row_units[TakeBits-1:0];
+    wire behind = last_row && last_group_q;
+    wire [4:0] member_d = row_done_q ? 5'd0 : member_q + 5'd1;
 
     assign record_ready_o = load;
     assign list_taken_o = load && map_i;
-    assign list_old_o = old_q != 0;
-    assign list_waiting_o = record_valid_i && map_i && !active_q && valid_q[5:1] == 0;
+    assign list_old_o = some_old_q;
+    assign list_waiting_o = waiting_q;
     assign idle_o = !active_q && valid_q == 0 && done_q == 0 && !error_q;
+
+    ring_room #(.RingLog2(RingLog2), .CycleBits(CycleBits)) words (
+        .clk_i(clk_i), .rst_ni(rst_ni), .free_i(free_i), .claim_i(fire && first_row), .room_o(room)
+    );
 
     field_window #(
         .BeatBytes(BeatBytes), .UnitBits(UnitBits), .OutBits(12 * Wide), .TakeBits(TakeBits), .Beats(WindowBeats)
@@ -163,33 +173,43 @@ module code_expander #(
         .data_i(beat_i),
         .restart_i(load),
         .start_i(start_unit[PosBits-1:0]),
-        .take_i(fire && new_row),
-        .units_i(units),
+        .first_i(empty ? {TakeBits{1'b0}} : load_units[TakeBits-1:0]),
+        .take_i(fire && new_row_q),
+        .units_i(behind ? {TakeBits{1'b0}} : row_units[TakeBits-1:0]),
+        .reach_i(behind ? {ReachBits{1'b0}} : reach_q),
         .valid_o(window_valid),
         .data_o(window)
     );
 
     wire [ColumnBits-1:0] list_base = map_i ? list_base_i : list_base_q;
     wire [Rows-1:0] row_mask;
-    wire [RingLog2:0] word = word_q + {{(RingLog2-4){1'b0}}, member_q};
+    wire [RingLog2-1:0] word = word_q + {{(RingLog2-5){1'b0}}, member_q};
 
     always @(posedge clk_i) begin
         if (load) begin
             left_q <= groups_i;
             take_q <= take_i;
             member_q <= 5'd0;
+            new_row_q <= 1'b1;
+            row_done_q <= take_i == 5'd1;
             code_bits_q <= code_bits_i;
             stride_q <= stride_i;
             first_entry_q <= first_entry_i;
             entries_q <= entries_i;
             identity_q <= identity_i;
             turn_q <= 0;
+            all_rows_q <= code_bits_i == 0;
+            last_group_q <= groups_i == 1;
+            reach_q <= code_bits_i == 0 ? 0 : load_reach;
             base_q <= {{(BaseBits-ColumnBits){1'b0}}, list_base};
         end else if (fire) begin
-            member_q <= row_done ? 5'd0 : member_q + 5'd1;
-            if (row_done) turn_q <= last_row ? 0 : turn_q + 1'b1;
+            member_q <= member_d;
+            new_row_q <= row_done_q;
+            row_done_q <= member_d + 5'd1 == take_q;
+            if (row_done_q) turn_q <= last_row ? 0 : turn_q + 1'b1;
             if (group_done) begin
                 left_q <= left_q - 1'b1;
+                last_group_q <= left_q == 2;
                 base_q <= base_q + {{(BaseBits-16){1'b0}}, stride_q};
             end
         end
@@ -203,19 +223,21 @@ module code_expander #(
             list_identity_q <= list_identity_i;
         end
         if (!rst_ni) word_q <= 0;
-        else if (fire && group_done) word_q <= word_q + {{(RingLog2-4){1'b0}}, take_q};
+        else if (fire && group_done) word_q <= word_q + {{(RingLog2-5){1'b0}}, take_q};
         if (!rst_ni) begin
             active_q <= 1'b0;
             old_q <= 5'd0;
+            some_old_q <= 1'b0;
+            waiting_q <= 1'b0;
             valid_q <= 6'd0;
             done_q <= 6'd0;
         end else begin
             active_q <= load ? !empty : active_q && !last;
-            if (go) begin
-                old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
-                valid_q <= {valid_q[5:1], fire};
-                done_q <= {done_q[5:1], last || (load && empty)};
-            end
+            old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
+            some_old_q <= load && map_i ? valid_q[4:1] != 0 || fire : old_q[3:0] != 0;
+            waiting_q <= record_valid_i && map_i && !active_q && valid_q[5:1] == 0 && !load;
+            valid_q <= {valid_q[5:1], fire};
+            done_q <= {done_q[5:1], last || (load && empty)};
         end
     end
 
@@ -242,57 +264,55 @@ module code_expander #(
     wire [Wide*ColumnBits-1:0] column4;
 
     always @(posedge clk_i) begin
-        if (go) begin
-            info1_q <= {row_mask, word};
-            new1_q <= new_row;
-            code_bits1_q <= code_bits_q;
-            member1_q <= member_q[3:0];
-            first1_q <= first_entry_q;
-            entries1_q <= entries_q;
-            identity1_q <= identity_q;
-            base1_q <= base_q;
-            end1_q <= list_end_q;
-            same1_q <= list_identity_q;
+        info1_q <= {row_mask, word};
+        new1_q <= new_row_q;
+        code_bits1_q <= code_bits_q;
+        member1_q <= member_q[3:0];
+        first1_q <= first_entry_q;
+        entries1_q <= entries_q;
+        identity1_q <= identity_q;
+        base1_q <= base_q;
+        end1_q <= list_end_q;
+        same1_q <= list_identity_q;
 
-            info2_q <= info1_q;
-            member2_q <= member1_q;
-            first2_q <= first1_q;
-            entries2_q <= entries1_q;
-            identity2_q <= identity1_q;
-            base2_q <= base1_q;
-            end2_q <= end1_q;
-            same2_q <= same1_q;
+        info2_q <= info1_q;
+        member2_q <= member1_q;
+        first2_q <= first1_q;
+        entries2_q <= entries1_q;
+        identity2_q <= identity1_q;
+        base2_q <= base1_q;
+        end2_q <= end1_q;
+        same2_q <= same1_q;
 
-            info3_q <= info2_q;
-            member3_q <= member2_q[1:0];
-            identity3_q <= identity2_q;
-            base3_q <= base2_q;
-            end3_q <= end2_q;
-            same3_q <= same2_q;
+        info3_q <= info2_q;
+        member3_q <= member2_q[1:0];
+        identity3_q <= identity2_q;
+        base3_q <= base2_q;
+        end3_q <= end2_q;
+        same3_q <= same2_q;
 
-            info4_q <= info3_q;
-            base4_q <= base3_q;
-            end4_q <= end3_q;
-            same4_q <= same3_q;
-            unknown4_q <= unknown3_q;
+        info4_q <= info3_q;
+        base4_q <= base3_q;
+        end4_q <= end3_q;
+        same4_q <= same3_q;
+        unknown4_q <= unknown3_q;
 
-            info5_q <= info4_q;
-            same5_q <= same4_q;
-            unknown5_q <= unknown4_q;
+        info5_q <= info4_q;
+        same5_q <= same4_q;
+        unknown5_q <= unknown4_q;
 
-            info6_q <= info5_q;
-        end
-        error_q <= rst_ni && go && valid_q[5] && (unknown5_q || beyond5_q);
+        info6_q <= info5_q;
+        error_q <= rst_ni && valid_q[5] && (unknown5_q || beyond5_q);
 
         // All banks: left alone where nothing comes, for they are many.
-        if (fire && new_row) raw_q <= window;
-        if (go && valid_q[1] && new1_q) code2_q <= fields(raw_q, code_bits1_q);
-        if (go && valid_q[2]) begin
+        if (fire && new_row_q) raw_q <= window;
+        if (valid_q[1] && new1_q) code2_q <= fields(raw_q, code_bits1_q);
+        if (valid_q[2]) begin
             code3_q <= code2_q;
             unknown3_q <= unknown2 != 0;
         end
-        if (go && valid_q[3]) member4_q <= member3;
-        if (go && valid_q[4]) begin
+        if (valid_q[3]) member4_q <= member3;
+        if (valid_q[4]) begin
             column5_q <= column4;
             beyond5_q <= base_beyond || beyond4 != 0;
         end
@@ -302,7 +322,7 @@ module code_expander #(
     generate
         for (b = 0; b < Rows; b = b + 1) begin : row
             localparam [31:0] Turn = b / Lanes;
-            assign row_mask[b] = all_rows || turn_q == Turn[TurnBits-1:0];
+            assign row_mask[b] = all_rows_q || turn_q == Turn[TurnBits-1:0];
         end
         for (b = 0; b < Wide; b = b + 1) begin : bank
             wire [7:0]         entry = first2_q + code2_q[12*b +: 8];
@@ -316,13 +336,13 @@ module code_expander #(
         end
     endgenerate
 
-    assign table_re_o = go;
-    assign column_re_o = go && valid_q[5];
+    assign table_re_o = valid_q[2];
+    assign column_re_o = valid_q[5];
     assign column_identity_o = same5_q;
     assign columns_o = column5_q;
-    assign we_o = info6_q[RingLog2+1 +: Rows] & {Rows{valid_q[6] && go}};
+    assign we_o = info6_q[RingLog2 +: Rows] & {Rows{valid_q[6]}};
     assign address_o = info6_q[RingLog2-1:0];
-    assign done_o = done_q[6] && go;
+    assign done_o = done_q[6];
     assign error_o = error_q;
 
     wire unused = &{1'b0, start_unit, load_units, row_units};

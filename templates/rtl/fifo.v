@@ -16,14 +16,16 @@ module fifo #(
 
     // One bit more than an address: full and empty differ in it.
     reg [DepthLog2:0] write_q, read_q;
-    reg               valid_q;
+    reg               valid_q, full_q, empty_q;
 
-    wire full = write_q[DepthLog2] != read_q[DepthLog2] && write_q[DepthLog2-1:0] == read_q[DepthLog2-1:0];
-    wire empty = write_q == read_q;
-    wire push = valid_i && !full;
-    wire fetch = !empty && (!valid_q || ready_i);
+    wire push = valid_i && !full_q;
+    wire fetch = !empty_q && (!valid_q || ready_i);
+    // Room for one more word, or one word: known before the word comes or goes.
+    wire [DepthLog2:0] stored = write_q - read_q;
+    wire one_free = stored == {1'b0, {DepthLog2{1'b1}}};
+    wire one_stored = stored == {{DepthLog2{1'b0}}, 1'b1};
 
-    assign ready_o = !full;
+    assign ready_o = !full_q;
     assign valid_o = valid_q;
 
     ram_1r1w #(.Width(Width), .Depth(1 << DepthLog2), .AddressBits(DepthLog2)) words (
@@ -41,7 +43,11 @@ module fifo #(
             write_q <= 0;
             read_q <= 0;
             valid_q <= 1'b0;
+            full_q <= 1'b0;
+            empty_q <= 1'b1;
         end else begin
+            full_q <= !fetch && (full_q || (valid_i && one_free));
+            empty_q <= !push && (empty_q || (fetch && one_stored));
             if (push) write_q <= write_q + 1'b1;
             if (fetch) read_q <= read_q + 1'b1;
             if (fetch) valid_q <= 1'b1;

@@ -85,7 +85,10 @@ module record_router #(
     localparam RowBanksLog2 = $clog2(RowBanks);
     localparam BanksLog2 = $clog2(Banks);
 
-    // The beats of the stages 0 to 6, and 7 (which leaves); all move together.
+    // The beats of the stages 0 to 6, and 7 (which leaves); all move together. One more waits in front of them, so that
+    // who sends them need not hear of it in the same cycle.
+    reg [BeatBits-1:0]        next_q;
+    reg                       next_valid_q, next_first_q;
     reg [Stages*BeatBits-1:0] beats_q;
     reg [Stages-1:0]          valid_q, first_q;
     reg [BeatBits-1:0]        beat_q;
@@ -93,16 +96,25 @@ module record_router #(
     wire                      push;
     wire move = !leave_q || push;
 
-    assign ready_o = move;
+    assign ready_o = !next_valid_q;
 
     always @(posedge clk_i) begin
         if (move) begin
-            beats_q <= {beats_q[(Stages-1)*BeatBits-1:0], beat_i};
+            beats_q <= {beats_q[(Stages-1)*BeatBits-1:0], next_valid_q ? next_q : beat_i};
             beat_q <= beats_q[(Stages-1)*BeatBits +: BeatBits];
-            first_q <= {first_q[Stages-2:0], first_i};
+            first_q <= {first_q[Stages-2:0], next_valid_q ? next_first_q : first_i};
         end
-        if (!rst_ni) valid_q <= 0;
-        else if (move) valid_q <= {valid_q[Stages-2:0], valid_i};
+        if (!next_valid_q) begin
+            next_q <= beat_i;
+            next_first_q <= first_i;
+        end
+        if (!rst_ni) begin
+            valid_q <= 0;
+            next_valid_q <= 1'b0;
+        end else begin
+            if (move) valid_q <= {valid_q[Stages-2:0], next_valid_q || valid_i};
+            next_valid_q <= !move && (next_valid_q || valid_i);
+        end
     end
 
     // ---- A record's header travels with its beats: the registers of a stage change where a first beat enters it.
@@ -159,7 +171,7 @@ module record_router #(
     reg [42:0]         shape_q;
     reg [1:0]          kind_q;
     reg [LaneBits-1:0] code_lane_q, weight_lane_q;
-    reg                open_q, map_q, code_q, weight_q, start_q;
+    reg                open_q, request_q, map_q, code_q, weight_q, start_q;
     reg [IndexBits-1:0] index6_q, index_q;
     reg [5:0]          group_q, next_group_q;
     reg                error_q;
@@ -278,6 +290,7 @@ module record_router #(
         if (move && valid_q[6]) begin
             index_q <= index6_q;
             open_q <= first_q[6];
+            request_q <= first_q[6] && kind6_q != Keep;
             map_q <= has_map6_q && index6_q + 1'b1 > MapFirst[IndexBits-1:0] && index6_q <= map_last6_q;
             code_q <= has_codes6_q && index6_q >= code_first6_q && index6_q <= code_last6_q;
             // A group without weights is whole when its constants stand.
@@ -297,7 +310,7 @@ module record_router #(
 
     // ---- Stage 7: everybody takes the beat in the same cycle.
     wire wants_record = open_q;
-    wire wants_request = open_q && kind_q != Keep;
+    wire wants_request = request_q;
     wire codes_ok = !code_q || code_ready_i;
     wire maps_ok = !map_q || map_ready_i;
     wire weights_ok = !weight_q || weight_ready_i;
@@ -308,7 +321,7 @@ module record_router #(
     assign beat_o = beat_q;
     assign map_valid_o = push && map_q;
     assign code_valid_o = push && code_q;
-    assign weight_valid_o = leave_q && weight_q && codes_ok && maps_ok && record_ok && request_ok;
+    assign weight_valid_o = push && weight_q;
     assign weight_start_o = start_q;
     assign weight_cycles_o = cycles_q;
     assign weight_lane_o = weight_lane_q;
@@ -322,7 +335,7 @@ module record_router #(
     assign record_lane_o = code_lane_q;
     assign record_cycles_o = cycles_q;
     assign constants_group_o = group_q;
-    assign idle_o = valid_q == 0 && !leave_q && !error_q;
+    assign idle_o = valid_q == 0 && !next_valid_q && !leave_q && !error_q;
     assign error_o = error_q;
 
     // Sizes of records that pass the checks fit.

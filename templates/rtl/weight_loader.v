@@ -100,7 +100,8 @@ module weight_loader #(
 
     // ---- The step
     wire error;
-    wire fail, units_idle;
+    wire fail;
+    reg units_idle;
     wire beat_valid, beat_ready, beat_first;
     wire [2:0] shapes;
     wire [4*43-1:0] shape;
@@ -108,15 +109,19 @@ module weight_loader #(
     wire [8:0] page_address;
     wire [31:0] page_data;
     wire units_rst_n = rst_ni && !error;
-    wire four_bits = weight_bits_i == 32'd4;
+    // The step's words stand long before its first record is here.
+    reg four_bits;
+    reg [11:0] depth;
     // ceil(log2 depth), at least 1
     wire [11:0] depth_less = depth_i[11:0] - 12'd1;
     reg [3:0] offset_bits;
     integer i;
-    always @* begin
-        offset_bits = 4'd1;
+    always @(posedge clk_i) begin
+        four_bits <= weight_bits_i == 32'd4;
+        depth <= depth_i[11:0];
+        offset_bits <= 4'd1;
         for (i = 1; i < 12; i = i + 1)
-            if (depth_less[i]) offset_bits = i[3:0] + 4'd1;
+            if (depth_less[i]) offset_bits <= i[3:0] + 4'd1;
     end
 
     assign load_error_o = error;
@@ -180,7 +185,7 @@ module weight_loader #(
     ) router (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth_i[11:0]),
+        .depth_i(depth),
         .offset_bits_i(offset_bits),
         .four_bits_i(four_bits),
         .shapes_i(shapes),
@@ -249,13 +254,15 @@ module weight_loader #(
     wire [Lanes*Banks*ColumnBits-1:0] columns;
     wire map_idle, map_error, expander_idle, expander_error, offsets_done;
     wire unpacker_idle, weights_done;
-    // The first word of the ring that may not be written, with one bit more than an address.
-    reg [RingLog2:0] limit_q;
+    wire weights_valid, weights_ready, weights_start;
+    wire [BeatBits-1:0] weights_beat;
+    wire [CycleBits:0] weights_cycles;
+    wire [LaneBits-1:0] weights_lane;
 
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth_i[11:0]),
+        .depth_i(depth),
         .offset_bits_i(offset_bits),
         .request_valid_i(request_valid),
         .request_ready_o(request_ready),
@@ -317,7 +324,7 @@ module weight_loader #(
         .identity_i(record_shape[42]),
         .map_i(record_map),
         .lane_i(record_lane),
-        .limit_i(limit_q),
+        .free_i(group_free_i),
         .beat_valid_i(code_beat_valid),
         .beat_ready_o(code_beat_ready),
         .beat_i(code_beat),
@@ -341,19 +348,27 @@ module weight_loader #(
         .error_o(expander_error)
     );
 
+    // The router takes no notice of what the unpacker does in the same cycle.
+    stream_slice #(.Width(BeatBits + 1 + CycleBits + 1 + LaneBits)) weight_beats (
+        .clk_i(clk_i), .rst_ni(units_rst_n), .valid_i(weight_valid), .ready_o(weight_ready),
+        .data_i({beat, weight_start, weight_cycles, weight_lane}),
+        .valid_o(weights_valid), .ready_i(weights_ready),
+        .data_o({weights_beat, weights_start, weights_cycles, weights_lane})
+    );
+
     weight_unpacker #(
         .Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .RowCycles(RowCycles), .RingLog2(RingLog2)
     ) unpacker (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
         .four_bits_i(four_bits),
-        .valid_i(weight_valid),
-        .ready_o(weight_ready),
-        .beat_i(beat),
-        .start_i(weight_start),
-        .cycles_i(weight_cycles),
-        .lane_i(weight_lane),
-        .limit_i(limit_q),
+        .valid_i(weights_valid),
+        .ready_o(weights_ready),
+        .beat_i(weights_beat),
+        .start_i(weights_start),
+        .cycles_i(weights_cycles),
+        .lane_i(weights_lane),
+        .free_i(group_free_i),
         .we_o(weight_we_o),
         .address_o(weight_address_o),
         .data_o(weight_data_o),
@@ -365,6 +380,8 @@ module weight_loader #(
 
     // ---- Row groups: whole where both weights and offsets stand
     reg [6:0] weights_q, offsets_q, ahead_q;
+    // weights_q != 0, offsets_q != 0, ahead_q != Ahead
+    reg       some_weights_q, some_offsets_q, may_go_q;
     // Records that are on their way to the row buffer.
     reg [5:0] open_q;
     wire      lengths_room, lengths_valid;
@@ -381,23 +398,27 @@ module weight_loader #(
     wire weights_whole = weights_done && sound;
     wire offsets_whole = offsets_done && sound;
 
-    // The last write may be made in this very cycle: a read can only follow.
-    assign group_valid_o = (weights_q != 0 || weights_whole) && (offsets_q != 0 || offsets_whole) && lengths_valid;
-    assign may_go = ahead_q != Ahead;
-    assign units_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle;
+    assign group_valid_o = some_weights_q && some_offsets_q && lengths_valid;
+    assign may_go = may_go_q;
+    wire all_idle = open_q == 0 && router_idle && map_idle && expander_idle && unpacker_idle && !weights_valid;
 
     always @(posedge clk_i) begin
         if (!rst_ni) begin
             weights_q <= 7'd0;
             offsets_q <= 7'd0;
             ahead_q <= 7'd0;
-            limit_q <= {1'b1, {RingLog2{1'b0}}};
+            some_weights_q <= 1'b0;
+            some_offsets_q <= 1'b0;
+            may_go_q <= 1'b1;
         end else begin
             weights_q <= weights_q + {6'd0, weights_whole} - {6'd0, group_taken};
             offsets_q <= offsets_q + {6'd0, offsets_whole} - {6'd0, group_taken};
             ahead_q <= ahead_q + {6'd0, record_push} - {6'd0, group_taken};
-            limit_q <= limit_q + {{(RingLog2-CycleBits){1'b0}}, group_free_i};
+            some_weights_q <= weights_whole || (group_taken ? weights_q > 7'd1 : some_weights_q);
+            some_offsets_q <= offsets_whole || (group_taken ? offsets_q > 7'd1 : some_offsets_q);
+            may_go_q <= group_taken || (record_push ? ahead_q < Ahead - 7'd1 : may_go_q);
         end
+        units_idle <= rst_ni && all_idle;
         if (!units_rst_n) open_q <= 6'd0;
         else open_q <= open_q + {5'd0, record_push} - {5'd0, offsets_done};
     end

@@ -2,9 +2,9 @@
 // they have 4 bits (all of a row buffer's word at most).
 //
 // Every record sends one beat with `start_i`: the first that holds weights, which begin with its 64-bit word `lane_i`,
-// or any one where `cycles_i` (G*K) is 0. Records lie one behind the other in the row buffer, which is a ring; word
-// `limit_i` (with one bit more than an address) may not be written. Writes come a cycle behind the fields; with the last
-// write of a record, or in its place, `done_o` is high.
+// or any one where `cycles_i` (G*K) is 0. Records lie one behind the other in the row buffer, which is a ring; words of it
+// come back with `free_i`. Writes come a cycle behind the fields; with the last write of a record, or in its place,
+// `done_o` is high.
 //
 // `data_o` are two chunks of WeightLanes bytes (one where a word has one): the even and the odd chunks that `we_o` names.
 module weight_unpacker #(
@@ -29,7 +29,7 @@ module weight_unpacker #(
     input  wire                   start_i,
     input  wire [CycleBits:0]     cycles_i,
     input  wire [LaneBits-1:0]    lane_i,
-    input  wire [RingLog2:0]      limit_i,
+    input  wire [CycleBits:0]     free_i,
 
     output wire [Chunks-1:0]      we_o,
     output wire [RingLog2-1:0]    address_o,
@@ -48,6 +48,7 @@ module weight_unpacker #(
     localparam NibbleUnits = NibbleBits / UnitBits;
     localparam TakeBits = $clog2(ByteUnits + 1);
     localparam PosBits = BeatBits > UnitBits ? $clog2(BeatBits / UnitBits) : 1;
+    localparam ReachBits = (TakeBits > PosBits ? TakeBits : PosBits) + 1;
     localparam LaneLog2 = $clog2(64 / UnitBits);
     localparam ChunkBits = Chunks > 1 ? $clog2(Chunks) : 1;
     localparam [31:0] LastByteChunk = Chunks - 1;
@@ -56,10 +57,12 @@ module weight_unpacker #(
     localparam [31:0] LastNibbleChunk = NibbleTakes - 1;
     localparam [31:0] ByteTake = ByteUnits;
     localparam [31:0] NibbleTake = NibbleUnits;
+    localparam [31:0] ByteReach = ByteUnits + BeatBits / UnitBits - 1;
+    localparam [31:0] NibbleReach = NibbleUnits + BeatBits / UnitBits - 1;
 
     reg                   busy_q;
     reg [CycleBits:0]     left_q;
-    reg [RingLog2:0]      word_q;
+    reg [RingLog2-1:0]    word_q;
     reg [ChunkBits-1:0]   chunk_q;
 
     reg [Chunks-1:0]      we_q;
@@ -71,19 +74,27 @@ module weight_unpacker #(
     wire [ByteBits-1:0] fields;
     wire [PosBits+LaneBits+LaneLog2-1:0] start_unit = {{PosBits{1'b0}}, lane_i, {LaneLog2{1'b0}}};
 
-    wire take = busy_q && window_valid && word_q != limit_i;
+    // A word's first chunk claims it.
+    wire room;
+    wire first_chunk = chunk_q == 0;
+    wire take = busy_q && window_valid && (room || !first_chunk);
     wire last_chunk = chunk_q == (four_bits_i ? LastNibbleChunk[ChunkBits-1:0] : LastByteChunk[ChunkBits-1:0]);
     wire last_take = take && last_chunk && left_q == 1;
     wire empty = cycles_i == 0;
-    wire may_begin = empty ? !busy_q : !busy_q || last_take;
-    wire begins = valid_i && start_i && may_begin;
+    wire begins = valid_i && start_i && !busy_q;
 
-    assign ready_o = start_i ? may_begin : busy_q && window_ready;
+    wire [TakeBits-1:0] units = four_bits_i ? NibbleTake[TakeBits-1:0] : ByteTake[TakeBits-1:0];
+
+    assign ready_o = start_i ? !busy_q : busy_q && window_ready;
     assign idle_o = !busy_q && !done_q;
     assign we_o = we_q;
     assign address_o = address_q;
     assign data_o = data_q;
     assign done_o = done_q;
+
+    ring_room #(.RingLog2(RingLog2), .CycleBits(CycleBits)) words (
+        .clk_i(clk_i), .rst_ni(rst_ni), .free_i(free_i), .claim_i(take && first_chunk), .room_o(room)
+    );
 
     field_window #(
         .BeatBytes(BeatBytes), .UnitBits(UnitBits), .OutBits(ByteBits), .TakeBits(TakeBits), .Beats(2)
@@ -95,8 +106,10 @@ module weight_unpacker #(
         .data_i(beat_i),
         .restart_i(begins && !empty),
         .start_i(start_unit[PosBits-1:0]),
+        .first_i(units),
         .take_i(take),
-        .units_i(four_bits_i ? NibbleTake[TakeBits-1:0] : ByteTake[TakeBits-1:0]),
+        .units_i(units),
+        .reach_i(four_bits_i ? NibbleReach[ReachBits-1:0] : ByteReach[ReachBits-1:0]),
         .valid_o(window_valid),
         .data_o(fields)
     );
@@ -111,7 +124,7 @@ module weight_unpacker #(
             if (last_chunk) left_q <= left_q - 1'b1;
         end
         if (take) begin
-            address_q <= word_q[RingLog2-1:0];
+            address_q <= word_q;
             for (i = 0; i < DataLanes; i = i + 1)
                 data_q[8*i +: 8] <= four_bits_i ? {{4{fields[4*i+3]}}, fields[4*i +: 4]}
                     : fields[8*(i%WeightLanes) +: 8];

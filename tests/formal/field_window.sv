@@ -7,6 +7,7 @@
     reg          f_seen;
     reg  [UnitBits-1:0] f_word;
     integer      u;
+    reg  [9:0]   f_length;  // units of the current take
     wire         f_take = take_i && !restart_i;
 
     always @(posedge clk_i) begin
@@ -15,6 +16,9 @@
         // A take is made of what is valid; lengths are what `Beats` holds; after reset a section begins.
         if (take_i) assume (valid_o);
         assume ((units_i + BeatUnits - 1) * UnitBits <= Beats * BeatBits);
+        assume ((first_i + BeatUnits - 1) * UnitBits <= Beats * BeatBits);
+        assume (reach_i == (units_i == 0 ? 0 : units_i + BeatUnits - 1));
+        if (change) f_length <= restart_i ? first_i : units_i;
         if (f_past && !$past(rst_ni)) assume (restart_i);
         if (restart_i) begin
             f_units <= append ? BeatUnits : 0;
@@ -24,7 +28,7 @@
                 if (f_any == u) f_word <= data_i[u*UnitBits +: UnitBits];
         end else begin
             if (append) f_units <= f_units + BeatUnits;
-            if (f_take) f_next <= f_next + units_q;
+            if (f_take) f_next <= f_next + f_length;
             for (u = 0; u < BeatUnits; u = u + 1)
                 if (append && f_any == f_units + u) begin
                     f_seen <= 1'b1;
@@ -33,20 +37,21 @@
         end
         assume (f_units < 10'd900 && f_next < 10'd900);
         if (f_past && $past(f_past) && rst_ni && $past(rst_ni) && $past(rst_ni, 2)) begin
-            if (valid_o && units_q != 0) begin
-                assert (f_next + units_q <= f_units);
-                assert (f_units < f_next + units_q + BeatUnits);
-                if (f_any >= f_next && f_any < f_next + units_q && (f_any - f_next) * UnitBits < OutBits) begin
+            if (valid_o && f_length != 0) begin
+                assert (f_next + f_length <= f_units);
+                assert (f_units < f_next + f_length + BeatUnits);
+                if (f_any >= f_next && f_any < f_next + f_length && (f_any - f_next) * UnitBits < OutBits) begin
                     assert (f_seen);
                     for (u = 0; u < OutBits / UnitBits; u = u + 1)
                         if (f_any == f_next + u) assert (data_o[u*UnitBits +: UnitBits] == f_word);
                 end
             end
+            assert (valid_o == (have_q == need_q));
             // Stable while it is not taken.
             if ($past(valid_o) && !$past(change)) begin
                 assert (valid_o);
                 assert (data_o == $past(data_o));
             end
-            cover (f_take && units_q != 0 && f_next > 2 * BeatUnits);
+            cover (f_take && f_length != 0 && f_next > 2 * BeatUnits);
         end
     end

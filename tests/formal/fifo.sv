@@ -29,6 +29,7 @@
         end
         if (f_past) begin
             assert (f_count <= Most);
+            assert (full_q == (f_count == Most) && empty_q == (f_count == 0));
             assert (valid_o || !f_ahead || !f_armed);
             if (f_armed && !f_ahead) begin
                 assert (f_before < f_count);

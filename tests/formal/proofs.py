@@ -57,9 +57,9 @@ _PASSED = """                else if (take) valid_q <= 1'b1;
 _READY = "            assign ready_o = enable_i && (!valid_q || (piece_ready_i && !piece_last_i));\n"
 BROKEN = {
     # A word is written where another waits.
-    "fifo": ("fifo", "wire push = valid_i && !full;", "wire push = valid_i;"),
+    "fifo": ("fifo", "wire push = valid_i && !full_q;", "wire push = valid_i;"),
     # Full where one place is left: no word is lost, but one is refused.
-    "deep fifo": ("fifo", "assign ready_o = !full;", "assign ready_o = !full && !(valid_i && empty);"),
+    "deep fifo": ("fifo", "assign ready_o = !full_q;", "assign ready_o = !full_q && !(valid_i && empty_q);"),
     "read_arbiter": ("read_arbiter", "{32{grant_o[i]}}", "{32{re_i[i]}}"),
     "write_arbiter": ("write_arbiter", "if (first[i]) begin", "if (valid_i[i]) begin"),
     # A beat in three pieces of four; a piece that changes while it waits.
@@ -72,7 +72,7 @@ BROKEN = {
     ),
     # A beat is taken while a piece waits.
     "tensor_split 2x4, 8": ("tensor_split", f"{_PASSED}{_READY}", f"{_PASSED}            assign ready_o = enable_i;\n"),
-    "field_window": ("field_window", "wire partial = !restart_i && units_q != 0 &&", "wire partial = !restart_i &&"),
+    "field_window": ("field_window", "take_have = need_q == 0 ? have_q : ", "take_have = "),
     "memory_reader": ("memory_reader", "zeros_q <= head_beats - present;", "zeros_q <= head_beats;"),
 }  # fmt: skip
 """One change of each module that its proof has to notice."""

@@ -22,7 +22,11 @@ ROUTER = 8
 """Stages of record_router.v."""
 EXPANDER = 6
 """From a look-up's codes to the row buffer: stages of code_expander.v."""
-MAP = 2
+ROOM = 3
+"""From a word given back to a claim on it: registers of ring_room.v."""
+HELD = 2
+"""Beats that wait in front of the unpacker (stream_slice.v)."""
+MAP = 3
 """From a chunk of a column map to its entries: stages of column_map.v."""
 
 
@@ -47,8 +51,8 @@ class Ring:
             self.freed(since, words)
 
     def room(self, word: int) -> int:
-        """The cycle from which a word, counted since reset, may be written: its place is given back with the slot
-        of its read (linear_issue.v), and the limit is a register behind that (weight_loader.v)."""
+        """The cycle from which a word, counted since reset, may be claimed: its place is given back with the slot
+        of its read (linear_issue.v)."""
         old = word - self.words
         if old < 0:
             return 0
@@ -56,7 +60,7 @@ class Ring:
         while groups[0][0] + groups[0][1] <= old:
             groups.popleft()
         start, _, since = groups[0]
-        return since + old - start + SLOT + 1
+        return since + old - start + SLOT + ROOM
 
 
 @dataclass
@@ -72,11 +76,13 @@ class Loader:
     _open: int = 0
     """The cycle from which records of the step are taken."""
     _accepted: int = 0
-    """When the router took the last beat."""
+    """When the last beat entered the stages of the router."""
     _stalls: deque[tuple[int, int]] = field(default_factory=deque)
     """When a beat could not leave the router, and when it left."""
     _unpacked: int = 0
     """The last take of the record before."""
+    _slice: deque[int] = field(default_factory=lambda: deque([-1] * HELD, HELD))
+    """When the last beats left the slice in front of the unpacker."""
     _looked: int = 0
     """The last look-up of the record before."""
     _list_free: int = 0
@@ -103,17 +109,18 @@ class Loader:
         self.ring.written += record.cycles
         pushes, take = self._route(record, word)
         self._groups += 1
+        # The last beat with weights, or the one that stands for them.
+        came = self._slice[-1]
         if record.takes:
-            end = max(take + record.takes, pushes[-1] + record.late_takes + 1) - 1
+            end = max(take + record.takes, came + record.late_takes + 1) - 1
             end = max(end, self.ring.room(word + record.cycles - 1))
             self._unpacked = end
         else:
-            end = pushes[record.weight_need]
-            self._unpacked = end - 1
+            end = came
         written = self._expand(record, pushes, word)
         self._idle = max(pushes[-1] + 1, written + 1, end + 2)
-        # Weights are written a cycle behind their take.
-        return max(end + 1, written)
+        # Weights are written a cycle behind their take; what is on offer is a register.
+        return max(end + 1, written) + 1
 
     def _route(self, record: RecordShape, word: int) -> tuple[list[int], int]:
         """When each beat leaves the router, and when the unpacker's first take is."""
@@ -124,20 +131,25 @@ class Loader:
             ready = 0
             if beat == 0 and self._groups >= AHEAD:
                 ready = self.taken[self._groups - AHEAD] + 1
+            if not record.weight_first <= beat <= record.weight_last:
+                pushes.append(self._beat(ready))
+                continue
+            pushes.append(self._beat(max(ready, self._slice[0] + 1)))
+            leave = pushes[-1] + 1
             if beat == record.weight_first:
-                # Beside the last take of the record before; a record without weights waits until it is through.
-                ready = max(ready, self._unpacked + (0 if record.takes else 1))
-            elif beat > record.weight_need and record.takes:
+                leave = max(leave, self._unpacked + 1)
+            elif beat > record.weight_need:
                 # Beside the take before the first one that needs it.
                 bits = (beat - record.weight_first) * beat_bits - record.weight_start
-                ready = take + bits // record.take_bits - 1
-            pushes.append(self._beat(ready))
+                leave = max(leave, take + bits // record.take_bits - 1)
+            self._slice.append(max(leave, self._slice[-1] + 1))
             if beat == record.weight_need:
-                take = max(pushes[-1] + 1, self.ring.room(word))
+                take = max(self._slice[-1] + 1, self.ring.room(word))
         return pushes, take
 
     def _beat(self, ready: int) -> int:
-        """When the next beat leaves the router, not before `ready`. All its stages stand and move together."""
+        """When the next beat leaves the router, not before `ready`. All its stages stand and move together; one beat
+        waits in front of them."""
         accepted = self.reader.take(max(self._open, self._accepted + 1))
         stalls = self._stalls
         leave = accepted + ROUTER
@@ -145,7 +157,7 @@ class Loader:
             while stalls and stalls[0][1] <= accepted:
                 stalls.popleft()
             if stalls and stalls[0][0] <= accepted:
-                accepted = self.reader.pops[-1] = stalls.popleft()[1]
+                accepted = stalls.popleft()[1]
                 leave = accepted + ROUTER
             leave += sum(until - since for since, until in stalls)
         if ready > leave:
@@ -168,10 +180,11 @@ class Loader:
         if record.code_need != NONE:
             # The window takes a beat a cycle.
             first = max(load + record.code_need - record.code_first + 1, pushes[record.code_need] + FIFO + 1)
-        first = max(first, self.ring.room(word) - EXPANDER)
+        first = max(first, self.ring.room(word))
         self._looked = first + record.lookups - 1
         if record.code_last != NONE:
             self._looked = max(self._looked, pushes[record.code_last] + FIFO + record.row)
+        self._looked = max(self._looked, self.ring.room(word + record.cycles - 1))
         return self._looked + EXPANDER
 
     def _list(self, record: RecordShape, pushes: list[int]) -> int:
@@ -179,8 +192,10 @@ class Loader:
         chunk = max(pushes[0] + FIFO + 1, self._map_free) + 1
         if record.map_cycles:
             chunk = max(chunk, pushes[record.map_last] + FIFO + 1)
-        last = max(chunk + MAP, self._list_free) + max(record.map_cycles, 1) - 1
-        self._map_free = last - MAP
+        cycles = max(record.map_cycles, 1)
+        last = max(chunk + MAP, self._list_free) + cycles - 1
+        # A chunk waits beside those that are on their way.
+        self._map_free = max(chunk + cycles, last - MAP) - 1
         return last + 1
 
     def drain(self, beats: int) -> None:
@@ -193,5 +208,5 @@ class Loader:
 
     def end(self) -> int:
         """The cycle from which the step counts as loaded: the front's states Records, Drain and Finish behind the
-        last beat, and everything idle."""
-        return max(self._accepted + 3, self._idle) + 1
+        last beat, and everything idle, which is a register."""
+        return max(self.reader.pops[-1] + 3, self._idle + 1) + 1

@@ -31,6 +31,7 @@ class RecordShape:
         code_need: the last one that the first look-up needs.
         lookups: cycles of the expander, `row` for the codes of a cycle's rows.
         weight_first: the first beat with weights; of a record without any, the one that its constants end in.
+        weight_last: the last one, or the same.
         weight_need: the last beat that the unpacker's first take needs.
         weight_start: bits of the first beat with weights that belong to others.
         takes: of the unpacker, each of `take_bits`: a beat, or the lanes of a cycle where these are fewer.
@@ -47,6 +48,7 @@ class RecordShape:
     lookups: int
     row: int
     weight_first: int
+    weight_last: int
     weight_need: int
     weight_start: int
     takes: int
@@ -93,6 +95,7 @@ def record_shape(
         lookups=groups * turns * row,
         row=row,
         weight_first=weight_first,
+        weight_last=weight_first + last if size else weight_first,
         weight_need=weight_first + ((start + take_bits - 1) // beat_bits if size else 0),
         weight_start=start,
         takes=takes,

@@ -216,11 +216,11 @@ class Walk:
 
 
 def page_cycles(encoded: EncodedMatrix, engine: Engine) -> tuple[int, ...]:
-    """For each beat of a code page the cycles that loader_front.v works on it: a 64-bit word a cycle, two for an
-    entry where some have more than eight members."""
+    """For each beat of a code page the cycles that loader_front.v works on it: a 64-bit word a cycle, two for the
+    header, and for an entry where some have more than eight members."""
     shapes = encoded.page.shapes
     entry = 2 if any(shape.take > 8 and shape.entries for shape in shapes) else 1
-    cycles = [1] * (1 + len(shapes)) + [entry] * sum(shape.entries for shape in shapes)
+    cycles = [2] + [1] * len(shapes) + [entry] * sum(shape.entries for shape in shapes)
     words = engine.beat_bytes // 8
     return tuple(sum(cycles[at : at + words]) for at in range(0, len(cycles), words))
 
