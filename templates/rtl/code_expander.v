@@ -115,7 +115,7 @@ module code_expander #(
 
     // What goes with a look-up through the stages; `done_q` also stands alone, for a record without codes.
     reg [6:1]            valid_q, done_q;
-    reg [4:0]            old_q;
+    reg [3:0]            old_q;
     reg                  some_old_q, waiting_q;
     reg [InfoBits-1:0]   info1_q, info2_q, info3_q, info4_q, info5_q, info6_q;
     reg                  new1_q;
@@ -183,7 +183,8 @@ module code_expander #(
 
     wire [ColumnBits-1:0] list_base = map_i ? list_base_i : list_base_q;
     wire [Rows-1:0] row_mask;
-    wire [RingLog2-1:0] word = word_q + {{(RingLog2-5){1'b0}}, member_q};
+    wire [RingLog2+4:0] word = {5'd0, word_q} + {{RingLog2{1'b0}}, member_q};
+    wire [RingLog2+4:0] next_word = {5'd0, word_q} + {{RingLog2{1'b0}}, take_q};
 
     always @(posedge clk_i) begin
         if (load) begin
@@ -223,18 +224,18 @@ module code_expander #(
             list_identity_q <= list_identity_i;
         end
         if (!rst_ni) word_q <= 0;
-        else if (fire && group_done) word_q <= word_q + {{(RingLog2-5){1'b0}}, take_q};
+        else if (fire && group_done) word_q <= next_word[RingLog2-1:0];
         if (!rst_ni) begin
             active_q <= 1'b0;
-            old_q <= 5'd0;
+            old_q <= 4'd0;
             some_old_q <= 1'b0;
             waiting_q <= 1'b0;
             valid_q <= 6'd0;
             done_q <= 6'd0;
         end else begin
             active_q <= load ? !empty : active_q && !last;
-            old_q <= load && map_i ? {valid_q[4:1], fire} : {old_q[3:0], 1'b0};
-            some_old_q <= load && map_i ? valid_q[4:1] != 0 || fire : old_q[3:0] != 0;
+            old_q <= load && map_i ? {valid_q[3:1], fire} : {old_q[2:0], 1'b0};
+            some_old_q <= load && map_i ? valid_q[4:1] != 0 || fire : old_q != 0;
             waiting_q <= record_valid_i && map_i && !active_q && valid_q[5:1] == 0 && !load;
             valid_q <= {valid_q[5:1], fire};
             done_q <= {done_q[5:1], last || (load && empty)};
@@ -264,7 +265,7 @@ module code_expander #(
     wire [Wide*ColumnBits-1:0] column4;
 
     always @(posedge clk_i) begin
-        info1_q <= {row_mask, word};
+        info1_q <= {row_mask, word[RingLog2-1:0]};
         new1_q <= new_row_q;
         code_bits1_q <= code_bits_q;
         member1_q <= member_q[3:0];
@@ -345,6 +346,6 @@ module code_expander #(
     assign done_o = done_q[6];
     assign error_o = error_q;
 
-    wire unused = &{1'b0, start_unit, load_units, row_units};
+    wire unused = &{1'b0, start_unit, load_units, row_units, word, next_word};
 
 endmodule

@@ -157,7 +157,7 @@ module column_map #(
     wire [BankBits-1:0] bank_d = is_tail_q ? bank_q + 1'b1 : bank_q;
     // Of the chunk behind the next one: the first of a bank behind its tail.
     wire then_tail_d = then_tail_q ? one_q : is_tail_q ? more_q == 1 : left_q == 2;
-    wire [15:0] used = is_tail_q ? used_q : 16'hFFFF;
+    wire [ChunkBits+15:0] used = {{ChunkBits{1'b1}}, is_tail_q ? used_q : 16'hFFFF};
 
     assign request_ready_o = !next_q || load;
 
@@ -241,7 +241,7 @@ module column_map #(
         .rst_ni(rst_ni),
         .valid_i(fire),
         .ready_o(raw_room),
-        .data_i({empty_q, is_tail_q, ends_q, kind_q, columns_q, window[ChunkBits-1:16], window[15:0] & used,
+        .data_i({empty_q, is_tail_q, ends_q, kind_q, columns_q, window & used[ChunkBits-1:0],
             is_tail_q ? end_q : 5'd16, bank_q, column_q}),
         .valid_o(raw_valid),
         .ready_i(raw_ready),
@@ -256,14 +256,14 @@ module column_map #(
 
     // Sixteen fields.
     function [ChunkBits-1:0] listed;
-        input [ChunkBits-1:0] bits;
+        input [ChunkBits-1:0] raw_bits;
         integer               at, width;
         begin
             listed = 0;
             for (at = 0; at < 16; at = at + 1)
                 for (width = 1; width <= OffsetBits; width = width + 1)
                     if (offset_bits_i == width[3:0])
-                        listed[at*OffsetBits +: OffsetBits] = bits[at*width +: OffsetBits]
+                        listed[at*OffsetBits +: OffsetBits] = raw_bits[at*width +: OffsetBits]
                             & ~({OffsetBits{1'b1}} << width);
         end
     endfunction
@@ -468,6 +468,6 @@ module column_map #(
     assign error_o = error_q;
     assign idle_o = !next_q && !active_q && !raw_valid && !sum_valid_q && !put_valid_q && !seen_q && !error_q;
 
-    wire unused = &{1'b0, depth_wide, last_wide, fill_q[4], top[4], round_up[3:0], words_q[WordBits], total_less[3:0]};
+    wire unused = &{1'b0, depth_wide, last_wide, fill_q[4], top[4], round_up[3:0], words_q[WordBits], total_less[3:0], used};
 
 endmodule

@@ -1,7 +1,7 @@
 // The records of a weight stream, beat by beat: which words belong to which section, and who gets them.
 //
 // Beats come with `first_i` on a record's first one and leave eight stages later, a beat a cycle as long as everybody
-// takes theirs: row constants go to the constants ring, beats with words of a map or of codes to their queues, beats with
+// takes theirs (`ready_o` is a register): row constants go to the constants ring, beats with words of a map or of codes to their queues, beats with
 // weights to the unpacker. A beat may go to several; it goes to all in the same cycle. On its first beat the record itself
 // goes to the map and code queues. The unpacker gets one beat of every record with `weight_start_o`.
 //

@@ -13,7 +13,7 @@
 //
 // THE TIMING LAW. With room in the ring, and sums over the records of a step, it is loaded in
 //     5 + page + table + max(sum of beats, sum of look-ups + records, sum of maps) + about 35 cycles,
-//     page      a cycle for each 64-bit word before its entries, and for each entry one, or two where K > 8;
+//     page      two cycles for its header, one for each shape, and for each entry one, or two where K > 8;
 //     table     four entries a cycle, stage parameters one;
 //     beats     of the records, one a cycle;
 //     look-ups  G*K * P / Lanes, or G*K where the shape has no code bits; Lanes = max(1, min(P, BeatBytes / B)), so that
