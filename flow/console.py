@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.boards import Board
     from flow.compress.prune import Pruned
     from flow.compress.run import Quantized
+    from flow.cost import EstimateReport
     from flow.doctor import Diagnosis
     from flow.emit.build import Build
     from flow.emit.estimating import BoardEstimate
@@ -253,33 +254,47 @@ def show_lint(report: LintReport) -> None:
 
 def show_estimates(rows: Iterable[BoardEstimate]) -> None:
     """One line a board; boards that cannot hold the model say why below."""
+    from flow.cost.energy import METHOD as ENERGY_METHOD
     from flow.cost.report import METHOD
 
-    body = []
-    refusals = []
-    for row in rows:
-        if row.report is None:
-            refusals.append(row.refusal)
-            continue
-        r, e = row.report, row.report.engine
-        fullest, share = max(r.resources.items(), key=lambda item: item[1].percent)
-        figures = {
-            "board": row.board,
-            "TxBxP": f"{e.tokens}x{e.banks}x{e.rows}",
-            "MHz": f"{r.clock_mhz:g}",
-            "cycles": f"{r.cycles:,}",
-            "latency ms": f"{r.latency_ms:.3f}",
-            "samples/s": f"{1000 / r.latency_ms:,.0f}",
-            "useful": f"{r.utilisation:.0%}",
-            "fullest resource": f"{fullest} {share.percent:.0f}%",
-            "slowest step bound by": max(r.steps, key=lambda step: step.cycles).bound,
-        }
-        body.append(figures)
-    if body:
+    found = list(rows)
+    reports = [row.report for row in found if row.report is not None]
+    if reports:
+        body = [_estimate(report) for report in reports]
         table("", body[0], (figures.values() for figures in body))
-        OUT.print(METHOD, style="dim")
-    for text in refusals:
-        OUT.print(text)
+        for method in dict.fromkeys(report.cycles_method for report in reports):
+            OUT.print(f"cycles by {method}", style="dim")
+        for text in (METHOD, ENERGY_METHOD):
+            OUT.print(text, style="dim")
+        if any(report.slrs > 1 for report in reports):
+            OUT.print(
+                "an engine across several SLRs is counted at the board's clock: what crossing costs is not known",
+                style="dim",
+            )
+    for row in found:
+        if row.report is None:
+            OUT.print(row.refusal)
+
+
+def _estimate(report: EstimateReport) -> dict[str, Any]:
+    """One row of the table of estimates."""
+    engine, energy = report.engine, report.energy
+    fullest, share = max(report.resources.items(), key=lambda item: item[1].percent)
+    return {
+        "board": report.board,
+        "TxBxP": f"{engine.tokens}x{engine.banks}x{engine.rows}",
+        "MHz": f"{report.clock_mhz:g}",
+        "cycles": f"{report.cycles:,}",
+        "latency ms": f"{report.latency_ms:.3f}",
+        "samples/s": f"{report.samples_per_s:,.0f}",
+        "useful": f"{report.utilisation:.0%}",
+        "fullest resource": f"{fullest} {share.percent:.0f}%",
+        "SLRs": report.slrs,
+        "limited by": report.limit,
+        "mJ/sample": "unknown" if energy is None else f"{energy.sample_mj:.4g}",
+        "W": "unknown" if energy is None else f"{energy.average_w:.3g}",
+        "peak W": "unknown" if energy is None else f"{energy.peak_w:.3g}",
+    }
 
 
 def show_synth(report: SynthReport) -> None:
@@ -428,8 +443,20 @@ def show_board(board: Board, as_json: bool) -> None:
         return
     data = asdict(board)
     sources = data.pop("sources")
-    memory = data.pop("memory")
+    memory, power = data.pop("memory"), data.pop("power")
     figures = [*data.items(), *((f"memory.{key}", value) for key, value in memory.items())]
+    if board.power is None:
+        figures.append(("power", "unknown: the board's file has no [power]"))
+    else:
+        levels = power.pop("levels")
+        figures += [(f"power.{key}", value) for key, value in power.items()]
+        figures += [
+            (
+                f"power.levels.{level['name']}",
+                f"{level['clock_share']:g} of the clock at {level['vccint_v']:g} V",
+            )
+            for level in levels
+        ]
     table(board.title, ("figure", "value"), figures)
     rows = ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources)
     table("\nSources", ("document", "title", "place", "figures"), rows)

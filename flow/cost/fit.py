@@ -41,6 +41,16 @@ NAMES = {
     "bram18": "block RAM of 18 Kibit",
     "uram": "UltraRAM",
 }
+BARRIERS = {
+    "dsp": "DSP",
+    "lut": "LUT",
+    "ff": "FF",
+    "bram18": "block RAM",
+    "uram": "UltraRAM",
+    "image": "on-chip memory",
+    "memory_mib": "memory",
+}
+"""What lacks, in a word."""
 
 
 def fit(
@@ -65,6 +75,26 @@ def fit(
     if forms is None or chosen.get("banks", 1) > forms.shape.most_banks:
         forms = StepForms.of(graph, max(MOST_BANKS, chosen.get("banks", 1)))
     return _Search(forms, board, chosen).run()
+
+
+def barrier(forms: StepForms, board: Board, engine: Engine) -> str:
+    """What keeps an engine of twice the multipliers away: of those that could be faster by more than a fit gives up for
+    a smaller one, the resource that the nearest to fitting lacks. Empty where none could.
+    """
+    search = _Search(forms, board, {"norm_lanes": engine.norm_lanes, "heads": engine.heads})
+    least = forms.row(engine, beat_cycles(engine, board)).cycles / SLOWER
+    larger = [
+        array
+        for array in search.arrays()
+        if array.multipliers == 2 * engine.multipliers and forms.bound(array) < least
+    ]
+    if not larger:
+        return ""
+    if not any(search.array_fits(array) for array in larger):
+        return BARRIERS["dsp"]
+    sized = [search.sized(array) for array in larger if search.array_fits(array)]
+    nearest = min(sized, key=lambda found: engine_usage(found, board).share(search.limit))
+    return " and ".join(BARRIERS[name] for name in search.missing(nearest))
 
 
 def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
@@ -119,7 +149,7 @@ class _Search:
         return self.forms.shape
 
     def run(self) -> Engine:
-        arrays = [engine for engine in self._arrays() if self._array_fits(engine)]
+        arrays = [engine for engine in self.arrays() if self.array_fits(engine)]
         best: list[tuple[float, Candidate, Engine]] = []
         for candidate in self._ascending(arrays):
             if best and candidate.cycles > SLOWER * best[0][1].cycles:
@@ -128,7 +158,7 @@ class _Search:
             if not self.missing(engine):
                 best.append((engine_usage(engine, self.board).share(self.limit), candidate, engine))
         if not best:
-            raise self._refusal(arrays or list(self._arrays()))
+            raise self._refusal(arrays or list(self.arrays()))
         return min(best, key=lambda found: (found[0], found[1].rank))[2]
 
     def _ascending(self, arrays: list[Engine]) -> Iterator[Candidate]:
@@ -155,7 +185,7 @@ class _Search:
                     number += 1
                     heapq.heappush(queue, (row.least, 1, (number,), row))
 
-    def _arrays(self) -> Iterator[Engine]:
+    def arrays(self) -> Iterator[Engine]:
         """Every T, B, P that may be tried, with the fewest norm lanes and heads."""
         shape, beat = self.shape, self.board.axi_beat_bytes
         least: dict[str, Any] = self._least()
@@ -182,7 +212,7 @@ class _Search:
             return [self.chosen[name]]
         return [1 << i for i in range((max(most, 1) - 1).bit_length() + 1)]
 
-    def _array_fits(self, engine: Engine) -> bool:
+    def array_fits(self, engine: Engine) -> bool:
         """Whether the multipliers alone fit; most arrays fall here, before anything is planned."""
         return -(-engine.multipliers // self.board.products_per_dsp) <= self.limit.dsp
 

@@ -29,7 +29,7 @@ class Row:
 
     @property
     def least(self) -> int:
-        """What `cycles` cannot fall below: a step starts when the one before has ended, and ends its own cycles later."""
+        """What `cycles` cannot fall below: a step starts when the one before ends, and takes its own cycles."""
         return sum(form.cycles for form in self.forms)
 
     @property
@@ -71,7 +71,9 @@ class StepForms:
 
     def rows(self, array: Engine, lanes: list[int], heads: list[int], beat: float) -> Iterator[Row]:
         """One array with all numbers of norm lanes and heads; only norms and attention are counted again for each."""
-        norms = [(count, self._kind(replace(array, norm_lanes=count), array, beat, Opcode.NORM)) for count in lanes]
+        norms = [
+            (count, self._kind(replace(array, norm_lanes=count), array, beat, Opcode.NORM)) for count in lanes
+        ]
         for abreast in heads:
             engine = replace(array, heads=abreast)
             attention = self._kind(engine, array, beat, Opcode.ATTENTION)
