@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from flow.boards import load_board
+from flow.cli import main
 from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.golden.samples import Samples
@@ -49,7 +54,7 @@ def run(flow: Flow, place: Path, latency: str, accuracy: float, *more: object) -
     boards = [word for name in BOARDS for word in ("--board", name)]
     return flow(
         "select", place / "float.pt2", "--data", place / "data.npz", "--latency", latency, "--accuracy", accuracy,
-        "--sparsity", 0, "--sparsity", 0.5, "--journal", place / "journal", "-o", place / "out", "--json",
+        "--jobs", 1, "--sparsity", 0, "--sparsity", 0.5, "--journal", place / "journal", "-o", place / "out", "--json",
         *boards, *more,
     )  # fmt: skip
 
@@ -172,3 +177,93 @@ def test_too_few_samples() -> None:
         "--data: found 9 samples; expected at least 10, of which a fifth each is kept to decide by and to report on; "
         "give more"
     )
+
+
+# -- the same answer, however it is found ------------------------------------------------------------------------
+
+TRAINED = ("--train-steps", 6, "--sparsity", 0, "--sparsity", 0.5, "--board", "pynq-z2", "--board", "u250")
+
+
+def search(place: Path, folder: Path, *more: object) -> list[str]:
+    words = [
+        "select",
+        place / "float.pt2",
+        "--data",
+        place / "data.npz",
+        "--latency",
+        "1us",
+        "--accuracy",
+        0.5,
+    ]
+    return [
+        str(w) for w in (*words, *TRAINED, "--journal", folder / "j", "-o", folder / "out", "--json", *more)
+    ]
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    """Every model and result of a journal, and the page."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in (folder / "j").glob("*/*.pt2")}
+    assert len(found) > 4
+    return {**found, "page": (folder / "out.html").read_bytes()}
+
+
+@pytest.fixture(scope="module")
+def serial(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search that trains, done by this process alone."""
+    folder = tmp_path_factory.mktemp("serial")
+    result = CliRunner().invoke(main, search(place, folder, "--jobs", 1), catch_exceptions=False)
+    (folder / "found.json").write_text(result.stdout)
+    assert result.exit_code == 1
+    return folder
+
+
+def same(folder: Path, serial: Path) -> None:
+    """Models are the same bits; a crew may have trained more than it was asked for, never less."""
+    here, there = made(folder), made(serial)
+    assert {name: here.get(name) for name in there} == there
+
+
+def test_processes_find_the_same(flow: Flow, place: Path, serial: Path, tmp_path: Path) -> None:
+    found = flow(*search(place, tmp_path, "--jobs", 2))
+    assert (found.status, found.out) == (1, (serial / "found.json").read_text())
+    same(tmp_path, serial)
+
+
+def test_a_cluster_finds_the_same(flow: Flow, place: Path, serial: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        found = flow(*search(place, tmp_path, "--scheduler", cluster.scheduler_address))
+    assert (found.status, found.out) == (1, (serial / "found.json").read_text())
+    same(tmp_path, serial)
+
+
+def test_a_killed_search_goes_on(flow: Flow, place: Path, serial: Path, tmp_path: Path) -> None:
+    """Killed after its first entry, and again after the fourth: it ends as if nothing had happened."""
+    journal = tmp_path / "j"
+    for entries in (1, 4):
+        command = [sys.executable, "-m", "flow", *search(place, tmp_path, "--jobs", 2)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while len(list(journal.glob("*/record.json"))) < entries:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "out.html").exists()
+    stamps = {path: path.stat().st_mtime_ns for path in journal.glob("*/record.json")}
+    found = flow(*search(place, tmp_path, "--jobs", 1))
+    assert (found.status, found.out) == (1, (serial / "found.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "what was done is not done again"
+    same(tmp_path, serial)
+    assert [p for p in journal.iterdir() if p.name.startswith(".") or p.name.endswith(".checkpoint")] == []
+
+
+def test_a_miss_says_what_would_have_to_give(serial: Path) -> None:
+    found = json.loads((serial / "found.json").read_text())
+    (relaxed,) = found["relaxed"]
+    assert (relaxed["constraint"], relaxed["accuracy"] >= 0.5) == ("latency", True)
+    fastest = min(p["latency_ms"] for p in found["points"] if (p["accuracy"] or 0) >= 0.5)
+    assert relaxed["latency_ms"] == fastest
