@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -30,10 +31,18 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 @click.option(
     "--accuracy", type=float, required=True, help="Least top-1 accuracy; without labels, least cosine."
 )
+@click.option(
+    "--energy", metavar="ENERGY", help="Energy constraint of one sample, as estimated: 5mJ, 800uJ, 0.02J."
+)
+@click.option("--power", metavar="POWER", help="Constraint on peak power, as estimated: 10W, 800mW.")
 @click.option("--board", "names", multiple=True, metavar="NAME", help="Board; repeatable.  [default: all]")
 @board_file_option(several=True)
 @click.option(
-    "--objective", default="cheapest", show_default=True, metavar="NAME", help="cheapest or smallest."
+    "--objective",
+    default="cheapest",
+    show_default=True,
+    metavar="NAME",
+    help="cheapest, smallest or least-energy.",
 )
 @click.option("--price", "prices", multiple=True, metavar="NAME=PRICE", help="Price of a board; repeatable.")
 @click.option("--scheme", default="hp", show_default=True, metavar="NAME", help="Scheme of pruning.")
@@ -82,8 +91,8 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 )
 @json_option
 def select_command(
-    model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...],
-    board_file: tuple[Path, ...], objective: str,
+    model: Path, data: Path, latency: str, accuracy: float, energy: str | None, power: str | None,
+    names: tuple[str, ...], board_file: tuple[Path, ...], objective: str,
     prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
     seed: int, confirm: bool, trials: int, budget: str | None, jobs: int | None, scheduler: str | None,
     journal: Path | None, output: Path, as_json: bool,
@@ -128,7 +137,12 @@ def select_command(
     boards = read_boards(names if names or board_file else list_boards(), board_file)
     with console.spinner() as tell:
         means = Means(place, jobs or cores(), scheduler, tell)
-        limits = Constraints(_milliseconds(latency), accuracy)
+        limits = Constraints(
+            _milliseconds(latency),
+            accuracy,
+            _amount("--energy", energy, {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}, "5mJ"),
+            _amount("--power", power, {"mW": 1e-3, "W": 1.0}, "10W"),
+        )
         found = select(model, data, boards, limits, output, means, options)
     if as_json:
         console.print_json(found.to_json())
@@ -139,10 +153,20 @@ def select_command(
 
 
 def _milliseconds(text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(us|ms|s)\s*", text)
+    return _amount("--latency", text, _UNITS, "5ms")
+
+
+def _amount(option: str, text: str | None, units: Mapping[str, float], example: str) -> float:
+    """A number with a unit, in the unit that counts 1; infinite where none is given."""
+    if text is None:
+        return math.inf
+    match = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*({'|'.join(units)})\s*", text)
     if match is None:
-        raise FlowError(f"--latency: found {text!r}; expected a number with us, ms or s, such as 5ms")
-    return float(match[1]) * _UNITS[match[2]]
+        *names, last = units
+        raise FlowError(
+            f"{option}: found {text!r}; expected a number with {', '.join(names)} or {last}, such as {example}"
+        )
+    return float(match[1]) * units[match[2]]
 
 
 def _seconds(text: str | None) -> float:

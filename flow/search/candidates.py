@@ -23,7 +23,8 @@ from flow.compress.plan import Plan, PruneOptions
 from flow.compress.quantize import QuantizeOptions
 from flow.compress.run import Request, quantize_file
 from flow.compress.train import TrainOptions
-from flow.cost import beat_cycles, estimate_layout, fit
+from flow.cost import StepForms, beat_cycles, estimate_layout, fit
+from flow.cost.energy import METHOD as ENERGY_METHOD
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
 from flow.engine import Engine
 from flow.errors import FitError, UnsupportedError
@@ -34,7 +35,7 @@ from flow.golden.samples import Samples, load_samples
 from flow.ir import Array, Graph
 from flow.passes import recognise
 from flow.passes.lay_out import Layout
-from flow.search.choose import Measured
+from flow.search.choose import Draw, Measured
 from flow.search.journal import Entry, Journal
 from flow.search.pruning import Way, priced, prices, prune, sensitivities
 from flow.search.split import Split, write_samples
@@ -140,7 +141,7 @@ def source_of(
 
 
 def plan(source: Source, recipe: Recipe) -> Mapping[str, Any]:
-    """The candidate without training: `sparsity`, `structures`, `latency_ms` by board and `refusals` by board.
+    """The candidate without training: `sparsity`, `structures`, and by board `latency_ms`, `draws` and `refusals`.
 
     Raises:
         UnsupportedError: the structures express nothing near the sparsity.
@@ -150,9 +151,10 @@ def plan(source: Source, recipe: Recipe) -> Mapping[str, Any]:
 
 
 def measure(source: Source, recipe: Recipe) -> Measured:
-    """The trained candidate's latencies and its accuracy on the validation part."""
+    """The trained candidate's latencies and energies, and its accuracy on the validation part."""
     entry = _made(source, recipe, trained=recipe.trains)
-    return Measured(score(source, recipe, "validation"), _costs(source, entry)["latency_ms"])
+    costs = _costs(source, entry)
+    return Measured(score(source, recipe, "validation"), costs["latency_ms"], draws_of(costs))
 
 
 def file_of(source: Source, recipe: Recipe) -> Path:
@@ -256,17 +258,26 @@ def _described(made: Plan, recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def draws_of(costs: Mapping[str, Any]) -> dict[str, Draw]:
+    """Energy and power by board, out of a plan or a candidate's costs."""
+    return {board: Draw(*draw) for board, draw in costs["draws"].items()}
+
+
 def _costs(source: Source, entry: Entry) -> Mapping[str, Any]:
-    """`latency_ms` and `engines` by board, and `refusals` of those that cannot hold the candidate."""
-    identity = {**source.identity, "candidate": entry.data["sha256"], "boards": source.boards_identity}
+    """`latency_ms`, `draws` (mJ of a sample and W at the peak, where a board's power is known) and `engines` by board,
+    and `refusals` of those that cannot hold the candidate."""
+    identity = {
+        **source.identity, "candidate": entry.data["sha256"], "boards": source.boards_identity, "energy": ENERGY_METHOD
+    }  # fmt: skip
 
     def work(_: Path) -> Mapping[str, Any]:
         graph = integerise(read_model(entry.folder / MODEL), LowerOptions())
-        latency, refusals, engines = {}, {}, {}
+        latency, refusals, engines, draws = {}, {}, {}, {}
         layouts: dict[Engine, Layout] = {}
+        forms = StepForms.of(graph)
         for board in sorted(source.boards, key=lambda b: b.name):
             try:
-                engine = fit(graph, board)
+                engine = fit(graph, board, None, forms)
                 if engine not in layouts:
                     layouts[engine] = lay_out(graph, engine)
                 report = estimate_layout(layouts[engine], board)
@@ -275,7 +286,9 @@ def _costs(source: Source, entry: Entry) -> Mapping[str, Any]:
                 continue
             latency[board.name] = report.latency_ms
             engines[board.name] = engine.to_json()
-        return {"latency_ms": latency, "refusals": refusals, "engines": engines}
+            if report.energy is not None:
+                draws[board.name] = (report.energy.sample_mj, report.energy.peak_w)
+        return {"latency_ms": latency, "draws": draws, "refusals": refusals, "engines": engines}
 
     return Journal(source.journal).entry("cost", identity, work).data
 

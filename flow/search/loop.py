@@ -19,7 +19,7 @@ from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
 from flow.search.candidates import Recipe, file_of, source_of
-from flow.search.choose import Choice, Measured, Verdict, choose
+from flow.search.choose import Choice, Draw, Limits, Measured, Verdict, choose
 from flow.search.executor import crew_of
 from flow.search.journal import Journal
 from flow.search.misses import Relaxed, relaxations
@@ -28,7 +28,7 @@ from flow.search.split import split
 from flow.search.workshop import Planned, Tell, Workshop
 from flow.sim.simulate import simulate
 
-Objective = Literal["cheapest", "smallest"]
+Objective = Literal["cheapest", "smallest", "least-energy"]
 SPARSITIES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 """Sparsities that are tried by default; each becomes the nearest that the model's structures express."""
 BUSY = "{0}: found another `flow select` at work in it; expected one at a time; wait for its end, or name another"
@@ -40,7 +40,7 @@ class SelectOptions:
 
     Attributes:
         objective: order of the boards: `cheapest` by price where given, then by the device's logic cells; `smallest` by
-            logic cells alone.
+            logic cells alone. `least-energy`: the board and candidate that serve with the least energy of a sample.
         prices: of boards by name, in any one currency.
         scheme: of pruning. sparsities: that are tried, each with one density everywhere and with densities by
             sensitivity against cycles.
@@ -113,10 +113,13 @@ class SelectOptions:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Latency of one sample in ms, at most; accuracy on the validation part, at least."""
+    """Latency of one sample in ms, at most; accuracy on the validation part, at least; energy of one sample in mJ and
+    peak power in W, at most."""
 
     latency_ms: float
     accuracy: float
+    energy_mj: float = math.inf
+    power_w: float = math.inf
 
     def __post_init__(self) -> None:
         faults = []
@@ -124,17 +127,42 @@ class Constraints:
             faults.append(f"--latency: found {self.latency_ms:g} ms; expected a time above 0, such as 5ms")
         if not (math.isfinite(self.accuracy) and -1 <= self.accuracy <= 1):
             faults.append(f"--accuracy: found {self.accuracy:g}; expected a share of at most 1, such as 0.95")
+        if not self.energy_mj > 0:
+            faults.append(f"--energy: found {self.energy_mj:g} mJ; expected an energy above 0, such as 5mJ")
+        if not self.power_w > 0:
+            faults.append(f"--power: found {self.power_w:g} W; expected a power above 0, such as 10W")
         raise_all(FlowError, "flow select: found constraints that cannot be used", faults)
+
+    def check_power_is_known(self, boards: Sequence[Board], objective: Objective) -> None:
+        """Refuse to ask for the energy of boards that say nothing of it.
+
+        Raises:
+            FlowError: one of energy, power and the objective needs power figures that a board has not.
+        """
+        asked = {
+            "--energy": math.isfinite(self.energy_mj),
+            "--power": math.isfinite(self.power_w),
+            "--objective least-energy": objective == "least-energy",
+        }
+        options = " and ".join(option for option, given in asked.items() if given)
+        unknown = [board.name for board in boards if board.power is None]
+        if options and unknown:
+            raise FlowError(
+                f"{options}: found no power figures of {', '.join(unknown)}; expected [power] in the file of every "
+                "board (docs/boards.md); add it, leave the board out, or leave the option out"
+            )
 
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate on a board: what a Pareto front is made of. `accuracy` is None where nothing asked for it."""
+    """A candidate on a board: what a Pareto front is made of. `accuracy` is None where nothing asked for it, `draw`
+    where the board's power is unknown."""
 
     board: str
     candidate: str
     latency_ms: float
     accuracy: float | None
+    draw: Draw | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +195,8 @@ class Selection:
         return {
             "latency_constraint_ms": self.constraints.latency_ms,
             "accuracy_constraint": self.constraints.accuracy,
+            "energy_constraint_mj": _finite(self.constraints.energy_mj),
+            "power_constraint_w": _finite(self.constraints.power_w),
             "metric": self.metric,
             "winner": None if self.winner is None else asdict(self.winner),
             "test_accuracy": self.test_accuracy,
@@ -182,6 +212,11 @@ class Selection:
             "sparsity": dict(self.sparsity),
             "left_out": dict(self.left_out),
         }
+
+
+def _finite(limit: float) -> float | None:
+    """For JSON, which knows no infinity."""
+    return limit if math.isfinite(limit) else None
 
 
 @dataclass(frozen=True)
@@ -214,6 +249,7 @@ def select(
     journal = means.journal
     if not boards:
         raise FlowError("flow select: found no board; expected at least one; see `flow boards list`")
+    constraints.check_power_is_known(boards, options.objective)
     check_destination(output)
     graph = recognise(load(model))
     if any(isinstance(node.op, QuantSpec) for node in graph):
@@ -261,17 +297,15 @@ def _search(
             measured[name] = shop.measure(name, planned, rest)
         return measured[name]
 
+    limits = Limits(**asdict(constraints))
     choice = choose(
-        names, list(planned.recipes), planned.latency_ms, measure, refusals=planned.refusals,
-        latency_ms=constraints.latency_ms, accuracy=constraints.accuracy,
+        names, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
+        refusals=planned.refusals, least_energy=options.objective == "least-energy",
     )  # fmt: skip
     relaxed: tuple[Relaxed, ...] = ()
     if choice.winner is None:
-        relaxed = relaxations(
-            names, planned.latency_ms, measure, measured,
-            latency_ms=constraints.latency_ms, accuracy=constraints.accuracy,
-        )  # fmt: skip
-    points = _points(names, planned.latency_ms, measured)
+        relaxed = relaxations(names, planned.latency_ms, measure, measured, limits, planned.draws)
+    points = _points(names, planned, measured)
     found = Selection(
         choice, constraints, metric, points, planned.left_out, None, None, None, relaxed, planned.sparsity
     )
@@ -306,16 +340,15 @@ def _confirmed(output: Path, sample: Samples, tell: Tell | None) -> dict[str, An
     return {**report.cycles, "mismatches": report.mismatches}
 
 
-def _points(
-    boards: Sequence[str], planned: Mapping[str, Mapping[str, float]], measured: Mapping[str, Measured]
-) -> tuple[Point, ...]:
+def _points(boards: Sequence[str], planned: Planned, measured: Mapping[str, Measured]) -> tuple[Point, ...]:
     """Candidate by candidate, boards in order."""
     found = []
-    for name, latencies in planned.items():
+    for name, latencies in planned.latency_ms.items():
         known = measured.get(name)
         real = known.latency_ms if known is not None else latencies
+        draws = known.draws if known is not None else planned.draws[name]
         found += [
-            Point(board, name, real[board], known.accuracy if known else None)
+            Point(board, name, real[board], known.accuracy if known else None, draws.get(board))
             for board in boards
             if board in latencies and board in real
         ]

@@ -1,22 +1,25 @@
-"""What would have to give where no board meets both constraints: one of them, by how much."""
+"""What would have to give where no board meets all constraints: one of them, by how much."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
-from flow.search.choose import Measured
+from flow.search.choose import Draw, Limits, Measured
 
 
 @dataclass(frozen=True)
 class Relaxed:
-    """If `constraint` ("latency" or "accuracy") gave way, the other kept, `candidate` on `board` would serve."""
+    """If `constraint` ("latency", "energy", "power" or "accuracy") gave way, the others kept, `candidate` on `board`
+    would serve."""
 
     constraint: str
     board: str
     candidate: str
     latency_ms: float
     accuracy: float
+    draw: Draw | None = None
 
 
 def relaxations(
@@ -24,48 +27,64 @@ def relaxations(
     planned: Mapping[str, Mapping[str, float]],
     measure: Callable[[str], Measured],
     measured: Mapping[str, Measured],
-    *,
-    latency_ms: float,
-    accuracy: float,
+    limits: Limits,
+    draws: Mapping[str, Mapping[str, Draw]] | None = None,
 ) -> tuple[Relaxed, ...]:
-    """The least slower latency at which something is as accurate as asked for, and the least lower accuracy that
-    something as fast as asked for has; either is left out where nothing does.
+    """The least excess of each of latency, energy and power at which something is as accurate as asked for, and the
+    least lower accuracy that something has which meets the others; each is left out where nothing does.
 
-    `measured` holds every candidate that meets the latency on any board, as it does after `choose` found no winner;
-    `measure` trains others, fastest first, until one is accurate enough.
+    `measured` holds every candidate that meets latency, energy and power on any board, as it does after `choose` found
+    no winner; `measure` trains others, those that exceed least first, until one is accurate enough.
     """
-    found = []
-    slower = _slower(boards, planned, measure, accuracy)
-    if slower is not None:
-        found.append(slower)
-    fast = [
-        Relaxed("accuracy", board, name, known.latency_ms[board], known.accuracy)
+    draws = draws or {}
+    found = [
+        relaxed
+        for constraint in ("latency", "energy", "power")
+        if (relaxed := _given(constraint, boards, planned, measure, limits, draws)) is not None
+    ]
+    rest = [
+        Relaxed("accuracy", board, name, known.latency_ms[board], known.accuracy, known.draws.get(board))
         for board in boards
         for name, known in measured.items()
-        if known.latency_ms.get(board, latency_ms + 1) <= latency_ms
+        if board in known.latency_ms and not limits.exceeded(known.latency_ms[board], known.draws.get(board))
     ]
-    if fast:
+    if rest:
         # The first of equals: boards come in order of preference.
-        found.append(max(fast, key=lambda r: r.accuracy))
+        found.append(max(rest, key=lambda r: r.accuracy))
     return tuple(found)
 
 
-def _slower(
+def _given(
+    constraint: str,
     boards: Sequence[str],
     planned: Mapping[str, Mapping[str, float]],
     measure: Callable[[str], Measured],
-    accuracy: float,
+    limits: Limits,
+    draws: Mapping[str, Mapping[str, Draw]],
 ) -> Relaxed | None:
-    pairs = sorted(
-        (
-            (latency[board], boards.index(board), name)
-            for name, latency in planned.items()
-            for board in latency
-        ),
-        key=lambda pair: pair[:2],
-    )
-    for _, index, name in pairs:
+    key = {"latency": "latency_ms", "energy": "energy_mj", "power": "power_w"}[constraint]
+    if getattr(limits, key) == inf:
+        return None
+    loose = replace(limits, **{key: inf})
+
+    def amount(latency: float, draw: Draw | None) -> float:
+        if constraint == "latency":
+            return latency
+        if draw is None:
+            return inf
+        return draw.energy_mj if constraint == "energy" else draw.peak_w
+
+    pairs = []
+    for name, latencies in planned.items():
+        for board, latency in latencies.items():
+            draw = draws.get(name, {}).get(board)
+            if amount(latency, draw) < inf and not loose.exceeded(latency, draw):
+                pairs.append((amount(latency, draw), boards.index(board), name))
+    for _, index, name in sorted(pairs, key=lambda pair: pair[:2]):
         known, board = measure(name), boards[index]
-        if known.accuracy >= accuracy and board in known.latency_ms:
-            return Relaxed("latency", board, name, known.latency_ms[board], known.accuracy)
+        if known.accuracy < limits.accuracy or board not in known.latency_ms:
+            continue
+        latency, draw = known.latency_ms[board], known.draws.get(board)
+        if not loose.exceeded(latency, draw):
+            return Relaxed(constraint, board, name, latency, known.accuracy, draw)
     return None

@@ -17,7 +17,7 @@ from flow.compress.plan import default_banks
 from flow.errors import UnsupportedError
 from flow.search import candidates
 from flow.search.candidates import BASIS, Recipe, Source
-from flow.search.choose import Measured
+from flow.search.choose import Draw, Measured
 from flow.search.executor import Crew
 from flow.search.journal import Journal
 from flow.search.trials import Result, propose, relative, shortened
@@ -31,8 +31,8 @@ LOOK = 64
 class Planned:
     """Candidates by name, in order of preference: least compressed first.
 
-    `latency_ms` is by candidate and board, `sparsity` by candidate; `refusals` are why a board cannot hold the smallest
-    candidate that it was tried with, `left_out` why a recipe is no candidate.
+    `latency_ms` and `draws` are by candidate and board, `sparsity` by candidate; `refusals` are why a board cannot hold
+    the smallest candidate that it was tried with, `left_out` why a recipe is no candidate.
     """
 
     recipes: Mapping[str, Recipe]
@@ -40,6 +40,7 @@ class Planned:
     sparsity: Mapping[str, float]
     refusals: Mapping[str, str]
     left_out: Mapping[str, str]
+    draws: Mapping[str, Mapping[str, Draw]]
 
 
 @dataclass
@@ -168,6 +169,7 @@ def _collected(made: Mapping[Recipe, Mapping[str, Any] | UnsupportedError]) -> P
     recipes: dict[str, Recipe] = {}
     latency: dict[str, Mapping[str, float]] = {}
     sparsity: dict[str, float] = {}
+    draws: dict[str, Mapping[str, Draw]] = {}
     refusals: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
     for recipe, found in plans:
@@ -182,5 +184,6 @@ def _collected(made: Mapping[Recipe, Mapping[str, Any] | UnsupportedError]) -> P
         recipes[name] = recipe
         latency[name] = found["latency_ms"]
         sparsity[name] = found["sparsity"]
+        draws[name] = candidates.draws_of(found)
         refusals |= found["refusals"]
-    return Planned(recipes, latency, sparsity, refusals, left_out)
+    return Planned(recipes, latency, sparsity, refusals, left_out, draws)
