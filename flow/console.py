@@ -463,34 +463,43 @@ def show_board(board: Board, as_json: bool) -> None:
 
 
 def show_selection(found: Selection, output: Path) -> None:
-    """The winner, why every board before it failed, and the points that the search has measured."""
-    lc, ac = found.constraints.latency_ms, found.constraints.accuracy
-    verdict = found.winner
-    if verdict is None:
-        OUT.print(f"no board meets {lc:g} ms and {ac:g} ({found.metric}); the nearest misses:")
+    """The winner and why every board before it failed, or what would have to give; and the front of the winner."""
+    from flow.search.chart import duration, front
+    from flow.search.telling import confirmation, gives, next_cheaper, reason, summary
+
+    best = found.winner
+    OUT.print(summary(found))
+    if best is not None:
+        OUT.print(confirmation(found))
+        if text := next_cheaper(found):
+            OUT.print(text)
     else:
-        OUT.print(
-            f"{verdict.board} with {verdict.candidate}: {verdict.latency_ms:.4g} ms of {lc:g}, ", end=""
+        OUT.print("The nearest misses:")
+        for relaxed in found.relaxed:
+            OUT.print(f"  {gives(relaxed, found)}")
+    verdicts = [
+        (v.board, v.reason, v.candidate or "-", reason(v, found) or "meets both")
+        for v in found.choice.verdicts
+    ]
+    OUT.print()
+    table("boards, most preferred first", ("board", "verdict", "candidate", "why"), verdicts)
+    # Where nothing won, the front of the board that misses least.
+    board = best.board if best is not None else next((r.board for r in found.relaxed), None)
+    points = front(point for point in found.points if point.board == board)
+    if points:
+        OUT.print()
+        table(
+            f"front of {board}, of the candidates that were trained",
+            ("candidate", "latency", found.metric),
+            [(p.candidate, duration(p.latency_ms), f"{p.accuracy:.4f}") for p in points],
         )
+    for name, why in found.left_out.items():
+        print_note(f"left out {name}: {why}")
+    page = output.with_suffix(".html")
+    if best is not None:
+        model = output.with_suffix(".pt2")
         OUT.print(
-            f"{found.metric} {verdict.accuracy:.4f} of {ac:g} on validation, {found.test_accuracy:.4f} on test"
+            f"next      flow sim {output}    |    flow report {output}    |    model in {model}, all in {page}"
         )
-    rows = []
-    for judged in found.choice.verdicts:
-        gap = ""
-        if judged.reason == "too slow" and judged.latency_ms is not None:
-            gap = f"{judged.latency_ms:.4g} ms, {judged.latency_ms / lc:.2f} times the constraint"
-        elif judged.reason == "not accurate enough" and judged.accuracy is not None:
-            gap = f"{judged.accuracy:.4f}, {ac - judged.accuracy:.4f} short"
-        elif judged.refusal:
-            gap = judged.refusal
-        elif judged.latency_ms is not None and judged.accuracy is not None:
-            gap = f"{judged.latency_ms:.4g} ms, {judged.accuracy:.4f}"
-        rows.append((judged.board, judged.reason, judged.candidate or "-", gap))
-    table("", ("board", "verdict", "candidate", "by"), rows)
-    for name, reason in found.left_out.items():
-        print_note(f"left out {name}: {reason}")
-    if verdict is not None:
-        OUT.print(
-            f"next      flow sim {output}    |    flow report {output}    |    model in {output.with_suffix('.pt2')}"
-        )
+    else:
+        OUT.print(f"all that was found is in {page}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flow.boards import Board
+from flow.compress.checkpoint import digest
 from flow.compress.train import TrainOptions
 from flow.emit.build import Build, check_destination, write_build
 from flow.emit.lower import Lowered, lower
@@ -324,20 +325,24 @@ def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, co
     output.with_suffix(".pt2").write_bytes(file.read_bytes())
     confirmed = None
     if confirm:
-        confirmed = _confirmed(output, Samples(shop.source.samples("test").samples[:1]), shop.tell)
+        confirmed = _confirmed(shop, output, file, board)
     return replace(found, test_accuracy=tested, lowered=lowered, confirmed=confirmed)
 
 
-def _confirmed(output: Path, sample: Samples, tell: Tell | None) -> dict[str, Any]:
-    """Cycles of the build's Verilog for one sample, and how many of its outputs differ from golden.
+def _confirmed(shop: Workshop, output: Path, file: Path, board: Board) -> dict[str, Any]:
+    """Cycles of the build's Verilog for one test sample, and how many of its outputs differ from golden.
 
     Raises:
         ToolError: a tool is missing, or the simulation fails.
     """
-    if tell is not None:
-        tell("simulate the winner's Verilog")
-    report = simulate(Build.open(output), "rtl", sample)
-    return {**report.cycles, "mismatches": report.mismatches}
+    identity = {**shop.source.identity, "candidate": digest(file), "board": board.text}
+
+    def work(_: Path) -> dict[str, Any]:
+        shop.tell("simulate the winner's Verilog")
+        report = simulate(Build.open(output), "rtl", Samples(shop.source.samples("test").samples[:1]))
+        return {**report.cycles, "mismatches": report.mismatches}
+
+    return dict(Journal(shop.source.journal).entry("confirmed", identity, work).data)
 
 
 def _points(boards: Sequence[str], planned: Planned, measured: Mapping[str, Measured]) -> tuple[Point, ...]:

@@ -20,7 +20,7 @@ WORKS = Path(__file__).parent / "works"
 sys.path.append(str(WORKS))
 import search_works as works  # noqa: E402
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds that anything may take."""
 
 

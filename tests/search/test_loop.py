@@ -78,8 +78,8 @@ def test_from_loose_to_tight(flow: Flow, place: Path) -> None:
     page = (place / "out.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     # An http address only names the namespace: nothing is fetched.
-    assert re.findall(r'(?:src|href)="', page) == []
-    assert page.count("<circle") >= len({p["board"] for p in found["points"] if p["accuracy"] is not None})
+    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    assert page.count('class="point') == sum(p["accuracy"] is not None for p in found["points"])
     assert "ulx3s-85f with dense" in page
 
     by_board = {p["board"]: p["latency_ms"] for p in found["points"] if p["candidate"] == "dense"}
@@ -245,7 +245,7 @@ def test_a_killed_search_goes_on(flow: Flow, place: Path, serial: Path, tmp_path
     for entries in (1, 4):
         command = [sys.executable, "-m", "flow", *search(place, tmp_path, "--jobs", 2)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while len(list(journal.glob("*/record.json"))) < entries:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < end
