@@ -441,31 +441,15 @@ def show_board(board: Board, as_json: bool) -> None:
     if as_json:
         print_json(asdict(board))
         return
-    data = asdict(board)
-    sources = data.pop("sources")
-    memory, power = data.pop("memory"), data.pop("power")
-    figures = [*data.items(), *((f"memory.{key}", value) for key, value in memory.items())]
-    if board.power is None:
-        figures.append(("power", "unknown: the board's file has no [power]"))
-    else:
-        levels = power.pop("levels")
-        figures += [(f"power.{key}", value) for key, value in power.items()]
-        figures += [
-            (
-                f"power.levels.{level['name']}",
-                f"{level['clock_share']:g} of the clock at {level['vccint_v']:g} V",
-            )
-            for level in levels
-        ]
-    table(board.title, ("figure", "value"), figures)
-    rows = ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources)
+    table(board.title, ("figure", "value"), board.figures())
+    rows = ((s.document, s.title, s.place, ", ".join(s.figures)) for s in board.sources)
     table("\nSources", ("document", "title", "place", "figures"), rows)
 
 
 def show_selection(found: Selection, output: Path) -> None:
     """The winner and why every board before it failed, or what would have to give; and the front of the winner."""
     from flow.search.chart import duration, front
-    from flow.search.telling import confirmation, gives, next_cheaper, reason, summary
+    from flow.search.telling import confirmation, gives, meets, next_cheaper, reason, summary
 
     best = found.winner
     OUT.print(summary(found))
@@ -478,7 +462,7 @@ def show_selection(found: Selection, output: Path) -> None:
         for relaxed in found.relaxed:
             OUT.print(f"  {gives(relaxed, found)}")
     verdicts = [
-        (v.board, v.reason, v.candidate or "-", reason(v, found) or "meets both")
+        (v.board, v.reason, v.candidate or "-", reason(v, found) or meets(found))
         for v in found.choice.verdicts
     ]
     OUT.print()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from flow.errors import FlowError
 
@@ -270,6 +270,21 @@ class Board:
             static_w=self.power.static_w * found.vccint_v / self.power.vccint_v,
         )
         return replace(self, clock_mhz=self.clock_mhz * found.clock_share, power=power, level=level)
+
+    def figures(self) -> list[tuple[str, Any]]:
+        """Everything that the file says, by dotted key; a level in words."""
+        tables = ("memory", "power", "sources")
+        found = [(name, value) for name, value in asdict(self).items() if name not in tables]
+        found += [(f"memory.{name}", value) for name, value in asdict(self.memory).items()]
+        if self.power is None:
+            return [*found, ("power", "unknown: the board's file has no [power]")]
+        power = asdict(self.power)
+        power.pop("levels")
+        found += [(f"power.{name}", value) for name, value in power.items()]
+        return found + [
+            (f"power.levels.{level.name}", f"{level.clock_share:g} of the clock at {level.vccint_v:g} V")
+            for level in self.power.levels
+        ]
 
     def source(self, figure: str) -> Source:
         """Return the document behind `figure`, a key of the board file such as `resources.lut`.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from flow.search.chart import duration, estimated_timeline, fronts
-from flow.search.telling import confirmation, gives, next_cheaper, reason, summary
+from flow.search.telling import confirmation, gives, meets, next_cheaper, reason, summary
 from flow.sim.timeline import COLOURS, timeline_svg
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def _facts(body: ET.Element, found: Selection, model: str) -> None:
     facts = {"model": model, "latency, at most": duration(limits.latency_ms)}
     if best is not None and best.latency_ms is not None:
         facts["latency, estimated"] = duration(best.latency_ms)
+    if math.isfinite(limits.energy_mj):
+        facts["energy of a sample, at most"] = f"{limits.energy_mj:.4g} mJ"
+    if math.isfinite(limits.power_w):
+        facts["peak power, at most"] = f"{limits.power_w:.4g} W"
+    if best is not None and best.draw is not None:
+        facts["energy, estimated"] = f"{best.draw.energy_mj:.4g} mJ"
+        facts["peak power, estimated"] = f"{best.draw.peak_w:.3g} W"
     facts[f"{found.metric}, at least"] = f"{limits.accuracy:g}"
     if best is not None:
         facts["on validation samples"] = f"{best.accuracy:.4f}"
@@ -112,7 +120,8 @@ def _verdicts(body: ET.Element, found: Selection) -> None:
     row = ET.SubElement(table, "tr")
     for name in ("board", "verdict", "candidate"):
         ET.SubElement(row, "th").text = name
-    for name in ("latency", found.metric):
+    drawn = any(judged.draw is not None for judged in found.choice.verdicts)
+    for name in ("latency", *(("mJ a sample", "peak W") if drawn else ()), found.metric):
         ET.SubElement(row, "th", {"class": "number"}).text = name
     ET.SubElement(row, "th").text = "why"
     for judged in found.choice.verdicts:
@@ -121,9 +130,11 @@ def _verdicts(body: ET.Element, found: Selection) -> None:
             ET.SubElement(row, "td").text = text
         latency = "–" if judged.latency_ms is None else duration(judged.latency_ms)
         accuracy = "–" if judged.accuracy is None else f"{judged.accuracy:.4f}"
-        for text in (latency, accuracy):
+        draw = judged.draw
+        drawing = ("–", "–") if draw is None else (f"{draw.energy_mj:.4g}", f"{draw.peak_w:.3g}")
+        for text in (latency, *(drawing if drawn else ()), accuracy):
             ET.SubElement(row, "td", {"class": "number"}).text = text
-        ET.SubElement(row, "td").text = reason(judged, found) or "meets both"
+        ET.SubElement(row, "td").text = reason(judged, found) or meets(found)
     judged_names = {judged.board for judged in found.choice.verdicts}
     rest = [name for name in dict.fromkeys(p.board for p in found.points) if name not in judged_names]
     if rest:

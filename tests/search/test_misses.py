@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flow.search.choose import Measured, choose
+from flow.search.choose import Limits, Measured, choose
 from flow.search.misses import relaxations
 
 BOARDS = ("small", "large")
@@ -26,10 +26,10 @@ def test_they_are_the_least(
         measured[name] = Measured(scores[name], table[name])
         return measured[name]
 
-    choice = choose(BOARDS, CANDIDATES, table, measure, latency_ms=latency, accuracy=accuracy)
+    choice = choose(BOARDS, CANDIDATES, table, measure, Limits(latency, accuracy))
     if choice.winner is not None:
         return
-    found = relaxations(BOARDS, table, measure, measured, latency_ms=latency, accuracy=accuracy)
+    found = relaxations(BOARDS, table, measure, measured, Limits(latency, accuracy))
     by_kind = {relaxed.constraint: relaxed for relaxed in found}
     pairs = [(table[name][board], scores[name]) for name in CANDIDATES for board in table[name]]
     slow = [time for time, score in pairs if score >= accuracy]
