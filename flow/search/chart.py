@@ -54,8 +54,11 @@ def fronts(found: Selection) -> tuple[ET.Element, ET.Element]:
             "aria-label": f"Latency against {found.metric}, by board",
         },
     )
-    _constraints(svg, field, found)
+    x, y = field.x(limits.latency_ms), field.y(limits.accuracy)
+    met = {"x": f"{LEFT}", "y": f"{TOP}", "width": f"{x - LEFT:.1f}", "height": f"{y - TOP:.1f}"}
+    ET.SubElement(svg, "rect", {**met, "class": "met"})
     field.axes(svg, found.metric)
+    _constraints(svg, x, y, found)
     legend = ET.Element("ul", {"class": "legend"})
     winner = found.winner
     for number, board in enumerate(boards):
@@ -113,11 +116,8 @@ class _Look:
         ET.SubElement(parent, "rect", {**place, **turn, "fill": self.colour})
 
 
-def _constraints(svg: ET.Element, field: _Field, found: Selection) -> None:
-    """The field where both are met, and a line with its value for each."""
-    x, y = field.x(found.constraints.latency_ms), field.y(found.constraints.accuracy)
-    met = {"x": f"{LEFT}", "y": f"{TOP}", "width": f"{x - LEFT:.1f}", "height": f"{y - TOP:.1f}"}
-    ET.SubElement(svg, "rect", {**met, "class": "met"})
+def _constraints(svg: ET.Element, x: float, y: float, found: Selection) -> None:
+    """A line with its value for each."""
     _line(svg, x, TOP, x, TOP + HEIGHT, "limit")
     _line(svg, LEFT, y, LEFT + WIDTH, y, "limit")
     right = x < LEFT + WIDTH - 120

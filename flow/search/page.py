@@ -29,7 +29,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { padding: .35em .7em; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top }
 th { color: var(--soft); font-weight: 600; font-size: .85rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-td:first-child { white-space: nowrap }
+td:first-child, td:nth-child(2) { white-space: nowrap } td:last-child { min-width: 15rem }
 .serves td { font-weight: 600; color: var(--good); background: #f0f7ed }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif }
 svg text { fill: var(--ink) } svg .name { font-weight: 600 } svg text.limit { fill: var(--limit) }

@@ -105,6 +105,27 @@ def test_a_repeated_search_does_nothing_again(flow: Flow, place: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (place / "journal").rglob("record.json")} == stamps
 
 
+def test_trials_add_candidates(flow: Flow, place: Path) -> None:
+    """The same ones whatever the constraints are."""
+    loose = run(flow, place, "1s", 0.5, "--trials", 5).json()
+    tight = run(flow, place, "1us", 0.99, "--trials", 5).json()
+    assert list(loose["sparsity"]) == list(tight["sparsity"])
+    assert any("-trial" in name for name in loose["sparsity"])
+    assert {"dense", "hp-0.50", "hp-0.50-cycles"} <= set(loose["sparsity"]) | {
+        name for name, why in loose["left_out"].items() if "the structures are those of" in why
+    }
+    assert list(loose["sparsity"].values()) == sorted(loose["sparsity"].values())
+
+
+def test_a_sparsity_that_nothing_is_near(flow: Flow, place: Path) -> None:
+    found = run(flow, place, "1s", 0.5, "--sparsity", 0.999).json()
+    assert re.fullmatch(
+        r"hp-1.00: found 0\.\d{4} as the nearest sparsity that scheme hp gives on 4 banks; expected one within 0.05; "
+        r"take another with --sparsity",
+        found["left_out"]["hp-1.00"],
+    )
+
+
 def test_a_price_decides(flow: Flow, place: Path) -> None:
     found = run(flow, place, "1s", 0.5, "--price", "u250=1", "--price", "ulx3s-85f=100").json()
     assert found["winner"]["board"] == "u250"
@@ -126,12 +147,20 @@ def test_orders() -> None:
 
 def test_options_and_constraints_are_checked_together() -> None:
     with pytest.raises(FlowError) as caught:
-        SelectOptions(objective="best", sparsities=(0.5, 1.0), prices={"u250": -1.0})  # type: ignore[arg-type]
+        SelectOptions(
+            objective="best",  # type: ignore[arg-type]
+            sparsities=(0.5, 1.0),
+            prices={"u250": -1.0},
+            trials=-1,
+            seconds=0.0,
+        )
     assert str(caught.value) == (
         "flow select: found options that cannot be used\n"
         "  - objective: found 'best'; expected one of cheapest, smallest\n"
         "  - sparsities: found 1; expected at least 0 and less than 1\n"
-        "  - price of u250: found -1; expected a number above 0"
+        "  - price of u250: found -1; expected a number above 0\n"
+        "  - trials: found -1; expected at least 0\n"
+        "  - time: found 0 s; expected more than 0"
     )
     with pytest.raises(FlowError) as caught:
         Constraints(0.0, float("nan"))
@@ -146,6 +175,11 @@ def test_options_and_constraints_are_checked_together() -> None:
     ("arguments", "message"),
     [
         (("--latency", "5"), "--latency: found '5'; expected a number with us, ms or s, such as 5ms"),
+        (("--time", "5"), "--time: found '5'; expected a number with s, m or h, such as 10m"),
+        (
+            ("--jobs", "2", "--scheduler", "tcp://x:1"),
+            "flow select: found both --jobs and --scheduler; expected one of them",
+        ),
         (("--price", "u250"), "--price: found 'u250'; expected NAME=NUMBER, such as u250=7695"),
     ],
 )
