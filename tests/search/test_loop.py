@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -264,8 +265,7 @@ def test_processes_find_the_same(flow: Flow, place: Path, serial: Path, tmp_path
 
 
 def test_a_cluster_finds_the_same(flow: Flow, place: Path, serial: Path, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
+    with distributed.LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         found = flow(*search(place, tmp_path, "--scheduler", cluster.scheduler_address))
