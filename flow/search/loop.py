@@ -19,9 +19,9 @@ from flow.golden.samples import Samples, load_samples
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
-from flow.search.candidates import Recipe, file_of, source_of
+from flow.search.candidates import Recipe, file_of, score, source_of
 from flow.search.choose import Choice, Measured, Verdict, choose
-from flow.search.executor import crew_of
+from flow.search.executor import crew_of, single_threaded
 from flow.search.journal import Journal
 from flow.search.misses import Relaxed, relaxations
 from flow.search.page import page_of
@@ -283,7 +283,8 @@ def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, co
     """The winner's file and build, and what became of it on the test part and in simulation."""
     assert found.winner is not None
     shop.tell("the winner on the test samples")
-    tested = shop.score(recipe, "test")
+    # Here, not by the crew, which may be at training ahead.
+    tested = single_threaded(score, shop.source, recipe, "test")
     file = file_of(shop.source, recipe)
     (board,) = (b for b in shop.source.boards if b.name == found.winner.board)
     lowered = lower(file, board, progress=shop.tell)
