@@ -237,8 +237,13 @@ def select(
                 found = _built(shop, found, recipe, output, confirm=options.confirm)
         finally:
             crew.close()
-    output.with_suffix(".html").write_text(page_of(found, model.name), encoding="utf-8")
+    beside(output, ".html").write_text(page_of(found, model.name), encoding="utf-8")
     return found
+
+
+def beside(output: Path, ending: str) -> Path:
+    """A file beside the build, its name with an ending behind it: it may hold dots of its own."""
+    return output.with_name(output.name + ending)
 
 
 def _search(
@@ -289,7 +294,7 @@ def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, co
     (board,) = (b for b in shop.source.boards if b.name == found.winner.board)
     lowered = lower(file, board, progress=shop.tell)
     write_build(output, lowered.files, lowered.manifest)
-    output.with_suffix(".pt2").write_bytes(file.read_bytes())
+    beside(output, ".pt2").write_bytes(file.read_bytes())
     confirmed = None
     if confirm:
         confirmed = _confirmed(shop, output, file, board)

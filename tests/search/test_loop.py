@@ -23,7 +23,7 @@ from flow.cli import main
 from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.golden.samples import Samples
-from flow.search.loop import Constraints, SelectOptions
+from flow.search.loop import Constraints, SelectOptions, beside
 from flow.search.split import split
 from tests.transformers import zoo
 from tests.transformers.modules import CLASSES
@@ -130,6 +130,10 @@ def test_a_sparsity_that_nothing_is_near(flow: Flow, place: Path) -> None:
 def test_a_price_decides(flow: Flow, place: Path) -> None:
     found = run(flow, place, "1s", 0.5, "--price", "u250=1", "--price", "ulx3s-85f=100").json()
     assert found["winner"]["board"] == "u250"
+
+
+def test_files_beside_a_build_with_dots() -> None:
+    assert beside(Path("runs/out-0.9"), ".html") == Path("runs/out-0.9.html")
 
 
 def test_orders() -> None:
