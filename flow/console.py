@@ -449,6 +449,7 @@ def show_board(board: Board, as_json: bool) -> None:
 def show_selection(found: Selection, output: Path) -> None:
     """The winner and why every board before it failed, or what would have to give; and the front of the winner."""
     from flow.search.chart import duration, front
+    from flow.search.loop import beside
     from flow.search.telling import confirmation, gives, meets, next_cheaper, reason, summary
 
     best = found.winner
@@ -479,9 +480,9 @@ def show_selection(found: Selection, output: Path) -> None:
         )
     for name, why in found.left_out.items():
         print_note(f"left out {name}: {why}")
-    page = output.with_suffix(".html")
+    page = beside(output, ".html")
     if best is not None:
-        model = output.with_suffix(".pt2")
+        model = beside(output, ".pt2")
         OUT.print(
             f"next      flow sim {output}    |    flow report {output}    |    model in {model}, all in {page}"
         )

@@ -228,7 +228,10 @@ def _made(source: Source, recipe: Recipe, *, trained: bool) -> Entry:
         quantize_file(pruned, source.part("fit"), folder / MODEL, request)
         return {**found, "sha256": digest(folder / MODEL)}
 
-    return journal.entry("trained" if trained else "plan", identity, work)
+    entry = journal.entry("trained" if trained else "plan", identity, work)
+    # Only now: a process killed between training and quantizing goes on behind the training.
+    Checkpoint(journal.checkpoint("trained", identity), {}).clear()
+    return entry
 
 
 BASIS = 0.75

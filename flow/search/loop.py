@@ -19,9 +19,9 @@ from flow.golden.samples import Samples, load_samples
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
-from flow.search.candidates import Recipe, file_of, source_of
+from flow.search.candidates import Recipe, file_of, score, source_of
 from flow.search.choose import Choice, Draw, Limits, Measured, Verdict, choose
-from flow.search.executor import crew_of
+from flow.search.executor import crew_of, single_threaded
 from flow.search.journal import Journal
 from flow.search.misses import Relaxed, relaxations
 from flow.search.page import page_of
@@ -273,8 +273,13 @@ def select(
                 found = _built(shop, found, recipe, output, confirm=options.confirm)
         finally:
             crew.close()
-    output.with_suffix(".html").write_text(page_of(found, model.name), encoding="utf-8")
+    beside(output, ".html").write_text(page_of(found, model.name), encoding="utf-8")
     return found
+
+
+def beside(output: Path, ending: str) -> Path:
+    """A file beside the build, its name with an ending behind it: it may hold dots of its own."""
+    return output.with_name(output.name + ending)
 
 
 def _search(
@@ -317,12 +322,13 @@ def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, co
     """The winner's file and build, and what became of it on the test part and in simulation."""
     assert found.winner is not None
     shop.tell("the winner on the test samples")
-    tested = shop.score(recipe, "test")
+    # Here, not by the crew, which may be at training ahead.
+    tested = single_threaded(score, shop.source, recipe, "test")
     file = file_of(shop.source, recipe)
     (board,) = (b for b in shop.source.boards if b.name == found.winner.board)
     lowered = lower(file, board, progress=shop.tell)
     write_build(output, lowered.files, lowered.manifest)
-    output.with_suffix(".pt2").write_bytes(file.read_bytes())
+    beside(output, ".pt2").write_bytes(file.read_bytes())
     confirmed = None
     if confirm:
         confirmed = _confirmed(shop, output, file, board)

@@ -25,6 +25,7 @@ p { max-width: 75ch; margin: .4rem 0 } .soft { color: var(--soft) }
 .facts div { border: 1px solid var(--line); border-radius: 8px; padding: .55rem .8rem }
 .facts dt { color: var(--soft); font-size: .82rem } .facts dd { margin: 0; font-weight: 600; font-size: 1.1rem }
 .wide { overflow-x: auto } .wide > svg { min-width: 640px }
+.timeline { padding-right: 1.6rem } .timeline > svg { overflow: visible }
 table { border-collapse: collapse; width: 100% }
 th, td { padding: .35em .7em; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top }
 th { color: var(--soft); font-weight: 600; font-size: .85rem }
@@ -166,12 +167,14 @@ def _timeline(body: ET.Element, found: Selection, model: str) -> None:
         _add(body, "h2", "The winner, cycle by cycle")
         _add(body, "p", "Simulated. A block is a step, as long as its cycles; its dark part is the share of them in "
              "which the array took operands.")  # fmt: skip
-        ET.SubElement(body, "div", {"class": "wide"}).append(
-            ET.fromstring(timeline_svg(model, found.confirmed))
-        )
+        drawing = ET.fromstring(timeline_svg(model, found.confirmed))
+        for element in drawing.iter():
+            # HTML knows a drawing by the plain name alone.
+            element.tag = element.tag.rpartition("}")[2]
+        ET.SubElement(body, "div", {"class": "wide timeline"}).append(drawing)
     elif found.lowered is not None:
         _add(body, "h2", "The winner, step by step")
         _add(body, "p", "Estimated. A block is a step, as long as its cycles; its dark part is the utilisation of the "
              "multipliers.")  # fmt: skip
         steps = found.lowered.estimate.steps
-        ET.SubElement(body, "div", {"class": "wide"}).append(estimated_timeline(steps, COLOURS))
+        ET.SubElement(body, "div", {"class": "wide timeline"}).append(estimated_timeline(steps, COLOURS))

@@ -75,10 +75,6 @@ class Workshop:
         self.tell(f"{name}: train, quantize, run the integers on the validation samples")
         return self._started[name].result()
 
-    def score(self, recipe: Recipe, part: str) -> float:
-        """Accuracy of a trained candidate on a part of the data."""
-        return self.crew.submit(candidates.score, self.source, recipe, part).result()
-
     def _start(self, name: str, recipe: Recipe) -> None:
         if name not in self._started:
             self._started[name] = self.crew.submit(candidates.measure, self.source, recipe)

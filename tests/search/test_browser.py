@@ -26,6 +26,7 @@ addEventListener("load", () => {
   data.fetched = performance.getEntriesByType("resource").map(e => e.name).join(" ");
   data.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   data.points = [...document.querySelectorAll(".point")].filter(e => box(e).width > 2 && box(e).height > 2).length;
+  data.blocks = [...document.querySelectorAll(".timeline g")].filter(e => box(e).width > 50).length;
 });
 </script>"""
 """Appended to a copy of the page: the page itself runs no script."""
@@ -134,5 +135,6 @@ def test_the_page_is_whole(tmp_path: Path, width: int, won: bool) -> None:
     assert seen.data("fetched") == ""
     assert int(seen.data("overflow")) <= 0
     assert int(seen.data("points")) == 2 * len(ANY_BOARD)
+    assert int(seen.data("blocks")) == 2 * won, "steps of the timeline"
     assert ("<h1>board-2 with hp-0.50</h1>" in re.sub(r"\s*(</?h1>)\s*", r"\1", seen.dom)) == won
     assert ("What would have to give" in seen.dom) != won

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import distributed
 import pytest
 
 from flow.errors import FlowError, UnsupportedError
@@ -27,8 +28,7 @@ PATIENCE = 600.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a local cluster of two processes."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
+    with distributed.LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as found:
         yield found.scheduler_address
@@ -119,7 +119,6 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
 
 
 def test_no_scheduler_answers() -> None:
-    pytest.importorskip("distributed")
     with pytest.raises(FlowError) as caught:
         crew_of(1, "nowhere")
     assert str(caught.value) == (

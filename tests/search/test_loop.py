@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ from flow.cli import main
 from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.golden.samples import Samples
-from flow.search.loop import Constraints, SelectOptions
+from flow.search.loop import Constraints, SelectOptions, beside
 from flow.search.split import split
 from tests.transformers import zoo
 from tests.transformers.modules import CLASSES
@@ -129,6 +130,10 @@ def test_a_sparsity_that_nothing_is_near(flow: Flow, place: Path) -> None:
 def test_a_price_decides(flow: Flow, place: Path) -> None:
     found = run(flow, place, "1s", 0.5, "--price", "u250=1", "--price", "ulx3s-85f=100").json()
     assert found["winner"]["board"] == "u250"
+
+
+def test_files_beside_a_build_with_dots() -> None:
+    assert beside(Path("runs/out-0.9"), ".html") == Path("runs/out-0.9.html")
 
 
 def test_orders() -> None:
@@ -264,8 +269,7 @@ def test_processes_find_the_same(flow: Flow, place: Path, serial: Path, tmp_path
 
 
 def test_a_cluster_finds_the_same(flow: Flow, place: Path, serial: Path, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
+    with distributed.LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         found = flow(*search(place, tmp_path, "--scheduler", cluster.scheduler_address))

@@ -73,6 +73,7 @@ def test_a_winner_is_shown() -> None:
     assert page.count('class="point"') == 3
     assert page.count('class="point winner"') == 1
     assert "not trained: hp-0.90" in page
+    assert "ns0:" not in page, "a browser would show the drawing as text"
 
 
 def test_nothing_is_cheaper_than_the_first_board() -> None:
