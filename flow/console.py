@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.boards import Board
     from flow.compress.prune import Pruned
     from flow.compress.run import Quantized
+    from flow.cost import EstimateReport
     from flow.doctor import Diagnosis
     from flow.emit.build import Build
     from flow.emit.estimating import BoardEstimate
@@ -253,33 +254,47 @@ def show_lint(report: LintReport) -> None:
 
 def show_estimates(rows: Iterable[BoardEstimate]) -> None:
     """One line a board; boards that cannot hold the model say why below."""
+    from flow.cost.energy import METHOD as ENERGY_METHOD
     from flow.cost.report import METHOD
 
-    body = []
-    refusals = []
-    for row in rows:
-        if row.report is None:
-            refusals.append(row.refusal)
-            continue
-        r, e = row.report, row.report.engine
-        fullest, share = max(r.resources.items(), key=lambda item: item[1].percent)
-        figures = {
-            "board": row.board,
-            "TxBxP": f"{e.tokens}x{e.banks}x{e.rows}",
-            "MHz": f"{r.clock_mhz:g}",
-            "cycles": f"{r.cycles:,}",
-            "latency ms": f"{r.latency_ms:.3f}",
-            "samples/s": f"{1000 / r.latency_ms:,.0f}",
-            "useful": f"{r.utilisation:.0%}",
-            "fullest resource": f"{fullest} {share.percent:.0f}%",
-            "slowest step bound by": max(r.steps, key=lambda step: step.cycles).bound,
-        }
-        body.append(figures)
-    if body:
+    found = list(rows)
+    reports = [row.report for row in found if row.report is not None]
+    if reports:
+        body = [_estimate(report) for report in reports]
         table("", body[0], (figures.values() for figures in body))
-        OUT.print(METHOD, style="dim")
-    for text in refusals:
-        OUT.print(text)
+        for method in dict.fromkeys(report.cycles_method for report in reports):
+            OUT.print(f"cycles by {method}", style="dim")
+        for text in (METHOD, ENERGY_METHOD):
+            OUT.print(text, style="dim")
+        if any(report.slrs > 1 for report in reports):
+            OUT.print(
+                "an engine across several SLRs is counted at the board's clock: what crossing costs is not known",
+                style="dim",
+            )
+    for row in found:
+        if row.report is None:
+            OUT.print(row.refusal)
+
+
+def _estimate(report: EstimateReport) -> dict[str, Any]:
+    """One row of the table of estimates."""
+    engine, energy = report.engine, report.energy
+    fullest, share = max(report.resources.items(), key=lambda item: item[1].percent)
+    return {
+        "board": report.board,
+        "TxBxP": f"{engine.tokens}x{engine.banks}x{engine.rows}",
+        "MHz": f"{report.clock_mhz:g}",
+        "cycles": f"{report.cycles:,}",
+        "latency ms": f"{report.latency_ms:.3f}",
+        "samples/s": f"{report.samples_per_s:,.0f}",
+        "useful": f"{report.utilisation:.0%}",
+        "fullest resource": f"{fullest} {share.percent:.0f}%",
+        "SLRs": report.slrs,
+        "limited by": report.limit,
+        "mJ/sample": "unknown" if energy is None else f"{energy.sample_mj:.4g}",
+        "W": "unknown" if energy is None else f"{energy.average_w:.3g}",
+        "peak W": "unknown" if energy is None else f"{energy.peak_w:.3g}",
+    }
 
 
 def show_synth(report: SynthReport) -> None:
@@ -426,44 +441,50 @@ def show_board(board: Board, as_json: bool) -> None:
     if as_json:
         print_json(asdict(board))
         return
-    data = asdict(board)
-    sources = data.pop("sources")
-    memory = data.pop("memory")
-    figures = [*data.items(), *((f"memory.{key}", value) for key, value in memory.items())]
-    table(board.title, ("figure", "value"), figures)
-    rows = ((s["document"], s["title"], s["place"], ", ".join(s["figures"])) for s in sources)
+    table(board.title, ("figure", "value"), board.figures())
+    rows = ((s.document, s.title, s.place, ", ".join(s.figures)) for s in board.sources)
     table("\nSources", ("document", "title", "place", "figures"), rows)
 
 
 def show_selection(found: Selection, output: Path) -> None:
-    """The winner, why every board before it failed, and the points that the search has measured."""
-    lc, ac = found.constraints.latency_ms, found.constraints.accuracy
-    verdict = found.winner
-    if verdict is None:
-        OUT.print(f"no board meets {lc:g} ms and {ac:g} ({found.metric}); the nearest misses:")
+    """The winner and why every board before it failed, or what would have to give; and the front of the winner."""
+    from flow.search.chart import duration, front
+    from flow.search.loop import beside
+    from flow.search.telling import confirmation, gives, meets, next_cheaper, reason, summary
+
+    best = found.winner
+    OUT.print(summary(found))
+    if best is not None:
+        OUT.print(confirmation(found))
+        if text := next_cheaper(found):
+            OUT.print(text)
     else:
-        OUT.print(
-            f"{verdict.board} with {verdict.candidate}: {verdict.latency_ms:.4g} ms of {lc:g}, ", end=""
+        OUT.print("The nearest misses:")
+        for relaxed in found.relaxed:
+            OUT.print(f"  {gives(relaxed, found)}")
+    verdicts = [
+        (v.board, v.reason, v.candidate or "-", reason(v, found) or meets(found))
+        for v in found.choice.verdicts
+    ]
+    OUT.print()
+    table("boards, most preferred first", ("board", "verdict", "candidate", "why"), verdicts)
+    # Where nothing won, the front of the board that misses least.
+    board = best.board if best is not None else next((r.board for r in found.relaxed), None)
+    points = front(point for point in found.points if point.board == board)
+    if points:
+        OUT.print()
+        table(
+            f"front of {board}, of the candidates that were trained",
+            ("candidate", "latency", found.metric),
+            [(p.candidate, duration(p.latency_ms), f"{p.accuracy:.4f}") for p in points],
         )
+    for name, why in found.left_out.items():
+        print_note(f"left out {name}: {why}")
+    page = beside(output, ".html")
+    if best is not None:
+        model = beside(output, ".pt2")
         OUT.print(
-            f"{found.metric} {verdict.accuracy:.4f} of {ac:g} on validation, {found.test_accuracy:.4f} on test"
+            f"next      flow sim {output}    |    flow report {output}    |    model in {model}, all in {page}"
         )
-    rows = []
-    for judged in found.choice.verdicts:
-        gap = ""
-        if judged.reason == "too slow" and judged.latency_ms is not None:
-            gap = f"{judged.latency_ms:.4g} ms, {judged.latency_ms / lc:.2f} times the constraint"
-        elif judged.reason == "not accurate enough" and judged.accuracy is not None:
-            gap = f"{judged.accuracy:.4f}, {ac - judged.accuracy:.4f} short"
-        elif judged.refusal:
-            gap = judged.refusal
-        elif judged.latency_ms is not None and judged.accuracy is not None:
-            gap = f"{judged.latency_ms:.4g} ms, {judged.accuracy:.4f}"
-        rows.append((judged.board, judged.reason, judged.candidate or "-", gap))
-    table("", ("board", "verdict", "candidate", "by"), rows)
-    for name, reason in found.left_out.items():
-        print_note(f"left out {name}: {reason}")
-    if verdict is not None:
-        OUT.print(
-            f"next      flow sim {output}    |    flow report {output}    |    model in {output.with_suffix('.pt2')}"
-        )
+    else:
+        OUT.print(f"all that was found is in {page}")

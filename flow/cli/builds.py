@@ -89,21 +89,35 @@ def lower(
         console.show_lowered(lowered, output)
 
 
-@main.command(short_help="Estimate latency and resources on boards.")
+@main.command(short_help="Estimate latency, resources and energy on boards.")
 @click.argument("model", type=EXISTING)
 @click.option("--board", "boards", multiple=True, metavar="NAME", help="Board; repeatable.")
 @board_file_option(several=True)
-@click.option("--all-boards", is_flag=True, help="Every board that flow knows.")
+@click.option("--all-boards", is_flag=True, help="Every board that flow knows, by closed forms: seconds.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="With --all-boards: lay every program out and walk it, as for a named board.",
+)
+@click.option(
+    "--level",
+    default="nominal",
+    show_default=True,
+    metavar="NAME",
+    help="Clock and voltage, such as half; see `flow boards show NAME`.",
+)
 @config_option
 @json_option
 def estimate(
-    model: Path, boards: tuple[str, ...], board_file: tuple[Path, ...], all_boards: bool, config: Path | None,
-    as_json: bool,
+    model: Path, boards: tuple[str, ...], board_file: tuple[Path, ...], all_boards: bool, exact: bool, level: str,
+    config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Estimate cycles, latency and resources of MODEL (a quantized model or a build) on boards; writes nothing.
+    """Estimate latency, throughput, resources and energy of MODEL (a quantized model or a build) on boards, and what
+    limits it; writes nothing.
 
     \b
     flow estimate model.pt2 --all-boards
+    flow estimate model.pt2 --board pynq-z2 --level half
     flow estimate build --json
     """
     from flow.boards import list_boards
@@ -111,7 +125,13 @@ def estimate(
 
     with console.spinner() as tell:
         named = list_boards() if all_boards else boards
-        rows = estimate_boards(model, read_boards(named, board_file), config=config, progress=tell)
+        chosen = read_boards(named, board_file)
+        if not all_boards:
+            for board in chosen:
+                board.at(level)  # a board that was named and has no such level is an error
+        rows = estimate_boards(
+            model, chosen, config=config, level=level, quick=all_boards and not exact, progress=tell
+        )
     if as_json:
         console.print_json({"boards": [row.to_json() for row in rows]})
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +15,8 @@ from flow import console
 from flow.cli.base import EXISTING, board_file_option, json_option, main, read_boards
 from flow.errors import FlowError
 
+MOST_TRIALS = 1000
+"""With --time alone."""
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -27,10 +31,18 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 @click.option(
     "--accuracy", type=float, required=True, help="Least top-1 accuracy; without labels, least cosine."
 )
+@click.option(
+    "--energy", metavar="ENERGY", help="Energy constraint of one sample, as estimated: 5mJ, 800uJ, 0.02J."
+)
+@click.option("--power", metavar="POWER", help="Constraint on peak power, as estimated: 10W, 800mW.")
 @click.option("--board", "names", multiple=True, metavar="NAME", help="Board; repeatable.  [default: all]")
 @board_file_option(several=True)
 @click.option(
-    "--objective", default="cheapest", show_default=True, metavar="NAME", help="cheapest or smallest."
+    "--objective",
+    default="cheapest",
+    show_default=True,
+    metavar="NAME",
+    help="cheapest, smallest or least-energy.",
 )
 @click.option("--price", "prices", multiple=True, metavar="NAME=PRICE", help="Price of a board; repeatable.")
 @click.option("--scheme", default="hp", show_default=True, metavar="NAME", help="Scheme of pruning.")
@@ -46,6 +58,27 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     "--confirm", is_flag=True, help="Simulate the winner's Verilog: cycles, and bits against golden."
 )
 @click.option(
+    "--trials",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Candidates that optuna may propose beside the ladder of sparsities.",
+)
+@click.option(
+    "--time",
+    "budget",
+    metavar="TIME",
+    help="No further proposals after this: 90s, 10m. The candidates then depend on the machine.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Processes, of one thread each.  [default: cores]"
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Dask scheduler to work on instead, tcp://host:8786; model and journal must be on a shared file system.",
+)
+@click.option(
     "--journal", type=EXISTING, metavar="DIR", help="Where work is kept.  [default: .OUTPUT.journal]"
 )
 @click.option(
@@ -58,10 +91,11 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 )
 @json_option
 def select_command(
-    model: Path, data: Path, latency: str, accuracy: float, names: tuple[str, ...],
-    board_file: tuple[Path, ...], objective: str,
+    model: Path, data: Path, latency: str, accuracy: float, energy: str | None, power: str | None,
+    names: tuple[str, ...], board_file: tuple[Path, ...], objective: str,
     prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
-    seed: int, confirm: bool, journal: Path | None, output: Path, as_json: bool,
+    seed: int, confirm: bool, trials: int, budget: str | None, jobs: int | None, scheduler: str | None,
+    journal: Path | None, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the first board, in order of price or size, on which a compressed MODEL meets both constraints.
 
@@ -78,7 +112,8 @@ def select_command(
     require_torch("flow select")
     from flow.boards import list_boards
     from flow.compress.train import TrainOptions
-    from flow.search.loop import SPARSITIES, Constraints, Objective, SelectOptions, select
+    from flow.search.executor import cores
+    from flow.search.loop import SPARSITIES, Constraints, Means, Objective, SelectOptions, select
 
     if distill_steps and train_steps:
         raise FlowError("flow select: found both --distill-steps and --train-steps; expected one of them")
@@ -93,13 +128,22 @@ def select_command(
         training,
         seed,
         confirm,
+        trials or (MOST_TRIALS if budget else 0),
+        _seconds(budget),
     )
+    if jobs and scheduler:
+        raise FlowError("flow select: found both --jobs and --scheduler; expected one of them")
+    place = journal or output.with_name(f".{output.name}.journal")
     boards = read_boards(names if names or board_file else list_boards(), board_file)
     with console.spinner() as tell:
-        found = select(
-            model, data, boards, Constraints(_milliseconds(latency), accuracy), output,
-            journal or output.with_name(f".{output.name}.journal"), options, tell,
-        )  # fmt: skip
+        means = Means(place, jobs or cores(), scheduler, tell)
+        limits = Constraints(
+            _milliseconds(latency),
+            accuracy,
+            _amount("--energy", energy, {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}, "5mJ"),
+            _amount("--power", power, {"mW": 1e-3, "W": 1.0}, "10W"),
+        )
+        found = select(model, data, boards, limits, output, means, options)
     if as_json:
         console.print_json(found.to_json())
     else:
@@ -109,10 +153,29 @@ def select_command(
 
 
 def _milliseconds(text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(us|ms|s)\s*", text)
+    return _amount("--latency", text, _UNITS, "5ms")
+
+
+def _amount(option: str, text: str | None, units: Mapping[str, float], example: str) -> float:
+    """A number with a unit, in the unit that counts 1; infinite where none is given."""
+    if text is None:
+        return math.inf
+    match = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*({'|'.join(units)})\s*", text)
     if match is None:
-        raise FlowError(f"--latency: found {text!r}; expected a number with us, ms or s, such as 5ms")
-    return float(match[1]) * _UNITS[match[2]]
+        *names, last = units
+        raise FlowError(
+            f"{option}: found {text!r}; expected a number with {', '.join(names)} or {last}, such as {example}"
+        )
+    return float(match[1]) * units[match[2]]
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return math.inf
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|m|h)\s*", text)
+    if match is None:
+        raise FlowError(f"--time: found {text!r}; expected a number with s, m or h, such as 10m")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _prices(pairs: tuple[str, ...]) -> dict[str, float]:

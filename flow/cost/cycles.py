@@ -114,7 +114,8 @@ def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) ->
 @dataclass(frozen=True)
 class StepForm:
     """A step in closed form: cycles of the slowest of its operators, those to fetch and to load it and from there to
-    its end (`Estimate`), and how many row groups and words of the row buffer's `ring` that is."""
+    its end (`Estimate`), and how many row groups and words of the row buffer's `ring` that is; useful products of all
+    operators, and what the slowest waits for."""
 
     opcode: Opcode
     cycles: int
@@ -124,6 +125,8 @@ class StepForm:
     groups: int = 0
     words: int = 0
     ring: int = 0
+    macs: int = 0
+    bound: str = "stream"
 
 
 def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
@@ -142,6 +145,8 @@ def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
         groups=len(groups),
         words=int(groups.sum()),
         ring=timing_of(engine).ring_words,
+        macs=sum(cost.macs for cost in costs),
+        bound=slowest.bound,
     )
 
 

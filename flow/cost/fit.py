@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import StepForm, beat_cycles, chained, step_form
+from flow.cost.cycles import beat_cycles, chained
+from flow.cost.forms import MOST_BANKS, Row, StepForms
 from flow.cost.image import image_bram18, shell_bram18
 from flow.cost.model import ModelShape
 from flow.cost.resources import (
@@ -29,9 +31,6 @@ resource wins. Beyond the point where memory bandwidth or latency bounds a model
 array buys little more."""
 MOST_STREAM_BYTES = 64
 """The kernel's stream words hold their keep bits in 64."""
-MOST_BANKS = 64
-"""B beyond this is not tried: a bank keeps whole weights, so that density comes in steps of B/C, and an
-engine should serve pruned models too."""
 MOST_TOKENS = 32
 """T beyond this is not tried: it saves weight bandwidth alone, while short sequences leave its lanes idle."""
 LANES = ("tokens", "banks", "rows", "norm_lanes", "heads")
@@ -42,24 +41,60 @@ NAMES = {
     "bram18": "block RAM of 18 Kibit",
     "uram": "UltraRAM",
 }
+BARRIERS = {
+    "dsp": "DSP",
+    "lut": "LUT",
+    "ff": "FF",
+    "bram18": "block RAM",
+    "uram": "UltraRAM",
+    "image": "on-chip memory",
+    "memory_mib": "memory",
+}
+"""What lacks, in a word."""
 
 
-def fit(graph: Graph, board: Board, overrides: Mapping[str, int] | None = None) -> Engine:
+def fit(
+    graph: Graph, board: Board, overrides: Mapping[str, int] | None = None, forms: StepForms | None = None
+) -> Engine:
     """The engine on which the integer graph takes the fewest cycles within the board's resources.
 
     Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every
     resource of the board. Capacities are what the model needs, rounded up, so that other models fit too:
     `row_cycles` is at least `depth`, so a dense model of the same shape always does. `overrides` sets fields
     of `Engine` by name, with or without the prefix `engine.`; lanes that it names are not searched and
-    capacities are taken as they are.
+    capacities are taken as they are. `forms` of the same graph carry work over from other boards.
+
+    The answer is that of trying them all: engines come in ascending order of cycles, by lower bounds first, and none
+    is counted whose bound lies behind the engines that are still wanted.
 
     Raises:
         FlowError: an override names no field, or sets an impossible value.
         FitError: no engine fits; names what the engine that comes nearest lacks, and how much.
     """
     chosen = _checked(overrides or {})
-    shape = ModelShape.of(graph, max(MOST_BANKS, chosen.get("banks", 1)))
-    return _Search(shape, board, chosen).run()
+    if forms is None or chosen.get("banks", 1) > forms.shape.most_banks:
+        forms = StepForms.of(graph, max(MOST_BANKS, chosen.get("banks", 1)))
+    return _Search(forms, board, chosen).run()
+
+
+def barrier(forms: StepForms, board: Board, engine: Engine) -> str:
+    """What keeps an engine of twice the multipliers away: of those that could be faster by more than a fit gives up for
+    a smaller one, the resource that the nearest to fitting lacks. Empty where none could.
+    """
+    search = _Search(forms, board, {"norm_lanes": engine.norm_lanes, "heads": engine.heads})
+    least = forms.row(engine, beat_cycles(engine, board)).cycles / SLOWER
+    larger = [
+        array
+        for array in search.arrays()
+        if array.multipliers == 2 * engine.multipliers and forms.bound(array) < least
+    ]
+    if not larger:
+        return ""
+    if not any(search.array_fits(array) for array in larger):
+        return BARRIERS["dsp"]
+    sized = [search.sized(array) for array in larger if search.array_fits(array)]
+    nearest = min(sized, key=lambda found: engine_usage(found, board).share(search.limit))
+    return " and ".join(BARRIERS[name] for name in search.missing(nearest))
 
 
 def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
@@ -101,32 +136,56 @@ class Candidate:
 
 @dataclass
 class _Search:
-    shape: ModelShape
+    forms: StepForms
     board: Board
     chosen: Mapping[str, int]
     limit: Usage = field(init=False)
-    _base_fits: dict[tuple[int, int, int], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limit = budget(self.board)
 
+    @property
+    def shape(self) -> ModelShape:
+        return self.forms.shape
+
     def run(self) -> Engine:
-        arrays = [engine for engine in self._arrays() if self._array_fits(engine)]
-        candidates = sorted((c for array in arrays for c in self._candidates(array)), key=lambda c: c.rank)
+        arrays = [engine for engine in self.arrays() if self.array_fits(engine)]
         best: list[tuple[float, Candidate, Engine]] = []
-        for candidate in candidates:
+        for candidate in self._ascending(arrays):
             if best and candidate.cycles > SLOWER * best[0][1].cycles:
                 break
-            if not self._may_fit(candidate.engine):
-                continue
             engine = self.sized(candidate.engine)
             if not self.missing(engine):
                 best.append((engine_usage(engine, self.board).share(self.limit), candidate, engine))
         if not best:
-            raise self._refusal(arrays or list(self._arrays()))
+            raise self._refusal(arrays or list(self.arrays()))
         return min(best, key=lambda found: (found[0], found[1].rank))[2]
 
-    def _arrays(self) -> Iterator[Engine]:
+    def _ascending(self, arrays: list[Engine]) -> Iterator[Candidate]:
+        """Engines of the arrays that may fit, by `Candidate.rank`.
+
+        Three kinds of entries share a queue: arrays by their bound, engines by the sum of their steps, and counted
+        engines by their rank. A counted engine leaves it when no bound could still hide one before it.
+        """
+        queue: list[tuple[int, int, tuple[int, ...], Engine | Row | Candidate]] = [
+            (self.forms.bound(array), 0, (number,), array) for number, array in enumerate(arrays)
+        ]
+        heapq.heapify(queue)
+        beats = {array: beat_cycles(array, self.board) for array in arrays}
+        number = 0
+        while queue:
+            _, _, _, found = heapq.heappop(queue)
+            if isinstance(found, Candidate):
+                yield found
+            elif isinstance(found, Row):
+                candidate = Candidate(found.cycles, found.engine)
+                heapq.heappush(queue, (candidate.cycles, 2, candidate.rank, candidate))
+            elif self._may_fit(found):
+                for row in self.forms.rows(found, self._lanes(found), self._abreast(found), beats[found]):
+                    number += 1
+                    heapq.heappush(queue, (row.least, 1, (number,), row))
+
+    def arrays(self) -> Iterator[Engine]:
         """Every T, B, P that may be tried, with the fewest norm lanes and heads."""
         shape, beat = self.shape, self.board.axi_beat_bytes
         least: dict[str, Any] = self._least()
@@ -153,40 +212,22 @@ class _Search:
             return [self.chosen[name]]
         return [1 << i for i in range((max(most, 1) - 1).bit_length() + 1)]
 
-    def _array_fits(self, engine: Engine) -> bool:
+    def array_fits(self, engine: Engine) -> bool:
         """Whether the multipliers alone fit; most arrays fall here, before anything is planned."""
         return -(-engine.multipliers // self.board.products_per_dsp) <= self.limit.dsp
 
-    def _candidates(self, array: Engine) -> Iterator[Candidate]:
-        """One array with all numbers of norm lanes and heads; only norms and attention are counted again for
-        each."""
-        works = list(self.shape.work(array, beat_cycles(array, self.board)))
-        common = [step_form(array, step, work) for step, work in works]
+    def _lanes(self, array: Engine) -> list[int]:
+        """Norm lanes that are tried."""
+        most = min(array.banks, self.shape.widest) if self.forms.has(Opcode.NORM) else 1
+        return self._powers("norm_lanes", most)
 
-        def forms(engine: Engine, kind: Opcode) -> dict[int, StepForm]:
-            """The closed forms of one kind of step, by the step's place."""
-            return {
-                place: step_form(engine, step, work)
-                for place, (step, work) in enumerate(works)
-                if step.opcode is kind
-            }
+    def _abreast(self, array: Engine) -> list[int]:
+        """Heads abreast that are tried."""
+        return self._powers("heads", min(array.banks, self.shape.heads))
 
-        has_norm = any(step.opcode is Opcode.NORM for step, _ in works)
-        lanes = self._powers("norm_lanes", min(array.banks, self.shape.widest) if has_norm else 1)
-        norms = [(count, forms(replace(array, norm_lanes=count), Opcode.NORM)) for count in lanes]
-        for heads in self._powers("heads", min(array.banks, self.shape.heads)):
-            abreast = replace(array, heads=heads)
-            attention = forms(abreast, Opcode.ATTENTION)
-            for count, norm in norms:
-                row = [norm.get(i) or attention.get(i) or form for i, form in enumerate(common)]
-                yield Candidate(sum(chained(row)), replace(abreast, norm_lanes=count))
-
-    def _may_fit(self, engine: Engine) -> bool:
-        """Whether the array fits with the fewest norm lanes and heads; asked once for each array."""
-        key = (engine.tokens, engine.banks, engine.rows)
-        if key not in self._base_fits:
-            self._base_fits[key] = not self.missing(self.sized(_with(engine, self._least())))
-        return self._base_fits[key]
+    def _may_fit(self, array: Engine) -> bool:
+        """Whether the array fits with the fewest norm lanes and heads."""
+        return not self.missing(self.sized(array))
 
     def sized(self, engine: Engine) -> Engine:
         """The engine with capacities for the model.
@@ -279,7 +320,7 @@ def cycles_of(graph: Graph, engine: Engine, beat: float = 1.0) -> dict[str, int]
     Nothing is encoded or placed, and capacities are not checked: the operators' closed forms, for comparing
     widths and engines. `estimate_layout` walks a program as it lies.
     """
-    shape = ModelShape.of(graph, max(MOST_BANKS, engine.banks))
-    works = list(shape.work(engine, beat))
-    counts = chained(step_form(engine, step, work) for step, work in works)
-    return {step.name: cycles for (step, _), cycles in zip(works, counts, strict=True)}
+    forms = StepForms.of(graph, max(MOST_BANKS, engine.banks))
+    counts = chained(forms.row(engine, beat).forms)
+    steps = [step for step, _ in forms.works(engine, beat)]
+    return {step.name: cycles for step, cycles in zip(steps, counts, strict=True)}

@@ -90,6 +90,7 @@ class ModelShape:
     most_banks: int
     _orders: dict[tuple[int, int], Mapping[Value, ChannelOrder]] = field(default_factory=dict)
     _maxima: dict[tuple[str, int], dict[int, Counts]] = field(default_factory=dict)
+    _cycles: dict[tuple[str, int, int], Counts] = field(default_factory=dict)
     _records: dict[tuple[str, int, int, int], RowGroups] = field(default_factory=dict)
     _peaks: dict[tuple[int, int, int, int], Mapping[Space, int]] = field(default_factory=dict)
 
@@ -156,22 +157,34 @@ class ModelShape:
         orders = self.orders(engine)
         return max(orders[v].depth for step in self.steps for v in step.reads)
 
-    def row_groups(self, engine: Engine, step: Step) -> RowGroups:
-        """The records of a linear step; their G*K, the fullest (row, bank), is what every encoding reaches."""
-        key = (step.name, engine.banks, engine.rows, engine.beat_bytes)
-        if key not in self._records:
+    def row_cycles(self, engine: Engine, step: Step) -> Counts:
+        """G*K of every row group of a linear step: its fullest (row, bank), what every encoding reaches."""
+        key = (step.name, engine.banks, engine.rows)
+        if key not in self._cycles:
             orders = self.orders(engine)
             columns, rows = orders[step.reads[0]], orders[step.writes[0]]
-            linear = step.nodes[0].op
-            assert isinstance(linear, Linear)
             weights = (step.name, columns.pitch)
             if weights not in self._maxima:
-                self._maxima[weights] = row_maxima(linear.weight, columns.physical, self.most_banks)
+                weight = self._linear(step).weight
+                self._maxima[weights] = row_maxima(weight, columns.physical, self.most_banks)
             physical = np.zeros(rows.depth * engine.banks, np.int64)
             physical[rows.physical] = self._maxima[weights][engine.banks]
-            cycles: Counts = physical.reshape(-1, engine.rows).max(axis=1)
-            self._records[key] = supposed_records(cycles, engine, columns.depth, linear.weight_bits)
+            self._cycles[key] = physical.reshape(-1, engine.rows).max(axis=1)
+        return self._cycles[key]
+
+    def row_groups(self, engine: Engine, step: Step) -> RowGroups:
+        """The records of a linear step, as they will be stored."""
+        key = (step.name, engine.banks, engine.rows, engine.beat_bytes)
+        if key not in self._records:
+            depth = self.orders(engine)[step.reads[0]].depth
+            bits = self._linear(step).weight_bits
+            self._records[key] = supposed_records(self.row_cycles(engine, step), engine, depth, bits)
         return self._records[key]
+
+    def _linear(self, step: Step) -> Linear:
+        linear = step.nodes[0].op
+        assert isinstance(linear, Linear)
+        return linear
 
     def weight_beats(self, engine: Engine) -> int:
         """Beats of all weight streams."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flow.boards import Board
 from flow.cost.cycles import beat_cycles, memory_latency, program_cycles
+from flow.cost.energy import Activity, Energy, energy_of
 from flow.cost.image import image_bram18
 from flow.cost.machine import LATENCY_CYCLES
-from flow.cost.resources import Usage, available, budget, engine_usage, stages, usage
+from flow.cost.resources import Usage, available, budget, engine_usage, slrs_of, stages, usage
 from flow.engine import Engine
 from flow.passes.lay_out import Layout
 
@@ -18,6 +20,16 @@ METHOD = (
     "resources by Yosys' rules for memories and multipliers; logic fitted to four synthesised engines, not yet "
     "tested on others"
 )
+LIMITS = {
+    "multipliers": "compute",
+    "memory bandwidth": "weight bandwidth",
+    "weights": "weight loading",
+    "code look-ups": "weight loading",
+    "column maps": "weight loading",
+    "ports": "memory ports",
+    "source": "order of steps",
+}
+"""What a step's `bound` is called in a summary; others keep their names."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +68,17 @@ class EstimateReport:
     All cycles are those beside the board's memory, of `memory_latency_cycles`. `interval_cycles` lie between the
     first steps of frames back to back; `full_rate_interval_cycles` beside the memory of `flow sim --backend rtl`.
 
+    `energy` is None where the board's file says nothing of power. `slrs` are those that the engine lies across at
+    least. `barrier` is the resource of which twice the multipliers would take too much, where that was asked for and
+    they could be faster; empty otherwise.
+
     `weight_bits` are the streamed records of all matrices, requantise constants and padding included,
     `image_bits` the whole memory image. `stage_usage` is each stage alone, memories in block RAM while that
     lasts; `resources` is the whole engine.
     """
 
     board: str
+    level: str
     engine: Engine
     clock_mhz: float
     tokens: int
@@ -73,6 +90,10 @@ class EstimateReport:
     stage_usage: dict[str, Usage]
     weight_bits: int
     image_bits: int
+    energy: Energy | None
+    slrs: int
+    cycles_method: str
+    barrier: str = ""
 
     @property
     def cycles(self) -> int:
@@ -95,6 +116,22 @@ class EstimateReport:
         return self.cycles / self.clock_mhz / 1000.0
 
     @property
+    def samples_per_s(self) -> float:
+        """Samples a second, frames back to back."""
+        return self.clock_mhz * 1e6 / self.interval_cycles
+
+    @property
+    def limit(self) -> str:
+        """What most cycles wait for, such as `compute` or `weight bandwidth`; behind compute, in brackets, the resource
+        that keeps a larger engine away."""
+        cycles: dict[str, int] = {}
+        for step in self.steps:
+            name = LIMITS.get(step.bound, step.bound)
+            cycles[name] = cycles.get(name, 0) + step.cycles
+        most = max(cycles, key=lambda name: cycles[name])
+        return f"{most} ({self.barrier})" if self.barrier and most == LIMITS["multipliers"] else most
+
+    @property
     def fits(self) -> bool:
         """Whether every resource is within its budget."""
         return all(resource.used <= resource.budget for resource in self.resources.values())
@@ -104,19 +141,24 @@ class EstimateReport:
         return {
             "method": METHOD,
             "board": self.board,
+            "level": self.level,
             "engine": self.engine.to_json(),
             "clock_mhz": self.clock_mhz,
             "tokens": self.tokens,
             "cycles": self.cycles,
             "latency_ms": round(self.latency_ms, 6),
             "interval_cycles": self.interval_cycles,
+            "samples_per_s": round(self.samples_per_s, 3),
             "full_rate_interval_cycles": self.full_rate_interval_cycles,
             "memory_latency_cycles": self.memory_latency_cycles,
-            "cycles_method": f"{CYCLES_METHOD}; memory of {self.memory_latency_cycles} cycles latency",
+            "cycles_method": f"{self.cycles_method}; memory of {self.memory_latency_cycles} cycles latency",
+            "limit": self.limit,
             "macs": self.macs,
             "multipliers": self.engine.multipliers,
             "utilisation": round(self.utilisation, 4),
             "fits": self.fits,
+            "slrs": self.slrs,
+            "energy": self.energy.to_json() if self.energy is not None else None,
             "resources": {
                 name: {**asdict(resource), "percent": round(resource.percent, 2)}
                 for name, resource in self.resources.items()
@@ -152,19 +194,53 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
     beats = sum(
         {words["weights"]: words["weight_beats"] for words in linears}.values()
     )  # equal streams are stored once
+    return report_of(
+        board,
+        engine,
+        steps,
+        intervals=(interval, full_rate_interval),
+        image=(engine.beat_bytes * beats, len(program.image)),
+        tokens=program.tokens,
+        cycles_method=CYCLES_METHOD,
+    )
+
+
+def report_of(
+    board: Board,
+    engine: Engine,
+    steps: Sequence[StepEstimate],
+    *,
+    intervals: tuple[int, int],
+    image: tuple[int, int],
+    tokens: int,
+    cycles_method: str,
+) -> EstimateReport:
+    """The report of steps counted in one way or the other: resources, and energy at the board's level.
+
+    Args:
+        intervals: cycles of a frame among frames back to back, beside the board's memory and beside a full-rate one.
+        image: bytes of all weight streams, and of the whole memory image.
+    """
+    used = engine_usage(engine, board)
+    cycles, macs = sum(step.cycles for step in steps), sum(step.macs for step in steps)
+    activity = Activity(engine, used, cycles, macs, image[1], beat_cycles(engine, board))
     return EstimateReport(
         board=board.name,
+        level=board.level,
         engine=engine,
         clock_mhz=board.clock_mhz,
-        tokens=program.tokens,
+        tokens=tokens,
         steps=tuple(steps),
-        interval_cycles=interval,
-        full_rate_interval_cycles=full_rate_interval,
+        interval_cycles=intervals[0],
+        full_rate_interval_cycles=intervals[1],
         memory_latency_cycles=memory_latency(board),
-        resources=resource_table(engine, board, len(program.image) // engine.beat_bytes),
+        resources=resource_table(engine, board, image[1] // engine.beat_bytes),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
-        weight_bits=8 * engine.beat_bytes * beats,
-        image_bits=8 * len(program.image),
+        weight_bits=8 * image[0],
+        image_bits=8 * image[1],
+        energy=energy_of(activity, board),
+        slrs=slrs_of(used, board),
+        cycles_method=cycles_method,
     )
 
 

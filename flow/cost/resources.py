@@ -111,9 +111,27 @@ def available(board: Board) -> Usage:
 
 
 def budget(board: Board) -> Usage:
-    """What an engine may take: the board's `max_utilisation` of every resource, rounded down."""
+    """What an engine may take: of every super logic region (SLR) the board's `max_utilisation` of its share of each
+    resource, rounded down. The rest of every SLR is left to shell, interconnect and crossings.
+
+    An engine larger than one SLR's budget may lie across several (`slrs_of`).
+    """
+    one = slr_budget(board)
+    return Usage(*(getattr(one, f.name) * board.slrs for f in fields(Usage)))
+
+
+def slr_budget(board: Board) -> Usage:
+    """What an engine may take of one SLR, all of them supposed to be equal."""
     whole = available(board)
-    return Usage(*(math.floor(getattr(whole, f.name) * board.max_utilisation + 1e-9) for f in fields(Usage)))
+    share = board.max_utilisation / board.slrs
+    return Usage(*(math.floor(getattr(whole, f.name) * share + 1e-9) for f in fields(Usage)))
+
+
+def slrs_of(used: Usage, board: Board) -> int:
+    """SLRs that something lies across at least, were it cut anywhere: `ceil(largest share of one SLR's budget)`; the
+    board's own number where even those do not hold it."""
+    share = used.share(slr_budget(board))
+    return min(board.slrs, max(1, math.ceil(share))) if math.isfinite(share) else board.slrs
 
 
 def stages(engine: Engine) -> dict[str, Resources]:

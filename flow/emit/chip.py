@@ -69,9 +69,10 @@ class Shell:
 
 
 SHELLS: dict[str, Shell] = {
-    # 25 MHz, FT231X (up to 3 Mbaud, FTDI DS_FT231X), LFE5U-85F-6BG381C: ULX3S manual. 1 Mbaud, because every whole
-    # number of MHz is a multiple of it.
-    "ulx3s-85f": Shell("ulx3s", "ulx3s.lpf", 25.0, 1_000_000, "85k", "CABGA381", 6),
+    # 25 MHz, FT231X (up to 3 Mbaud, FTDI DS_FT231X), one circuit board and package for all sizes of the die: ULX3S
+    # manual. 1 Mbaud, because every whole number of MHz is a multiple of it.
+    f"ulx3s-{size}f": Shell("ulx3s", "ulx3s.lpf", 25.0, 1_000_000, f"{size}k", "CABGA381", 6)
+    for size in (25, 45, 85)
 }
 
 

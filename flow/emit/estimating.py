@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flow.boards import Board
-from flow.cost import EstimateReport, estimate_layout, fit
+from flow.boards import NOMINAL, Board
+from flow.cost import EstimateReport, StepForms, barrier, estimate_layout, estimate_quickly, fit
 from flow.emit.build import MANIFEST, Build
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
 from flow.errors import FitError, FlowError
-from flow.ir import Graph
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,16 @@ def estimate_boards(
     boards: Sequence[Board],
     *,
     config: Path | None = None,
+    level: str = NOMINAL,
+    quick: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[BoardEstimate]:
     """Estimates of a model file, each board with the engine that fits best; of a build, its own engine, on its own
     board where none is given.
+
+    Args:
+        level: of clock and voltage, at which the engine is fitted too; a board that has no such level is told so.
+        quick: count by closed forms, without a layout (`flow.cost.quick`); a build is always walked as it lies.
 
     Raises:
         FlowError: bad model, or no board for a model.
@@ -54,18 +59,33 @@ def estimate_boards(
     chosen = list(boards) if build is None or boards else [build.board]
     if build is not None:
         graph, engine = build.graph, build.engine
-        return [BoardEstimate(board.name, estimate_layout(lay_out(graph, engine), board)) for board in chosen]
+        return [_at(board, level, lambda at: estimate_layout(lay_out(graph, engine), at)) for board in chosen]
     tell("read the model")
     graph = integerise(read_model(model, config), LowerOptions())
-    found = []
-    for board in chosen:
+    forms = StepForms.of(graph)
+
+    def fitted(board: Board) -> EstimateReport:
         tell(f"fit an engine to {board.name}")
-        found.append(_one(graph, board))
-    return found
+        engine = fit(graph, board, None, forms)
+        found = (
+            estimate_quickly(forms, engine, board)
+            if quick
+            else estimate_layout(lay_out(graph, engine), board)
+        )
+        return replace(found, barrier=barrier(forms, board, engine))
+
+    return [_at(board, level, fitted) for board in chosen]
 
 
-def _one(graph: Graph, board: Board) -> BoardEstimate:
+def _at(board: Board, level: str, estimate: Callable[[Board], EstimateReport]) -> BoardEstimate:
+    """The board's estimate at a level, or why there is none."""
+    if level not in board.levels:
+        return BoardEstimate(
+            board.name,
+            None,
+            f"board {board.name}: found no level {level!r}; expected one of {', '.join(board.levels)}",
+        )
     try:
-        return BoardEstimate(board.name, estimate_layout(lay_out(graph, fit(graph, board, {})), board))
+        return BoardEstimate(board.name, estimate(board.at(level)))
     except FitError as error:
         return BoardEstimate(board.name, None, str(error))

@@ -1,171 +1,299 @@
 """Compressed models: how each is made, what it costs on every board, and how good it is.
 
 A candidate is pruned and quantized without training first, which is cheap and settles the structure and so the cycles;
-it is trained only where its accuracy is asked for. Each piece of work is a journal entry.
+it is trained only where its accuracy is asked for. Each piece of work is a journal entry, made by a function of plain
+arguments that any process may run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from flow import __version__
 from flow.boards import Board
-from flow.compress.banks import banks_for
-from flow.compress.checkpoint import digest
-from flow.compress.plan import PruneOptions
-from flow.compress.prune import PruneRun, prune_file
+from flow.compress.checkpoint import Checkpoint, digest
+from flow.compress.plan import Plan, PruneOptions
 from flow.compress.quantize import QuantizeOptions
 from flow.compress.run import Request, quantize_file
 from flow.compress.train import TrainOptions
-from flow.cost import estimate_layout, fit
+from flow.cost import StepForms, beat_cycles, estimate_layout, fit
+from flow.cost.energy import METHOD as ENERGY_METHOD
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
-from flow.errors import FitError
+from flow.engine import Engine
+from flow.errors import FitError, UnsupportedError
+from flow.frontend import load
+from flow.frontend.to_torch import write_pt2
 from flow.golden import execute
-from flow.golden.samples import Samples
+from flow.golden.samples import Samples, load_samples
 from flow.ir import Array, Graph
-from flow.search.choose import Measured
+from flow.passes import recognise
+from flow.passes.lay_out import Layout
+from flow.search.choose import Draw, Measured
 from flow.search.journal import Entry, Journal
+from flow.search.pruning import Way, priced, prices, prune, sensitivities
 from flow.search.split import Split, write_samples
 
-Tell = Callable[[str], None]
 DENSE = "dense"
 MODEL = "model.pt2"
+NEAR = 0.05
+"""How far the nearest sparsity that the structures express may lie from the one asked for."""
+ROUGH, FULL = 32, 256
+"""Samples that ranges come from where only cycles are wanted, and where accuracy is."""
+PARTS = ("fit", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a candidate is compressed: a scheme and a sparsity of all matrices, 0 for none; what trains it."""
+    """How a candidate is compressed, and what trains it.
+
+    `allocation` is `uniform`, or `cycles`: densities by sensitivity against cycles. `banks` None is the library's
+    choice. `mark` stands behind the name, to tell where a recipe came from. A sparsity of 0 is the dense model.
+    """
 
     scheme: str
     sparsity: float
     training: TrainOptions
+    allocation: str = "uniform"
+    banks: int | None = None
+    block_rows: int = 16
+    score: str = "wanda"
+    mark: str = ""
 
     @property
     def name(self) -> str:
-        """Such as `hp-0.80`."""
-        return DENSE if self.sparsity == 0 else f"{self.scheme}-{self.sparsity:.2f}"
+        """Such as `hp-0.80`, `hp-0.80-cycles`."""
+        if self.sparsity == 0:
+            return DENSE
+        return f"{self.scheme}-{self.sparsity:.2f}{'-' * bool(self.mark)}{self.mark}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return self.training.steps > 0 and self.sparsity > 0
+
+    def options(self, seed: int) -> PruneOptions:
+        """For `flow.compress`."""
+        allocation = "sensitivity" if self.allocation == "cycles" else "uniform"
+        return PruneOptions(
+            self.scheme, self.sparsity, self.banks, self.block_rows, self.score, allocation, seed=seed
+        )
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all candidates are made from: the float model, its data in three parts, the boards that they must serve."""
+    """What all candidates are made from: the float model, its data, the boards that they must serve, as plain data.
+
+    The parts of the data lie in the journal's folder under `part`; `identity` is what every entry depends on.
+    """
 
     model: Path
-    split: Split
+    journal: Path
     boards: tuple[Board, ...]
     seed: int
+    identity: Mapping[str, Any]
 
+    def part(self, name: str) -> Path:
+        """The file of a part of the data."""
+        return self.journal / f"{name}-{self.identity['data'][:24]}-{self.seed}.npz"
 
-class Workshop:
-    """Makes candidates, each once; what is known of them lies in the journal."""
+    def samples(self, name: str) -> Samples:
+        """A part of the data."""
+        return load_samples(self.part(name), self.graph(), labelled=True)
 
-    def __init__(self, source: Source, journal: Journal, tell: Tell) -> None:
-        self.source, self.journal, self.tell = source, journal, tell
-        self._data = journal.folder / f"fit-{source.seed}.npz"
-        write_samples(source.split.fit, self._data)
-        self._base = {
-            "flow": __version__,
-            "model": digest(source.model),
-            "data": digest(self._data),
-            "boards": {
-                board.name: hashlib.sha256(board.text.encode()).hexdigest() for board in source.boards
-            },
-            "seed": source.seed,
+    def graph(self) -> Graph:
+        """The float model."""
+        return recognise(load(self.model))
+
+    @property
+    def boards_identity(self) -> dict[str, str]:
+        """Boards by their contents."""
+        return {
+            board.name: hashlib.sha256(board.text.encode()).hexdigest()
+            for board in sorted(self.boards, key=lambda b: b.name)
         }
-        self._reference = read_model(source.model)
 
-    def planned(self, recipe: Recipe) -> Entry:
-        """The candidate without training: its file, `latency_ms` by board and `refusals` by board."""
-        return self._made(recipe, trained=False)
 
-    def measure(self, recipe: Recipe) -> Measured:
-        """The trained candidate's latencies and its accuracy on the validation part."""
-        made = self._made(recipe, trained=recipe.training.steps > 0 and recipe.sparsity > 0)
-        scored = self.score(made.folder / MODEL, self.source.split.validation, recipe.name)
-        return Measured(scored, made.data["latency_ms"])
+def source_of(
+    model: Path, data: Path, parts: Split, boards: tuple[Board, ...], seed: int, journal: Path
+) -> Source:
+    """A source whose parts are written."""
+    identity = {
+        "flow": __version__, "torch": str(torch.__version__), "model": digest(model), "data": digest(data), "seed": seed
+    }  # fmt: skip
+    source = Source(model.absolute(), journal.absolute(), boards, seed, identity)
+    for name in PARTS:
+        place = source.part(name)
+        if not place.exists():
+            beside = place.with_name(f".{place.name}")
+            write_samples(getattr(parts, name), beside)
+            beside.replace(place)
+    return source
 
-    def file(self, recipe: Recipe) -> Path:
-        """The trained candidate's `.pt2`."""
-        return self._made(recipe, trained=recipe.training.steps > 0 and recipe.sparsity > 0).folder / MODEL
 
-    def score(self, model: Path, part: Samples, name: str) -> float:
-        """Accuracy of a quantized model's integers on a part of the data.
+# -- what workers run ------------------------------------------------------------------------------------------
 
-        Top-1 where there are labels, else the mean cosine of the first output to the float model's.
-        """
-        identity = {**self._base, "candidate": digest(model), "samples": _fingerprint(part)}
 
-        def work(_: Path) -> Mapping[str, Any]:
-            self.tell(f"{name}: integers on {len(part.samples)} samples")
-            return {
-                "accuracy": accuracy(integerise(read_model(model), LowerOptions()), self._reference, part)
-            }
+def plan(source: Source, recipe: Recipe) -> Mapping[str, Any]:
+    """The candidate without training: `sparsity`, `structures`, and by board `latency_ms`, `draws` and `refusals`.
 
-        return float(self.journal.entry("score", identity, work).data["accuracy"])
+    Raises:
+        UnsupportedError: the structures express nothing near the sparsity.
+    """
+    entry = _made(source, recipe, trained=False)
+    return {**entry.data, **_costs(source, entry)}
 
-    def _made(self, recipe: Recipe, trained: bool) -> Entry:
-        training = recipe.training if trained else TrainOptions()
-        recipe_json = {"scheme": recipe.scheme, "sparsity": recipe.sparsity, "training": asdict(training)}
 
-        def work(folder: Path) -> Mapping[str, Any]:
-            pruned = self.source.model
-            if recipe.sparsity > 0:
-                pruned = folder / "float.pt2"
-                self._prune(recipe, training, pruned)
-            self.tell(f"{recipe.name}: quantize")
-            quantize_file(pruned, self._data, folder / MODEL, Request(QuantizeOptions()))
-            return self._costs(folder / MODEL, recipe.name)
+def measure(source: Source, recipe: Recipe) -> Measured:
+    """The trained candidate's latencies and energies, and its accuracy on the validation part."""
+    entry = _made(source, recipe, trained=recipe.trains)
+    costs = _costs(source, entry)
+    return Measured(score(source, recipe, "validation"), costs["latency_ms"], draws_of(costs))
 
-        return self.journal.entry("trained" if trained else "plan", {**self._base, **recipe_json}, work)
 
-    def _prune(self, recipe: Recipe, training: TrainOptions, output: Path) -> None:
-        self.tell(f"{recipe.name}: prune{f', {training.steps} steps' if training.steps else ''}")
-        options = PruneOptions(recipe.scheme, recipe.sparsity, score="wanda", seed=self.source.seed)
-        options = replace(options, banks=self._banks(options))
-        run = PruneRun(self._data, training=training)
+def file_of(source: Source, recipe: Recipe) -> Path:
+    """The trained candidate's `.pt2`."""
+    return _made(source, recipe, trained=recipe.trains).folder / MODEL
 
-        def tell(what: str, done: int, total: int, note: str = "") -> None:
-            self.tell(f"{recipe.name}: {what} {done}/{total} {note}".rstrip())
 
-        prune_file(self.source.model, output, options, run, tell)
+def score(source: Source, recipe: Recipe, part: str, limit: int | None = None) -> float:
+    """Accuracy of the trained candidate's integers on a part of the data.
 
-    def _banks(self, options: PruneOptions) -> int | None:
-        """B that serves every board that can hold the model: balance for B is balance for every divisor."""
-        found = []
-        for board in self.source.boards:
-            self.tell(f"banks for {board.name}")
-            with contextlib.suppress(FitError):
-                found.append(banks_for(self._reference, [self._reach(board)], options)[board.name])
-        return max(found, default=None)
+    Top-1 where there are labels, else the mean cosine of the first output to the float model's; with `limit`, that
+    cosine on the last so many samples.
+    """
+    entry = _made(source, recipe, trained=recipe.trains)
+    identity = {**source.identity, "candidate": entry.data["sha256"], "part": part, "limit": limit}
 
-    def _reach(self, board: Board) -> str:
-        """What `load_board` takes: a name, or the path of a copy of the user's own file."""
-        if board.bundled:
-            return board.name
-        copy = self.journal.folder / f"{board.name}.toml"
-        copy.write_text(board.text, encoding="utf-8")
-        return str(copy)
+    def work(_: Path) -> Mapping[str, Any]:
+        samples = source.samples(part)
+        if limit is not None:
+            samples = Samples(samples.samples[-limit:])
+        integers = integerise(read_model(entry.folder / MODEL), LowerOptions())
+        return {"accuracy": accuracy(integers, source.graph(), samples)}
 
-    def _costs(self, model: Path, name: str) -> dict[str, Any]:
-        graph = integerise(read_model(model), LowerOptions())
-        latency, refusals, engines = {}, {}, {}
-        for board in self.source.boards:
-            self.tell(f"{name}: fit an engine to {board.name}")
+    return float(Journal(source.journal).entry("score", identity, work).data["accuracy"])
+
+
+def curves(source: Source, pruned: Recipe) -> Mapping[str, Any]:
+    """Errors of every matrix pruned alone over what its weights cost on the boards, from the dense candidate and
+    one that is pruned uniformly."""
+    dense = replace(pruned, sparsity=0.0, training=TrainOptions())
+    identity = {**source.identity, "boards": source.boards_identity, "pruned": _plain(pruned, trained=False)}
+
+    def work(_: Path) -> Mapping[str, Any]:
+        graph = source.graph()
+        entries = [_made(source, recipe, trained=False) for recipe in (dense, pruned)]
+        models = [integerise(read_model(entry.folder / MODEL), LowerOptions()) for entry in entries]
+        engines = _costs(source, entries[1])["engines"]
+        boards = {board.name: board for board in source.boards}
+        fitted = [Engine.from_json(engine) for engine in engines.values()]
+        beats = [
+            (engine, beat_cycles(engine, boards[name])) for name, engine in zip(engines, fitted, strict=True)
+        ]
+        price = prices(graph, models[0], models[1], list(dict.fromkeys(beats)))
+        measured = sensitivities(graph, source.samples("fit"), pruned.options(source.seed))
+        return {"curves": priced(measured, price), "prices": price, "sensitivity": measured}
+
+    return Journal(source.journal).entry("curves", identity, work).data
+
+
+def _made(source: Source, recipe: Recipe, *, trained: bool) -> Entry:
+    identity: dict[str, Any] = {**source.identity, "recipe": _plain(recipe, trained)}
+    way = Way(recipe.options(source.seed), recipe.training if trained else TrainOptions())
+    if recipe.allocation == "cycles":
+        basis = replace(
+            recipe, sparsity=BASIS, allocation="uniform", banks=None, block_rows=16, score="wanda", mark=""
+        )
+        way = replace(way, curves=curves(source, basis)["curves"])
+        identity["curves"] = way.curves
+    rough = not trained and recipe.trains
+    journal = Journal(source.journal)
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        pruned, found = source.model, {"sparsity": 0.0, "banks": 0, "structures": ""}
+        if recipe.sparsity > 0:
+            checkpoint = Checkpoint(journal.checkpoint("trained", identity), {"entry": journal.key(identity)})
+            graph, made = prune(source.graph(), source.samples("fit"), way, checkpoint)
+            found = _described(made, recipe)
+            pruned = folder / "float.pt2"
+            write_pt2(graph, pruned)
+        request = Request(QuantizeOptions(), limit=ROUGH if rough else FULL)
+        quantize_file(pruned, source.part("fit"), folder / MODEL, request)
+        return {**found, "sha256": digest(folder / MODEL)}
+
+    entry = journal.entry("trained" if trained else "plan", identity, work)
+    # Only now: a process killed between training and quantizing goes on behind the training.
+    Checkpoint(journal.checkpoint("trained", identity), {}).clear()
+    return entry
+
+
+BASIS = 0.75
+"""Sparsity of the uniform candidate beside which the dense one is priced."""
+
+
+def _plain(recipe: Recipe, trained: bool) -> dict[str, Any]:
+    """What determines the candidate; where it came from does not."""
+    training = asdict(recipe.training if trained else TrainOptions())
+    rough = recipe.trains and not trained
+    return {**asdict(recipe), "training": training, "mark": "", "rough": rough}
+
+
+def _described(made: Plan, recipe: Recipe) -> dict[str, Any]:
+    """Raises: UnsupportedError: the plan is too far from what was asked for."""
+    actual = 1 - made.density
+    if abs(actual - recipe.sparsity) > NEAR:
+        raise UnsupportedError(
+            f"{recipe.name}: found {actual:.4f} as the nearest sparsity that scheme {recipe.scheme} gives on "
+            f"{made.banks} banks; expected one within {NEAR:g}; take another with --sparsity"
+        )
+    text = repr(sorted((name, str(s), s.block_rows) for name, s in made.structures.items()))
+    return {
+        "sparsity": actual,
+        "banks": made.banks,
+        "structures": hashlib.sha256(f"{made.banks} {text}".encode()).hexdigest(),
+    }
+
+
+def draws_of(costs: Mapping[str, Any]) -> dict[str, Draw]:
+    """Energy and power by board, out of a plan or a candidate's costs."""
+    return {board: Draw(*draw) for board, draw in costs["draws"].items()}
+
+
+def _costs(source: Source, entry: Entry) -> Mapping[str, Any]:
+    """`latency_ms`, `draws` (mJ of a sample and W at the peak, where a board's power is known) and `engines` by board,
+    and `refusals` of those that cannot hold the candidate."""
+    identity = {
+        **source.identity, "candidate": entry.data["sha256"], "boards": source.boards_identity, "energy": ENERGY_METHOD
+    }  # fmt: skip
+
+    def work(_: Path) -> Mapping[str, Any]:
+        graph = integerise(read_model(entry.folder / MODEL), LowerOptions())
+        latency, refusals, engines, draws = {}, {}, {}, {}
+        layouts: dict[Engine, Layout] = {}
+        forms = StepForms.of(graph)
+        for board in sorted(source.boards, key=lambda b: b.name):
             try:
-                report = estimate_layout(lay_out(graph, fit(graph, board)), board)
+                engine = fit(graph, board, None, forms)
+                if engine not in layouts:
+                    layouts[engine] = lay_out(graph, engine)
+                report = estimate_layout(layouts[engine], board)
             except FitError as error:
                 refusals[board.name] = str(error)
                 continue
             latency[board.name] = report.latency_ms
-            engines[board.name] = report.engine.to_json()
-        return {"latency_ms": latency, "refusals": refusals, "engines": engines}
+            engines[board.name] = engine.to_json()
+            if report.energy is not None:
+                draws[board.name] = (report.energy.sample_mj, report.energy.peak_w)
+        return {"latency_ms": latency, "draws": draws, "refusals": refusals, "engines": engines}
+
+    return Journal(source.journal).entry("cost", identity, work).data
 
 
 def accuracy(graph: Graph, reference: Graph, part: Samples) -> float:
@@ -181,13 +309,3 @@ def accuracy(graph: Graph, reference: Graph, part: Samples) -> float:
 def _cosine(a: Array, b: Array) -> float:
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm else float(not a.any() and not b.any())
-
-
-def _fingerprint(part: Samples) -> list[str]:
-    """Hashes of the samples and labels."""
-    arrays: Sequence[Array] = [array for sample in part.samples for _, array in sorted(sample.items())]
-    labels = [] if part.labels is None else [part.labels]
-    digest_of = hashlib.sha256()
-    for array in [*arrays, *labels]:
-        digest_of.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return [digest_of.hexdigest()]

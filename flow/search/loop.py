@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flow.boards import Board
+from flow.compress.checkpoint import digest
 from flow.compress.train import TrainOptions
 from flow.emit.build import Build, check_destination, write_build
 from flow.emit.lower import Lowered, lower
-from flow.errors import FlowError, UnsupportedError, raise_all
+from flow.errors import FlowError, raise_all
 from flow.frontend import load
 from flow.golden.samples import Samples, load_samples
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
-from flow.search.candidates import Recipe, Source, Tell, Workshop
-from flow.search.choose import Choice, Measured, Verdict, choose
+from flow.search.candidates import Recipe, file_of, score, source_of
+from flow.search.choose import Choice, Draw, Limits, Measured, Verdict, choose
+from flow.search.executor import crew_of, single_threaded
 from flow.search.journal import Journal
+from flow.search.misses import Relaxed, relaxations
 from flow.search.page import page_of
 from flow.search.split import split
+from flow.search.workshop import Planned, Tell, Workshop
 from flow.sim.simulate import simulate
 
-Objective = Literal["cheapest", "smallest"]
+Objective = Literal["cheapest", "smallest", "least-energy"]
 SPARSITIES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
-"""Sparsities that are tried by default, densest first; those that the model cannot express are left out by name."""
+"""Sparsities that are tried by default; each becomes the nearest that the model's structures express."""
 BUSY = "{0}: found another `flow select` at work in it; expected one at a time; wait for its end, or name another"
 
 
@@ -37,12 +41,15 @@ class SelectOptions:
 
     Attributes:
         objective: order of the boards: `cheapest` by price where given, then by the device's logic cells; `smallest` by
-            logic cells alone.
+            logic cells alone. `least-energy`: the board and candidate that serve with the least energy of a sample.
         prices: of boards by name, in any one currency.
-        scheme: of pruning. sparsities: that are tried, in this order.
+        scheme: of pruning. sparsities: that are tried, each with one density everywhere and with densities by
+            sensitivity against cycles.
         training: of every pruned candidate.
         seed: of the split and of everything drawn.
         confirm: simulate the winner's Verilog on a test sample: its cycles, and its bits against golden.
+        trials: candidates that optuna may propose beside them. seconds: after which it proposes no more; the set of
+            candidates then depends on the machine too, but what the journal holds of it stays.
     """
 
     objective: Objective = "cheapest"
@@ -52,6 +59,8 @@ class SelectOptions:
     training: TrainOptions = field(default_factory=TrainOptions)
     seed: int = 0
     confirm: bool = False
+    trials: int = 0
+    seconds: float = math.inf
 
     def __post_init__(self) -> None:
         faults = []
@@ -71,12 +80,18 @@ class SelectOptions:
             for name, value in self.prices.items()
             if not (math.isfinite(value) and value > 0)
         ]
+        if self.trials < 0:
+            faults.append(f"trials: found {self.trials}; expected at least 0")
+        if not self.seconds > 0:
+            faults.append(f"time: found {self.seconds:g} s; expected more than 0")
         raise_all(FlowError, "flow select: found options that cannot be used", faults)
 
     def recipes(self) -> tuple[Recipe, ...]:
-        """What may be tried, each sparsity once, in order."""
-        return tuple(
-            Recipe(self.scheme, sparsity, self.training) for sparsity in dict.fromkeys(self.sparsities)
+        """The ladder: each sparsity once with one density, and but for 0 once with densities by cycles."""
+        plain = [Recipe(self.scheme, sparsity, self.training) for sparsity in dict.fromkeys(self.sparsities)]
+        return (
+            *plain,
+            *(replace(recipe, allocation="cycles", mark="cycles") for recipe in plain if recipe.sparsity > 0),
         )
 
     def ordered(self, boards: Sequence[Board]) -> tuple[Board, ...]:
@@ -99,10 +114,13 @@ class SelectOptions:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Latency of one sample in ms, at most; accuracy on the validation part, at least."""
+    """Latency of one sample in ms, at most; accuracy on the validation part, at least; energy of one sample in mJ and
+    peak power in W, at most."""
 
     latency_ms: float
     accuracy: float
+    energy_mj: float = math.inf
+    power_w: float = math.inf
 
     def __post_init__(self) -> None:
         faults = []
@@ -110,17 +128,42 @@ class Constraints:
             faults.append(f"--latency: found {self.latency_ms:g} ms; expected a time above 0, such as 5ms")
         if not (math.isfinite(self.accuracy) and -1 <= self.accuracy <= 1):
             faults.append(f"--accuracy: found {self.accuracy:g}; expected a share of at most 1, such as 0.95")
+        if not self.energy_mj > 0:
+            faults.append(f"--energy: found {self.energy_mj:g} mJ; expected an energy above 0, such as 5mJ")
+        if not self.power_w > 0:
+            faults.append(f"--power: found {self.power_w:g} W; expected a power above 0, such as 10W")
         raise_all(FlowError, "flow select: found constraints that cannot be used", faults)
+
+    def check_power_is_known(self, boards: Sequence[Board], objective: Objective) -> None:
+        """Refuse to ask for the energy of boards that say nothing of it.
+
+        Raises:
+            FlowError: one of energy, power and the objective needs power figures that a board has not.
+        """
+        asked = {
+            "--energy": math.isfinite(self.energy_mj),
+            "--power": math.isfinite(self.power_w),
+            "--objective least-energy": objective == "least-energy",
+        }
+        options = " and ".join(option for option, given in asked.items() if given)
+        unknown = [board.name for board in boards if board.power is None]
+        if options and unknown:
+            raise FlowError(
+                f"{options}: found no power figures of {', '.join(unknown)}; expected [power] in the file of every "
+                "board (docs/boards.md); add it, leave the board out, or leave the option out"
+            )
 
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate on a board: what a Pareto front is made of. `accuracy` is None where nothing asked for it."""
+    """A candidate on a board: what a Pareto front is made of. `accuracy` is None where nothing asked for it, `draw`
+    where the board's power is unknown."""
 
     board: str
     candidate: str
     latency_ms: float
     accuracy: float | None
+    draw: Draw | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +171,8 @@ class Selection:
     """What `flow select` found.
 
     `test_accuracy` is the winner's on samples that decided nothing; `confirmed` what the Verilog engine took for one of
-    them (`flow.sim.rtl.cycles_json`), where that was asked for.
+    them (`flow.sim.rtl.cycles_json`), where that was asked for. `relaxed` is what would have to give where nothing
+    serves, `sparsity` the actual one of every candidate.
     """
 
     choice: Choice[str]
@@ -139,6 +183,8 @@ class Selection:
     test_accuracy: float | None
     lowered: Lowered | None
     confirmed: Mapping[str, Any] | None = None
+    relaxed: tuple[Relaxed, ...] = ()
+    sparsity: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def winner(self) -> Verdict[str] | None:
@@ -150,6 +196,8 @@ class Selection:
         return {
             "latency_constraint_ms": self.constraints.latency_ms,
             "accuracy_constraint": self.constraints.accuracy,
+            "energy_constraint_mj": _finite(self.constraints.energy_mj),
+            "power_constraint_w": _finite(self.constraints.power_w),
             "metric": self.metric,
             "winner": None if self.winner is None else asdict(self.winner),
             "test_accuracy": self.test_accuracy,
@@ -160,9 +208,27 @@ class Selection:
                 for key in ("cycles", "estimated_cycles", "utilisation", "mismatches")
             },
             "boards": [asdict(verdict) for verdict in self.choice.verdicts],
+            "relaxed": [asdict(relaxed) for relaxed in self.relaxed],
             "points": [asdict(point) for point in self.points],
+            "sparsity": dict(self.sparsity),
             "left_out": dict(self.left_out),
         }
+
+
+def _finite(limit: float) -> float | None:
+    """For JSON, which knows no infinity."""
+    return limit if math.isfinite(limit) else None
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a search works with: the journal's folder, processes on this machine or the scheduler of a Dask cluster, and
+    whom it tells what it is at. None of it changes the answer."""
+
+    journal: Path
+    jobs: int = 1
+    scheduler: str | None = None
+    tell: Tell = lambda _: None
 
 
 def select(
@@ -171,19 +237,20 @@ def select(
     boards: Sequence[Board],
     constraints: Constraints,
     output: Path,
-    journal: Path,
+    means: Means,
     options: SelectOptions | None = None,
-    tell: Tell | None = None,
 ) -> Selection:
     """Find the first board in order that a candidate serves, and write the candidate and its build into `output`.
 
     Raises:
-        FlowError: bad model, data, boards or options, a place that cannot be written. UnsupportedError: the model
-            is quantized already or cannot be lowered, or no sparsity can be expressed.
+        FlowError: bad model, data, boards or options, a place that cannot be written, a scheduler that does not answer.
+        UnsupportedError: the model is quantized already or cannot be lowered, or no sparsity can be expressed.
     """
     options = options or SelectOptions()
+    journal = means.journal
     if not boards:
         raise FlowError("flow select: found no board; expected at least one; see `flow boards list`")
+    constraints.check_power_is_known(boards, options.objective)
     check_destination(output)
     graph = recognise(load(model))
     if any(isinstance(node.op, QuantSpec) for node in graph):
@@ -193,91 +260,106 @@ def select(
         )
     samples = load_samples(data, graph, labelled=True)
     ordered = options.ordered(boards)
+    metric = "top-1 accuracy" if samples.labels is not None else "cosine to the float model"
     with alone_at(journal, 0, BUSY.format(journal)):
-        parts = split(samples, options.seed)
-        shop = Workshop(
-            Source(model, parts, ordered, options.seed), Journal(journal), tell or (lambda _: None)
-        )
-        recipes, left_out, planned, refusals = _plans(shop, options.recipes())
-        measured: dict[str, Measured] = {}
-
-        def measure(name: str) -> Measured:
-            measured[name] = shop.measure(recipes[name])
-            return measured[name]
-
-        choice = choose(
-            [board.name for board in ordered], list(recipes), planned, measure,
-            latency_ms=constraints.latency_ms, accuracy=constraints.accuracy, refusals=refusals,
-        )  # fmt: skip
-        points = _points([board.name for board in ordered], planned, measured)
-        lowered, tested, confirmed = None, None, None
-        if choice.winner is not None and choice.winner.candidate is not None:
-            name = choice.winner.candidate
-            file = shop.file(recipes[name])
-            tested = shop.score(file, parts.test, name)
-            (board,) = (b for b in ordered if b.name == choice.winner.board)
-            lowered = lower(file, board, progress=tell)
-            write_build(output, lowered.files, lowered.manifest)
-            output.with_suffix(".pt2").write_bytes(file.read_bytes())
-            if options.confirm:
-                confirmed = _confirmed(output, Samples(parts.test.samples[:1]), tell)
-        metric = "top-1 accuracy" if samples.labels is not None else "cosine to the float model"
-        found = Selection(choice, constraints, metric, points, left_out, tested, lowered, confirmed)
-        output.with_suffix(".html").write_text(page_of(found, model.name), encoding="utf-8")
-        return found
+        Journal(journal).clear()
+        source = source_of(model, data, split(samples, options.seed), ordered, options.seed, journal)
+        crew = crew_of(means.jobs, means.scheduler)
+        try:
+            shop = Workshop(source, crew, means.tell)
+            found, planned = _search(shop, ordered, constraints, options, metric)
+            if found.winner is not None and found.winner.candidate is not None:
+                recipe = planned.recipes[found.winner.candidate]
+                found = _built(shop, found, recipe, output, confirm=options.confirm)
+        finally:
+            crew.close()
+    beside(output, ".html").write_text(page_of(found, model.name), encoding="utf-8")
+    return found
 
 
-def _confirmed(output: Path, sample: Samples, tell: Tell | None) -> dict[str, Any]:
-    """Cycles of the build's Verilog for one sample, and how many of its outputs differ from golden.
+def beside(output: Path, ending: str) -> Path:
+    """A file beside the build, its name with an ending behind it: it may hold dots of its own."""
+    return output.with_name(output.name + ending)
+
+
+def _search(
+    shop: Workshop, boards: Sequence[Board], constraints: Constraints, options: SelectOptions, metric: str
+) -> tuple[Selection, Planned]:
+    """The choice, with all that was measured for it, and the candidates."""
+    planned = shop.plan(options.recipes(), options.trials, options.seconds)
+    names = [board.name for board in boards]
+    measured: dict[str, Measured] = {}
+
+    def ahead() -> Iterator[str]:
+        """What will be asked for if nothing serves, in order; at the end what tells how near it was."""
+        for board in names:
+            for name, latencies in planned.latency_ms.items():
+                if latencies.get(board, math.inf) <= constraints.latency_ms:
+                    yield name
+
+    def measure(name: str) -> Measured:
+        if name not in measured:
+            rest = (other for other in dict.fromkeys(ahead()) if other not in measured and other != name)
+            measured[name] = shop.measure(name, planned, rest)
+        return measured[name]
+
+    limits = Limits(**asdict(constraints))
+    choice = choose(
+        names, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
+        refusals=planned.refusals, least_energy=options.objective == "least-energy",
+    )  # fmt: skip
+    relaxed: tuple[Relaxed, ...] = ()
+    if choice.winner is None:
+        relaxed = relaxations(names, planned.latency_ms, measure, measured, limits, planned.draws)
+    points = _points(names, planned, measured)
+    found = Selection(
+        choice, constraints, metric, points, planned.left_out, None, None, None, relaxed, planned.sparsity
+    )
+    return found, planned
+
+
+def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, confirm: bool) -> Selection:
+    """The winner's file and build, and what became of it on the test part and in simulation."""
+    assert found.winner is not None
+    shop.tell("the winner on the test samples")
+    # Here, not by the crew, which may be at training ahead.
+    tested = single_threaded(score, shop.source, recipe, "test")
+    file = file_of(shop.source, recipe)
+    (board,) = (b for b in shop.source.boards if b.name == found.winner.board)
+    lowered = lower(file, board, progress=shop.tell)
+    write_build(output, lowered.files, lowered.manifest)
+    beside(output, ".pt2").write_bytes(file.read_bytes())
+    confirmed = None
+    if confirm:
+        confirmed = _confirmed(shop, output, file, board)
+    return replace(found, test_accuracy=tested, lowered=lowered, confirmed=confirmed)
+
+
+def _confirmed(shop: Workshop, output: Path, file: Path, board: Board) -> dict[str, Any]:
+    """Cycles of the build's Verilog for one test sample, and how many of its outputs differ from golden.
 
     Raises:
         ToolError: a tool is missing, or the simulation fails.
     """
-    if tell is not None:
-        tell("simulate the winner's Verilog")
-    report = simulate(Build.open(output), "rtl", sample)
-    return {**report.cycles, "mismatches": report.mismatches}
+    identity = {**shop.source.identity, "candidate": digest(file), "board": board.text}
+
+    def work(_: Path) -> dict[str, Any]:
+        shop.tell("simulate the winner's Verilog")
+        report = simulate(Build.open(output), "rtl", Samples(shop.source.samples("test").samples[:1]))
+        return {**report.cycles, "mismatches": report.mismatches}
+
+    return dict(Journal(shop.source.journal).entry("confirmed", identity, work).data)
 
 
-def _plans(
-    shop: Workshop, wanted: Sequence[Recipe]
-) -> tuple[dict[str, Recipe], dict[str, str], dict[str, Mapping[str, float]], dict[str, str]]:
-    """Recipes by name, why others were left out, planned latencies by name and board, and refusals by board.
-
-    Raises:
-        UnsupportedError: none can be made.
-    """
-    recipes: dict[str, Recipe] = {}
-    left_out: dict[str, str] = {}
-    planned: dict[str, Mapping[str, float]] = {}
-    refusals: dict[str, str] = {}
-    for recipe in wanted:
-        try:
-            made = shop.planned(recipe)
-        except UnsupportedError as error:
-            left_out[recipe.name] = str(error)
-            continue
-        recipes[recipe.name] = recipe
-        planned[recipe.name] = made.data["latency_ms"]
-        refusals |= made.data["refusals"]
-    if not recipes:
-        raise UnsupportedError(
-            "flow select: found no candidate that can be made; the first reason: "
-            + next(iter(left_out.values()))
-        )
-    return recipes, left_out, planned, refusals
-
-
-def _points(
-    boards: Sequence[str], planned: Mapping[str, Mapping[str, float]], measured: Mapping[str, Measured]
-) -> tuple[Point, ...]:
+def _points(boards: Sequence[str], planned: Planned, measured: Mapping[str, Measured]) -> tuple[Point, ...]:
     """Candidate by candidate, boards in order."""
     found = []
-    for name, latencies in planned.items():
+    for name, latencies in planned.latency_ms.items():
         known = measured.get(name)
         real = known.latency_ms if known is not None else latencies
+        draws = known.draws if known is not None else planned.draws[name]
         found += [
-            Point(board, name, real[board], known.accuracy if known else None)
+            Point(board, name, real[board], known.accuracy if known else None, draws.get(board))
             for board in boards
             if board in latencies and board in real
         ]

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from flow.sim.timeline import timeline_svg
+from flow.search.chart import duration, estimated_timeline, fronts
+from flow.search.telling import confirmation, gives, meets, next_cheaper, reason, summary
+from flow.sim.timeline import COLOURS, timeline_svg
 
 if TYPE_CHECKING:
-    from flow.search.loop import Point, Selection
+    from flow.search.loop import Selection
 
-WIDTH, HEIGHT, LEFT, TOP = 900, 420, 70, 30
-"""Pixels of the drawing's field, and of its margins at the left and above."""
-COLOURS = ("#3b6ea5", "#b5542c", "#5b8c3e", "#8a6d3b", "#7a4fa3", "#2f8f8b", "#a33b5e", "#5a5a5a")
 STYLE = """
-body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 1100px; color: #222 }
-table { border-collapse: collapse } th, td { padding: .25em .8em; text-align: left; border-bottom: 1px solid #ddd }
-td.number { text-align: right; font-variant-numeric: tabular-nums } .serves { font-weight: bold; color: #2d6a1f }
-svg { width: 100%; height: auto }
+:root { color-scheme: light; --ink: #1d2329; --soft: #5c6670; --line: #dfe4e8; --good: #2d6a1f; --limit: #b3261e }
+* { box-sizing: border-box }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 1040px;
+  color: var(--ink); background: #fff }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .3rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem }
+p { max-width: 75ch; margin: .4rem 0 } .soft { color: var(--soft) }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .6rem; margin: 1.1rem 0;
+  padding: 0 }
+.facts div { border: 1px solid var(--line); border-radius: 8px; padding: .55rem .8rem }
+.facts dt { color: var(--soft); font-size: .82rem } .facts dd { margin: 0; font-weight: 600; font-size: 1.1rem }
+.wide { overflow-x: auto } .wide > svg { min-width: 640px }
+.timeline { padding-right: 1.6rem } .timeline > svg { overflow: visible }
+table { border-collapse: collapse; width: 100% }
+th, td { padding: .35em .7em; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top }
+th { color: var(--soft); font-weight: 600; font-size: .85rem }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+td:first-child, td:nth-child(2) { white-space: nowrap } td:last-child { min-width: 15rem }
+.serves td { font-weight: 600; color: var(--good); background: #f0f7ed }
+svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif }
+svg text { fill: var(--ink) } svg .name { font-weight: 600 } svg text.limit { fill: var(--limit) }
+svg .axis { stroke: var(--ink) } svg .grid { stroke: #e8ecef } svg .met { fill: #e9f4e5 }
+svg line.limit { stroke: var(--limit); stroke-dasharray: 6 4 }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; padding: 0; margin: .6rem 0 }
+.legend li { display: flex; align-items: center; gap: .4rem; font-size: .9rem }
+.legend svg { width: 12px; height: 12px }
 """
 
 
@@ -28,160 +47,134 @@ def page_of(found: Selection, model: str) -> str:
     root = ET.Element("html", lang="en")
     head = ET.SubElement(root, "head")
     ET.SubElement(head, "meta", charset="utf-8")
+    ET.SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
+    # A browser asks a server for an icon unless the page says that there is none.
+    ET.SubElement(head, "link", rel="icon", href="data:,")
     ET.SubElement(head, "title").text = f"flow select {model}"
     ET.SubElement(head, "style").text = STYLE
     body = ET.SubElement(root, "body")
-    limits = found.constraints
-    ET.SubElement(
-        body, "h1"
-    ).text = f"{model}: at most {limits.latency_ms:g} ms, at least {limits.accuracy:g}"
-    ET.SubElement(body, "p").text = summary(found)
-    ET.SubElement(body, "h2").text = "Boards, in order"
-    _verdicts(body, found)
-    ET.SubElement(body, "h2").text = "Fronts"
-    ET.SubElement(body, "p").text = (
-        f"Latency of one sample against {found.metric} on validation, for every candidate that was trained. Lines join "
-        "what no other candidate of the board beats in both; dashes are the constraints."
+    best = found.winner
+    ET.SubElement(body, "h1").text = (
+        "No board meets both" if best is None else f"{best.board} with {best.candidate}"
     )
-    body.append(_fronts(found))
-    untrained = sorted({point.candidate for point in found.points if point.accuracy is None})
-    if untrained:
-        ET.SubElement(body, "p").text = f"Not needed for the answer, so not trained: {', '.join(untrained)}."
-    if found.confirmed is not None:
-        ET.SubElement(body, "h2").text = "The winner, cycle by cycle"
-        body.append(ET.fromstring(timeline_svg(model, found.confirmed)))
+    _add(body, "p", summary(found))
+    _facts(body, found, model)
+    if best is None:
+        _misses(body, found)
+    else:
+        _add(body, "p", next_cheaper(found))
+        _add(body, "p", confirmation(found))
+    _add(body, "h2", "Boards, most preferred first")
+    _verdicts(body, found)
+    _fronts(body, found)
+    _timeline(body, found, model)
     ET.indent(root)
     return "<!DOCTYPE html>\n" + ET.tostring(root, encoding="unicode", method="html") + "\n"
 
 
-def summary(found: Selection) -> str:
-    """The answer in a sentence or two."""
-    best = found.winner
-    if best is None:
-        return "No board meets both constraints; the table shows how near each comes."
-    text = (
-        f"{best.board} with {best.candidate}: {best.latency_ms:.4g} ms, {found.metric} {best.accuracy:.4f} on "
-        f"validation and {found.test_accuracy:.4f} on test samples that decided nothing."
-    )
-    if found.confirmed is not None:
-        cycles, estimated = found.confirmed["cycles"], found.confirmed["estimated_cycles"]
-        text += f" Simulated: {cycles:,} cycles, {cycles / estimated - 1:+.2%} of the estimate."
-    return text
+def _add(parent: ET.Element, tag: str, text: str, kind: str = "") -> None:
+    if text:
+        ET.SubElement(parent, tag, {"class": kind} if kind else {}).text = text
 
 
-def front(points: Iterable[Point]) -> list[Point]:
-    """Points that no other one beats in latency and accuracy, by ascending latency."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.latency_ms, -(p.accuracy or 0.0))):
-        if point.accuracy is not None and (not best or point.accuracy > (best[-1].accuracy or 0.0)):
-            best.append(point)
-    return best
+def _facts(body: ET.Element, found: Selection, model: str) -> None:
+    """The question, and the answer in numbers."""
+    best, limits = found.winner, found.constraints
+    facts = {"model": model, "latency, at most": duration(limits.latency_ms)}
+    if best is not None and best.latency_ms is not None:
+        facts["latency, estimated"] = duration(best.latency_ms)
+    if math.isfinite(limits.energy_mj):
+        facts["energy of a sample, at most"] = f"{limits.energy_mj:.4g} mJ"
+    if math.isfinite(limits.power_w):
+        facts["peak power, at most"] = f"{limits.power_w:.4g} W"
+    if best is not None and best.draw is not None:
+        facts["energy, estimated"] = f"{best.draw.energy_mj:.4g} mJ"
+        facts["peak power, estimated"] = f"{best.draw.peak_w:.3g} W"
+    facts[f"{found.metric}, at least"] = f"{limits.accuracy:g}"
+    if best is not None:
+        facts["on validation samples"] = f"{best.accuracy:.4f}"
+        facts["on test samples"] = f"{found.test_accuracy:.4f}"
+    if best is not None and best.candidate is not None and best.candidate in found.sparsity:
+        facts["sparsity of its matrices"] = f"{found.sparsity[best.candidate]:.1%}"
+    if found.lowered is not None:
+        engine = found.lowered.engine
+        facts["engine, T × B × P"] = f"{engine.tokens} × {engine.banks} × {engine.rows}"
+    where = ET.SubElement(body, "dl", {"class": "facts"})
+    for name, value in facts.items():
+        fact = ET.SubElement(where, "div")
+        _add(fact, "dt", name)
+        _add(fact, "dd", value)
+
+
+def _misses(body: ET.Element, found: Selection) -> None:
+    """What would have to give."""
+    _add(body, "h2", "What would have to give")
+    where = ET.SubElement(body, "ul")
+    for relaxed in found.relaxed:
+        _add(where, "li", gives(relaxed, found) + ".")
+    if not found.relaxed:
+        _add(where, "li", "Nothing that was tried meets either constraint alone.")
 
 
 def _verdicts(body: ET.Element, found: Selection) -> None:
-    table = ET.SubElement(body, "table")
+    table = ET.SubElement(ET.SubElement(body, "div", {"class": "wide"}), "table")
     row = ET.SubElement(table, "tr")
-    for name in (
-        "board",
-        "verdict",
-        "candidate",
-        "latency, ms",
-        found.metric,
-        "why it cannot hold the model",
-    ):
+    for name in ("board", "verdict", "candidate"):
         ET.SubElement(row, "th").text = name
+    drawn = any(judged.draw is not None for judged in found.choice.verdicts)
+    for name in ("latency", *(("mJ a sample", "peak W") if drawn else ()), found.metric):
+        ET.SubElement(row, "th", {"class": "number"}).text = name
+    ET.SubElement(row, "th").text = "why"
     for judged in found.choice.verdicts:
-        row = ET.SubElement(table, "tr")
-        if judged.reason == "serves":
-            row.set("class", "serves")
+        row = ET.SubElement(table, "tr", {"class": "serves"} if judged.reason == "serves" else {})
         for text in (judged.board, judged.reason, judged.candidate or "–"):
             ET.SubElement(row, "td").text = text
-        latency = "–" if judged.latency_ms is None else f"{judged.latency_ms:.4g}"
+        latency = "–" if judged.latency_ms is None else duration(judged.latency_ms)
         accuracy = "–" if judged.accuracy is None else f"{judged.accuracy:.4f}"
-        for text in (latency, accuracy):
+        draw = judged.draw
+        drawing = ("–", "–") if draw is None else (f"{draw.energy_mj:.4g}", f"{draw.peak_w:.3g}")
+        for text in (latency, *(drawing if drawn else ()), accuracy):
             ET.SubElement(row, "td", {"class": "number"}).text = text
-        ET.SubElement(row, "td").text = judged.refusal or "–"
+        ET.SubElement(row, "td").text = reason(judged, found) or meets(found)
+    judged_names = {judged.board for judged in found.choice.verdicts}
+    rest = [name for name in dict.fromkeys(p.board for p in found.points) if name not in judged_names]
+    if rest:
+        _add(body, "p", f"Behind the winner, so not judged: {', '.join(rest)}.", "soft")
 
 
-def _fronts(found: Selection) -> ET.Element:
-    shown = [point for point in found.points if point.accuracy is not None]
-    boards = list(dict.fromkeys(point.board for point in shown))
-    field = _Field.of(
-        [point.latency_ms for point in shown] + [found.constraints.latency_ms],
-        [point.accuracy or 0.0 for point in shown] + [found.constraints.accuracy],
-    )
-    svg = ET.Element(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {LEFT + WIDTH + 180} {TOP + HEIGHT + 50}",
-        attrib={"font-family": "sans-serif", "font-size": "12"},
-    )
-    field.axes(svg, found.metric)
-    dashed = {"stroke": "#c00", "stroke-dasharray": "6 4"}
-    x, y = field.x(found.constraints.latency_ms), field.y(found.constraints.accuracy)
-    _line(svg, x, TOP, x, TOP + HEIGHT, dashed)
-    _line(svg, LEFT, y, LEFT + WIDTH, y, dashed)
-    for number, board in enumerate(boards):
-        colour = COLOURS[number % len(COLOURS)]
-        here = [point for point in shown if point.board == board]
-        corners = " ".join(
-            f"{field.x(p.latency_ms):.1f},{field.y(p.accuracy or 0.0):.1f}" for p in front(here)
-        )
-        ET.SubElement(svg, "polyline", {"points": corners, "fill": "none", "stroke": colour})
-        for point in here:
-            dot = ET.SubElement(
-                svg, "circle", cx=f"{field.x(point.latency_ms):.1f}", cy=f"{field.y(point.accuracy or 0.0):.1f}", r="4",
-                fill=colour,
-            )  # fmt: skip
-            ET.SubElement(
-                dot, "title"
-            ).text = f"{point.board}, {point.candidate}: {point.latency_ms:.4g} ms, {point.accuracy:.4f}"
-        _text(svg, LEFT + WIDTH + 28, TOP + 14 + 18 * number, board)
-        ET.SubElement(
-            svg, "circle", cx=str(LEFT + WIDTH + 16), cy=str(TOP + 10 + 18 * number), r="5", fill=colour
-        )
-    return svg
+def _fronts(body: ET.Element, found: Selection) -> None:
+    _add(body, "h2", "Fronts")
+    svg, legend = fronts(found)
+    if any(point.accuracy is not None for point in found.points):
+        _add(
+            body, "p",
+            f"Latency of one sample against {found.metric} on the validation samples, for every candidate that was "
+            "trained, on every board that holds it. Lines join what no other candidate of the board beats in both; "
+            "both constraints are met in the shaded field. A point’s tooltip has its numbers.",
+        )  # fmt: skip
+        ET.SubElement(body, "div", {"class": "wide"}).append(svg)
+        body.append(legend)
+    untrained = list(dict.fromkeys(point.candidate for point in found.points if point.accuracy is None))
+    if untrained:
+        _add(body, "p", f"Not needed for the answer, so not trained: {', '.join(untrained)}.", "soft")
+    for name, why in found.left_out.items():
+        _add(body, "p", f"Left out {name}: {why}.", "soft")
 
 
-class _Field:
-    """Latency on a logarithmic axis against accuracy on a linear one."""
-
-    def __init__(self, fastest: float, slowest: float, worst: float, best: float) -> None:
-        self.low, self.high = math.log10(fastest), math.log10(slowest)
-        self.worst, self.best = worst, best
-
-    @staticmethod
-    def of(latencies: Sequence[float], accuracies: Sequence[float]) -> _Field:
-        """A field that holds all values with a little room."""
-        room = max(0.01, 0.05 * (max(accuracies) - min(accuracies)))
-        return _Field(
-            min(latencies) / 1.2, max(latencies) * 1.2, min(accuracies) - room, max(accuracies) + room
-        )
-
-    def x(self, latency: float) -> float:
-        return LEFT + WIDTH * (math.log10(latency) - self.low) / (self.high - self.low)
-
-    def y(self, accuracy: float) -> float:
-        return TOP + HEIGHT * (self.best - accuracy) / (self.best - self.worst)
-
-    def axes(self, svg: ET.Element, metric: str) -> None:
-        """Both axes with their ticks."""
-        black = {"stroke": "#000"}
-        _line(svg, LEFT, TOP + HEIGHT, LEFT + WIDTH, TOP + HEIGHT, black)
-        _line(svg, LEFT, TOP, LEFT, TOP + HEIGHT, black)
-        for tick in range(6):
-            latency = 10 ** (self.low + (self.high - self.low) * tick / 5)
-            _text(svg, self.x(latency), TOP + HEIGHT + 18, f"{latency:.3g}", anchor="middle")
-            accuracy = self.worst + (self.best - self.worst) * tick / 5
-            _text(svg, LEFT - 8, self.y(accuracy) + 4, f"{accuracy:.3f}", anchor="end")
-        _text(svg, LEFT + WIDTH / 2, TOP + HEIGHT + 38, "latency, ms", anchor="middle")
-        _text(svg, LEFT, TOP - 12, metric)
-
-
-def _line(parent: ET.Element, x1: float, y1: float, x2: float, y2: float, look: dict[str, str]) -> None:
-    ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
-    ET.SubElement(parent, "line", {**ends, **look})
-
-
-def _text(parent: ET.Element, x: float, y: float, text: str, anchor: str = "start") -> None:
-    ET.SubElement(parent, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}).text = text
+def _timeline(body: ET.Element, found: Selection, model: str) -> None:
+    """By simulation where there was one, else by the estimate."""
+    if found.confirmed is not None:
+        _add(body, "h2", "The winner, cycle by cycle")
+        _add(body, "p", "Simulated. A block is a step, as long as its cycles; its dark part is the share of them in "
+             "which the array took operands.")  # fmt: skip
+        drawing = ET.fromstring(timeline_svg(model, found.confirmed))
+        for element in drawing.iter():
+            # HTML knows a drawing by the plain name alone.
+            element.tag = element.tag.rpartition("}")[2]
+        ET.SubElement(body, "div", {"class": "wide timeline"}).append(drawing)
+    elif found.lowered is not None:
+        _add(body, "h2", "The winner, step by step")
+        _add(body, "p", "Estimated. A block is a step, as long as its cycles; its dark part is the utilisation of the "
+             "multipliers.")  # fmt: skip
+        steps = found.lowered.estimate.steps
+        ET.SubElement(body, "div", {"class": "wide timeline"}).append(estimated_timeline(steps, COLOURS))

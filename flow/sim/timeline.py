@@ -9,7 +9,7 @@ from typing import Any
 WIDTH, LEFT, TOP, ROW, GAP = 1200, 110, 40, 26, 8
 """Pixels: of the drawing without its left margin, that margin, above the rows, of a row, and between rows."""
 TICKS = 8
-_COLOURS = {
+COLOURS = {
     "linear": "#3b6ea5",
     "attention": "#b5542c",
     "norm": "#5b8c3e",
@@ -56,7 +56,7 @@ def timeline_svg(title: str, cycles: Mapping[str, Any]) -> str:
 
 
 def _block(root: ET.Element, step: Mapping[str, Any], left: float, row: int, scale: float) -> None:
-    colour = _COLOURS.get(step["kind"], "#444444")
+    colour = COLOURS.get(step["kind"], "#444444")
     width, y = step["cycles"] * scale, TOP + row * (ROW + GAP)
     block = ET.SubElement(root, "g")
     numbers = ", ".join(f"{key.replace('_', ' ')} {step[key]:,}" for key in _STEP_KEYS)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from flow.boards import DSP_KINDS, FIGURES, Board, list_boards, load_board, read_board
+from flow.boards import DSP_KINDS, Board, figures_of, list_boards, load_board, read_board
 from flow.errors import FlowError
 from flow.resources import asset_dir
 
 BOARDS = (
-    "kv260", "pynq-z2", "u200", "u250", "u280", "u50", "u55c", "ultra96-v2", "ulx3s-85f", "vcu118", "vcu128",
-    "zcu102", "zcu104", "zcu111", "zedboard",
+    "kv260", "pynq-z2", "u200", "u250", "u280", "u50", "u55c", "ultra96-v2", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f",
+    "vcu118", "vcu128", "zcu102", "zcu104", "zcu111", "zedboard",
 )  # fmt: skip
 
 # name: LUT, FF, BRAM of 18 Kibit, URAM, DSP, DSP kind, SLRs. Typed in a second time, from the data sheets.
@@ -34,6 +34,8 @@ RESOURCES = {
     "zcu104": (230_400, 460_800, 624, 96, 1_728, "DSP48E2", 1),
     "kv260": (117_120, 234_240, 288, 64, 1_248, "DSP48E2", 1),
     "pynq-z2": (53_200, 106_400, 280, 0, 220, "DSP48E1", 1),
+    "ulx3s-25f": (24_288, 24_288, 56, 0, 28, "MULT18X18D", 1),
+    "ulx3s-45f": (43_848, 43_848, 108, 0, 72, "MULT18X18D", 1),
     "ulx3s-85f": (83_640, 83_640, 208, 0, 156, "MULT18X18D", 1),
 }
 
@@ -68,7 +70,7 @@ def test_resources(name: str) -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_figure_has_a_document(name: str) -> None:
     board = load_board(name)
-    for figure in FIGURES:
+    for figure in figures_of(board):
         source = board.source(figure)
         assert source.document
         assert source.title
@@ -138,7 +140,7 @@ def test_unknown_board_offers_the_nearest_names() -> None:
         load_board("u25")
     assert str(caught.value) == (
         "board 'u25': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, ultra96-v2, "
-        "ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
+        "ulx3s-25f, ulx3s-45f, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
         "did you mean u250 or u50?"
     )
 
@@ -148,7 +150,7 @@ def test_unknown_board_far_from_all() -> None:
         load_board("stratix")
     assert str(caught.value) == (
         "board 'stratix': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, ultra96-v2, "
-        "ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
+        "ulx3s-25f, ulx3s-45f, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
     )
 
 

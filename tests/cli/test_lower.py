@@ -49,7 +49,7 @@ def test_summary(flow: Flow, model: Path, tmp_path: Path) -> None:
             "u2500",
             (
                 "board 'u2500': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, "
-                "ultra96-v2, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
+                "ultra96-v2, ulx3s-25f, ulx3s-45f, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard; "
                 "did you mean u250 or u200?"
             ),
         ),
@@ -57,7 +57,7 @@ def test_summary(flow: Flow, model: Path, tmp_path: Path) -> None:
             "",
             (
                 "board '': unknown; expected one of kv260, pynq-z2, u200, u250, u280, u50, u55c, "
-                "ultra96-v2, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
+                "ultra96-v2, ulx3s-25f, ulx3s-45f, ulx3s-85f, vcu118, vcu128, zcu102, zcu104, zcu111, zedboard"
             ),
         ),
     ],

@@ -21,9 +21,13 @@ Digits = Callable[[str], Graph]
 Encode = Callable[..., Graph]
 
 
-@pytest.mark.parametrize("name", list_boards())
+TOO_SMALL = ("ulx3s-25f", "ulx3s-45f")
+"""Boards whose look-up tables do not hold the smallest engine with attention."""
+
+
+@pytest.mark.parametrize("name", [name for name in list_boards() if name not in TOO_SMALL])
 @pytest.mark.parametrize("model", ["dense", "hp80"])
-def test_the_digits_fit_every_board(digits: Digits, model: str, name: str) -> None:
+def test_the_digits_fit_nearly_every_board(digits: Digits, model: str, name: str) -> None:
     board = load_board(name)
     engine = fit(digits(model), board)
     report = estimate_layout(lay_out(digits(model), engine), board)
@@ -35,6 +39,20 @@ def test_the_digits_fit_every_board(digits: Digits, model: str, name: str) -> No
     if name in ("pynq-z2", "ulx3s-85f"):
         assert report.resources["dsp"].used > budget(board).dsp / 3
         assert report.utilisation > 0.5
+
+
+def test_boards_too_small_for_attention(digits: Digits) -> None:
+    """The 45F takes linear steps; the 25F has fewer look-up tables than the smallest engine of any kind."""
+    from flow.ops.examples import linear_graph
+
+    for name in TOO_SMALL:
+        with pytest.raises(FitError, match=r"needs .* LUT, expected at most"):
+            fit(digits("hp80"), load_board(name))
+    linear, board = linear_graph(tokens=8, channels=16, rows=16), load_board("ulx3s-45f")
+    engine = fit(linear, board)
+    assert not engine_usage(engine, board).over(budget(board))
+    with pytest.raises(FitError, match=r"\(T=1, B=1, P=1\) needs [\d]+ LUT, expected at most 19430"):
+        fit(linear, load_board("ulx3s-25f"))
 
 
 def test_fitting_twice_gives_one_engine(digits: Digits) -> None:

@@ -1,0 +1,116 @@
+"""`flow select` with energy and power: what serves, what is refused by name, and what the JSON says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.boards import load_board
+from flow.errors import FlowError
+from flow.resources import asset_dir
+from flow.search.loop import Constraints
+from tests.search.test_loop import BOARDS, place, run
+
+Flow = Callable[..., Any]
+__all__ = ["place"]
+
+
+def points(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
+    """Energy and power by board and candidate."""
+    return {(point["board"], point["candidate"]): point["draw"] for point in found["points"]}
+
+
+def test_energy_and_power_bound_the_choice(flow: Flow, place: Path) -> None:
+    """The first board that serves takes too much of one, the next one of the other; least energy asks for all."""
+    plain = run(flow, place, "100ms", 0.0).json()
+    known = points(plain)
+    assert plain["energy_constraint_mj"] is None
+    assert {board for board, _ in known} == set(BOARDS)
+    assert all(draw["energy_mj"] > 0 and draw["peak_w"] > 0 for draw in known.values())
+    first = plain["winner"]
+    assert first["board"] == BOARDS[0]
+    assert first["draw"] == known[first["board"], first["candidate"]]
+
+    peaks = {board: min(draw["peak_w"] for (b, _), draw in known.items() if b == board) for board in BOARDS}
+    assert peaks["ulx3s-85f"] < peaks["pynq-z2"] < peaks["u250"]
+    least = run(flow, place, "100ms", 0.0, "--objective", "least-energy").json()
+    lowest = min(draw["energy_mj"] for draw in known.values())
+    assert least["winner"]["draw"]["energy_mj"] == lowest
+    assert [verdict["board"] for verdict in least["boards"]] == list(BOARDS)
+
+    tight = f"{lowest * 1.0001:.9f}mJ"
+    bounded = run(flow, place, "100ms", 0.0, "--energy", tight).json()
+    assert bounded["winner"]["draw"]["energy_mj"] == lowest
+    assert bounded["energy_constraint_mj"] == pytest.approx(lowest, rel=1e-3)
+    power = f"{peaks['ulx3s-85f'] / 2:.9f}W"
+    missed = run(flow, place, "100ms", 0.0, "--power", power)
+    assert missed.status == 1
+    assert {verdict["reason"] for verdict in missed.json()["boards"]} == {"too much power"}
+    (gives,) = [r for r in missed.json()["relaxed"] if r["constraint"] == "power"]
+    assert gives["draw"]["peak_w"] == min(draw["peak_w"] for draw in known.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "--energy",
+            "5",
+            "--energy: found '5'; expected a number with uJ, mJ or J, such as 5mJ",
+        ),
+        (
+            "--power",
+            "10",
+            "--power: found '10'; expected a number with mW or W, such as 10W",
+        ),
+    ],
+)
+def test_units(flow: Flow, place: Path, option: str, value: str, message: str) -> None:
+    refused = run(flow, place, "1ms", 0.5, option, value)
+    assert (refused.status, refused.err) == (2, f"error: {message}\n")
+
+
+def test_impossible_constraints() -> None:
+    with pytest.raises(FlowError) as caught:
+        Constraints(1.0, 0.5, energy_mj=0.0, power_w=float("nan"))
+    assert str(caught.value) == (
+        "flow select: found constraints that cannot be used\n"
+        "  - --energy: found 0 mJ; expected an energy above 0, such as 5mJ\n"
+        "  - --power: found nan W; expected a power above 0, such as 10W"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--energy", "5mJ"), "--energy"),
+        (("--power", "5W"), "--power"),
+        (
+            ("--energy", "5mJ", "--objective", "least-energy"),
+            "--energy and --objective least-energy",
+        ),
+    ],
+)
+def test_a_board_without_power_figures_is_refused_by_name(
+    flow: Flow, place: Path, tmp_path: Path, options: tuple[str, ...], named: str
+) -> None:
+    text = (asset_dir("boards") / "pynq-z2.toml").read_text(encoding="utf-8")
+    start, end = text.index("[power]"), text.index("[[sources]]")
+    kept = (text[:start] + text[end:]).replace('name = "pynq-z2"', 'name = "mine"')
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        "[[sources]]".join(part for part in kept.split("[[sources]]") if '"power.' not in part),
+        encoding="utf-8",
+    )
+    assert load_board(str(mine)).power is None
+    refused = run(flow, place, "1ms", 0.5, "--board-file", mine, *options)
+    assert (refused.status, refused.err) == (
+        2,
+        (
+            f"error: {named}: found no power figures of mine; expected [power] in the file of every board "
+            "(docs/boards.md); add it, leave the board out, or leave the option out\n"
+        ),
+    )

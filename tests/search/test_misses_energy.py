@@ -1,0 +1,67 @@
+"""What would have to give where energy and power are limited too: the least of each, the others kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flow.search.choose import Draw, Limits, Measured, choose
+from flow.search.misses import relaxations
+
+BOARDS = ("small", "large")
+CANDIDATES = ("dense", "half", "tenth")
+AMOUNTS = st.sampled_from([0.5, 1.0, 2.0, 4.0])
+SCORES = st.sampled_from([0.5, 0.8, 0.9, 1.0])
+COSTS = st.dictionaries(st.sampled_from(BOARDS), st.tuples(AMOUNTS, AMOUNTS, AMOUNTS))
+KEYS = {"latency": "latency_ms", "energy": "energy_mj", "power": "power_w"}
+
+
+@settings(derandomize=True, max_examples=400)
+@given(
+    st.fixed_dictionaries(dict.fromkeys(CANDIDATES, COSTS)),
+    st.fixed_dictionaries(dict.fromkeys(CANDIDATES, SCORES)),
+    st.builds(Limits, AMOUNTS, SCORES, AMOUNTS, AMOUNTS),
+)
+def test_they_are_the_least(
+    costs: dict[str, dict[str, tuple[float, float, float]]], scores: dict[str, float], limits: Limits
+) -> None:
+    planned = {name: {board: cost[0] for board, cost in costs[name].items()} for name in CANDIDATES}
+    draws = {name: {board: Draw(*cost[1:]) for board, cost in costs[name].items()} for name in CANDIDATES}
+    measured: dict[str, Measured] = {}
+
+    def measure(name: str) -> Measured:
+        measured[name] = Measured(scores[name], planned[name], draws[name])
+        return measured[name]
+
+    if choose(BOARDS, CANDIDATES, planned, measure, limits, draws=draws).winner is not None:
+        return
+    found = {r.constraint: r for r in relaxations(BOARDS, planned, measure, measured, limits, draws)}
+    pairs = [(*cost, scores[name]) for name in CANDIDATES for cost in costs[name].values()]
+    for place, constraint in enumerate(KEYS):
+        loose = replace(limits, **{KEYS[constraint]: inf})
+        good = [
+            pair[place]
+            for pair in pairs
+            if not loose.exceeded(pair[0], Draw(pair[1], pair[2])) and pair[3] >= limits.accuracy
+        ]
+        assert (constraint in found) == bool(good)
+        if good:
+            relaxed = found[constraint]
+            assert relaxed.draw is not None
+            amounts = (relaxed.latency_ms, relaxed.draw.energy_mj, relaxed.draw.peak_w)
+            assert amounts[place] == min(good)
+            assert relaxed.accuracy >= limits.accuracy
+    near = [pair[3] for pair in pairs if not limits.exceeded(pair[0], Draw(pair[1], pair[2]))]
+    assert ("accuracy" in found) == bool(near)
+    if near:
+        assert found["accuracy"].accuracy == max(near)
+
+
+def test_limits_that_nobody_set_need_not_give() -> None:
+    found = relaxations(
+        ("small",), {"dense": {"small": 2.0}}, lambda _: Measured(1.0, {"small": 2.0}), {}, Limits(1.0, 0.5)
+    )
+    assert [relaxed.constraint for relaxed in found] == ["latency"]
