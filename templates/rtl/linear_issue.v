@@ -83,6 +83,8 @@ module linear_issue #(
     localparam ExtraAt = GroupAt + Groups;
     localparam KeysAt = ExtraAt + 6;
     localparam KeyBits = TokensLog2 + 1;
+    localparam BankBits = BanksLog2 + 1;
+    localparam [31:0] Step = Tokens;
     localparam FinalAt = KeysAt + KeyBits;
     localparam [31:0] Values = 3;
     // Of the least number of slots of a result: T at most, or 2.
@@ -99,7 +101,8 @@ module linear_issue #(
     reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
     reg [31:0] skipped_q, out_skipped_q, key_start_q, row_stride_q;
 
-    reg  [31:0] all_tiles_q, rest_tiles_q, tiles_q, abreast_log2_q, key_bank_start_q;
+    reg  [31:0] all_tiles_q, rest_tiles_q, tiles_q, abreast_log2_q;
+    reg  [BankBits-1:0] key_bank_start_q, last_bank_q;
     wire        two_out = out_bits_i > 8;
     wire        values = space_i == Values;
 
@@ -142,7 +145,8 @@ module linear_issue #(
     // Of VALUES: the head among those abreast, the chunk in it, and the line of the round.
     reg [31:0]          side_q, chunk_q, round_line_q, last_side_q, last_chunk_q;
     // Of the tile's first key: its line from there, and its bank among those of its head.
-    reg [31:0]          key_offset_q, key_bank_q;
+    reg [31:0]          key_offset_q;
+    reg [BankBits-1:0]  key_bank_q;
 
     wire [RingLog2:0] cycle_word = {{(RingLog2-CycleBits){1'b0}}, cycle_q};
     wire [RingLog2:0] cycles_word = {{(RingLog2-CycleBits){1'b0}}, cycles_q};
@@ -192,13 +196,15 @@ module linear_issue #(
     // ---- the tag
     // In three steps, each with a register behind it: shifts and first sums, second sums, places.
     wire [31:0] first_of_range = first_q << TokensLog2;
+    wire [31:0] row_keys = 32'd1 << key_log2_q;
+    wire [31:0] last_key = row_keys - 32'd1;
     reg  [31:0] first_row_q;
     always @(posedge clk_i) first_row_q <= first_of_range >> key_log2_q;
     wire [31:0] first_key = tile_q << TokensLog2;
     wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
     // The keys of the next tile: further along the row, or in the row after the last of this tile.
-    wire [31:0] next_bank = key_bank_q + Tokens;
-    wire        next_row = next_bank >= (32'd1 << key_log2_q);
+    // Both are whole tiles, or one tile is a row or more.
+    wire        next_row = key_bank_q == last_bank_q;
     // Of the other group of a pair: the next bank group, which may lie in the next line.
     wire [GroupBits:0] other_group = {1'b0, bank_group_q} + 1'b1;
     wire other_wraps = {{(31-GroupBits){1'b0}}, other_group} == LastGroup + 32'd1;
@@ -221,7 +227,7 @@ module linear_issue #(
     always @(posedge clk_i) begin
         several_q <= (one << key_groups) - one;
         side_a_q <= side_q << key_log2_q;
-        bank_a_q <= key_bank_q;
+        bank_a_q <= {{(32-BankBits){1'b0}}, key_bank_q};
         line_a_q <= round_line_q + chunk_q;
         offset_a_q <= key_offset_q;
         out_a_q <= out_line_q + row_line_q;
@@ -390,7 +396,8 @@ module linear_issue #(
             Rest: begin
                 rest_tiles_q <= all_tiles_q - first_q;
                 rounds_q <= rounds_q >> abreast_log2_q;
-                key_bank_start_q <= first_of_range & ((32'd1 << key_log2_q) - 32'd1);
+                key_bank_start_q <= first_of_range[BankBits-1:0] & last_key[BankBits-1:0];
+                last_bank_q <= row_keys > Tokens ? row_keys[BankBits-1:0] - Step[BankBits-1:0] : 0;
             end
             Range: tiles_q <= tiles_i == 0 || tiles_i > rest_tiles_q ? rest_tiles_q : tiles_i;
             Multiply: begin
@@ -438,7 +445,7 @@ module linear_issue #(
             tile_q <= tile_q + 32'd1;
             source_line_q <= source_line_q + depth_q;
             out_line_q <= out_line_q + out_stride_q;
-            key_bank_q <= next_row ? 32'd0 : next_bank;
+            key_bank_q <= next_row ? 0 : key_bank_q + Step[BankBits-1:0];
             if (next_row) key_offset_q <= key_offset_q + row_stride_q;
         end
         if (group_end) begin
@@ -505,8 +512,8 @@ module linear_issue #(
 
     // Words that the sequencer has bounded.
     wire unused = &{
-        1'b0, source_space_i, key_stride_q, first_row_q, key_group, group_b_q, line_b_q, keys, depth_q, out_stride_q,
-        rounds_q, heads_q, cycle_word, cycles_word, other_word, other_group
+        1'b0, source_space_i, last_key, row_keys, key_stride_q, first_row_q, key_group, group_b_q, line_b_q, keys, depth_q,
+        out_stride_q, rounds_q, heads_q, cycle_word, cycles_word, other_word, other_group
     };
 
 endmodule

@@ -29,7 +29,7 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
     "few banks": (Loader(4, 2, 32, 16, 16), {"structures": HP, "pace": HP}),
     "narrow beats": (
         Loader(16, 8, 8, 12, 12),
-        {"structures": HP, "pace": ["dense", "hp-4-2", "block"], "jobs": 4},
+        {"structures": HP, "pace": ["dense", "hp-4-2", "block"], "jobs": 5},
     ),
     "one": (Loader(1, 1, 8, 12, 12, 8), {"structures": SMALL}),
     "one in wide beats": (Loader(1, 1, 64, 8, 5, 12), {"structures": SMALL}),
