@@ -161,7 +161,7 @@ def test_options_and_constraints_are_checked_together() -> None:
         )
     assert str(caught.value) == (
         "flow select: found options that cannot be used\n"
-        "  - objective: found 'best'; expected one of cheapest, smallest\n"
+        "  - objective: found 'best'; expected one of cheapest, smallest, least-energy\n"
         "  - sparsities: found 1; expected at least 0 and less than 1\n"
         "  - price of u250: found -1; expected a number above 0\n"
         "  - trials: found -1; expected at least 0\n"
