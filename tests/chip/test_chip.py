@@ -56,7 +56,7 @@ def test_a_clock_without_the_baud_rate() -> None:
     with pytest.raises(
         FlowError,
         match=re.escape(
-            f"ulx3s-85f: found {board.clock_mhz:g} MHz for 55000000 baud; expected a multiple of it within 2 %; "
+            f"ulx3s-85f: found {context.pll.output_mhz:g} MHz for 55000000 baud; expected a multiple of it within 2 %; "
             "choose another clock_mhz"
         ),
     ):
