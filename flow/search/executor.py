@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar
@@ -239,7 +239,7 @@ def single_threaded(work: Callable[..., Made], *arguments: Any) -> Made:
 
 def _settle(what: Callable[[Any], None], value: Any) -> None:
     # A future that its owner has cancelled takes no result.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(InvalidStateError):
         what(value)
 
 

@@ -113,14 +113,9 @@ class SelectOptions:
 
 
 @dataclass(frozen=True)
-class Constraints:
-    """Latency of one sample in ms, at most; accuracy on the validation part, at least; energy of one sample in mJ and
-    peak power in W, at most."""
-
-    latency_ms: float
-    accuracy: float
-    energy_mj: float = math.inf
-    power_w: float = math.inf
+class Constraints(Limits):
+    """What a user asks for, checked: latency of one sample in ms, at most; accuracy on the validation part, at least;
+    energy of one sample in mJ and peak power in W, at most."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -303,14 +298,13 @@ def _search(
             measured[name] = shop.measure(name, planned, rest)
         return measured[name]
 
-    limits = Limits(**asdict(constraints))
     choice = choose(
-        names, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
+        names, list(planned.recipes), planned.latency_ms, measure, constraints, draws=planned.draws,
         refusals=planned.refusals, least_energy=options.objective == "least-energy",
     )  # fmt: skip
     relaxed: tuple[Relaxed, ...] = ()
     if choice.winner is None:
-        relaxed = relaxations(names, planned.latency_ms, measure, measured, limits, planned.draws)
+        relaxed = relaxations(names, planned.latency_ms, measure, measured, constraints, planned.draws)
     points = _points(names, planned, measured)
     found = Selection(
         choice, constraints, metric, points, planned.left_out, None, None, None, relaxed, planned.sparsity

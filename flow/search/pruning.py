@@ -45,11 +45,6 @@ class Way:
     curves: Mapping[str, Sequence[tuple[float, float]]] | None = None
 
 
-def promised(graph: Graph, options: PruneOptions, curves: Curves | None = None) -> Plan:
-    """The plan nearest to what was asked for, by magnitude: scores change no density."""
-    return make_plan(graph, replace(options, score="magnitude"), sensitivity=curves, nearest=True)
-
-
 def prune(graph: Graph, samples: Samples, way: Way, checkpoint: Checkpoint) -> tuple[Graph, Plan]:
     """A recognised float graph with structured zeros, trained where that is asked for, and its plan.
 

@@ -381,8 +381,8 @@ def _flip_flop(compiler: _Compiler, cell: Cell) -> None:
     compiler.clocks.update(cell["connections"]["CLK"])
     lsr, inverted = _enable(compiler, cell, "LSRMUX", "LSR")
     mode = _parameter(cell, "SRMODE", "LSR_OVER_CE")
-    if mode not in ("LSR_OVER_CE", "CE_OVER_LSR") and (lsr, inverted) != (ZERO, 0):
-        raise _UnknownError(f"found SRMODE = {mode} in use; expected a set or reset at the clock")
+    if mode != "LSR_OVER_CE" and (lsr, inverted) != (ZERO, 0):
+        raise _UnknownError(f"found SRMODE = {mode} in use; expected LSR_OVER_CE")
     if q != NOWHERE:
         compiler.flip_flops.append(
             [
@@ -392,7 +392,6 @@ def _flip_flop(compiler: _Compiler, cell: Cell) -> None:
                 lsr,
                 inverted,
                 int(_parameter(cell, "REGSET", "RESET") == "SET"),
-                int(mode == "CE_OVER_LSR"),
             ]
         )
 

@@ -53,7 +53,7 @@ struct Op {
 // A table's output is `a`, its inputs b to e; the others' nets lie in the extras from `a` on, b read and c driven.
 
 struct FlipFlop {
-    int32_t q, d, enable, enable_inverted, set, set_inverted, value, waits;
+    int32_t q, d, enable, enable_inverted, set, set_inverted, value;
 };
 
 struct SmallRam {
@@ -209,7 +209,7 @@ class Netlist {
             if (i < flip_flops_.size()) {
                 const FlipFlop& f = flip_flops_[i];
                 const bool enable = value_[f.enable] ^ f.enable_inverted, set = value_[f.set] ^ f.set_inverted;
-                if (set && (enable || !f.waits)) changes_.push_back({f.q, f.value});
+                if (set) changes_.push_back({f.q, f.value});
                 else if (enable) changes_.push_back({f.q, value_[f.d]});
                 return;
             }

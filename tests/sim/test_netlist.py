@@ -61,7 +61,7 @@ def test_what_the_interpreter_reads() -> None:
     flip_flops = [
         cell("TRELLIS_FF", FLIP_FLOP | {"DI": [d]}, {"Q": [q]}, **p)
         for d, q, p in (
-            (9, 7, {"CEMUX": "INV", "SRMODE": "CE_OVER_LSR"}),
+            (9, 7, {"CEMUX": "INV"}),
             (7, 3, {"LSRMUX": "INV", "REGSET": "SET", "CEMUX": "1 "}),
             (7, "x", {}),
         )
@@ -80,10 +80,10 @@ def test_what_the_interpreter_reads() -> None:
     q7 = registers[0]
     assert first[3:5] == [q7, pins[1]]
     assert second[3:5] == [first[2], q7]
-    # Output, input, enable and whether it is inverted, set likewise, value, whether the set waits.
+    # Output, input, enable and whether it is inverted, set likewise, value.
     assert registers == [
-        *(q7, second[2], pins[2], 1, pins[1], 0, 0, 1),
-        *(results[0], q7, 1, 0, pins[1], 1, 1, 0),
+        *(q7, second[2], pins[2], 1, pins[1], 0, 0),
+        *(results[0], q7, 1, 0, pins[1], 1, 1),
     ]
     assert max(*pins, *results, first[2], second[2], q7) < sizes[0]
 
@@ -121,8 +121,9 @@ def test_no_netlist(text: str, message: str) -> None:
         ("$mul", {}, {"Y": [3]}, {}, "found no primitive of ECP5 that is known here; expected those that Yosys makes"),
         ("TRELLIS_FF", FLIP_FLOP | {"M": [4]}, {"Q": [3]}, {}, "found input M in use; expected DI alone"),
         ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"CLKMUX": "INV"}, "found CLKMUX = INV; expected CLK"),
-        ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"SRMODE": "ASYNC"},
-         "found SRMODE = ASYNC in use; expected a set or reset at the clock"),
+        ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"SRMODE": "ASYNC"}, "found SRMODE = ASYNC in use; expected LSR_OVER_CE"),
+        ("TRELLIS_FF", FLIP_FLOP, {"Q": [3]}, {"SRMODE": "CE_OVER_LSR"},
+         "found SRMODE = CE_OVER_LSR in use; expected LSR_OVER_CE"),
         ("DP16KD", {"CLKA": [2], "CLKB": [2], "RSTA": [4]}, {}, {}, "found RSTA in use; expected 0"),
         ("DP16KD", {"CLKA": [2], "CLKB": [2]}, {}, {"REGMODE_B": "OUTREG"}, "found REGMODE_B = OUTREG; expected NOREG"),
         ("MULT18X18D", {}, {"P0": [3]}, {"REG_INPUTA_CLK": "CLK0"}, "found REG_INPUTA_CLK = CLK0; expected NONE"),
