@@ -113,9 +113,14 @@ class SelectOptions:
 
 
 @dataclass(frozen=True)
-class Constraints(Limits):
-    """What a user asks for, checked: latency of one sample in ms, at most; accuracy on the validation part, at least;
-    energy of one sample in mJ and peak power in W, at most."""
+class Constraints:
+    """Latency of one sample in ms, at most; accuracy on the validation part, at least; energy of one sample in mJ and
+    peak power in W, at most."""
+
+    latency_ms: float
+    accuracy: float
+    energy_mj: float = math.inf
+    power_w: float = math.inf
 
     def __post_init__(self) -> None:
         faults = []
@@ -298,13 +303,15 @@ def _search(
             measured[name] = shop.measure(name, planned, rest)
         return measured[name]
 
+    # What nobody checks any more: `relaxations` lifts one after the other.
+    limits = Limits(**asdict(constraints))
     choice = choose(
-        names, list(planned.recipes), planned.latency_ms, measure, constraints, draws=planned.draws,
+        names, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
         refusals=planned.refusals, least_energy=options.objective == "least-energy",
     )  # fmt: skip
     relaxed: tuple[Relaxed, ...] = ()
     if choice.winner is None:
-        relaxed = relaxations(names, planned.latency_ms, measure, measured, constraints, planned.draws)
+        relaxed = relaxations(names, planned.latency_ms, measure, measured, limits, planned.draws)
     points = _points(names, planned, measured)
     found = Selection(
         choice, constraints, metric, points, planned.left_out, None, None, None, relaxed, planned.sparsity
