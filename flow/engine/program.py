@@ -95,6 +95,11 @@ class Program:
         header = struct.pack("<I", length).ljust(self.engine.stream_bytes, b"\0")
         return header + b"".join(port.pack(self.engine, tensors[port.name], length) for port in self.inputs)
 
+    def blank_frame(self) -> bytes:
+        """An input frame of full length whose tensors are 0."""
+        header = struct.pack("<I", self.tokens).ljust(self.engine.stream_bytes, b"\0")
+        return header + b"".join(bytes(port.frame_bytes(self.engine, self.tokens)) for port in self.inputs)
+
     def read_frame(self, data: bytes, length: int) -> dict[str, npt.NDArray[np.int64]]:
         """Output tensors by name from one output frame (no header)."""
         result, offset = {}, 0

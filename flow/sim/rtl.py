@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -66,9 +66,10 @@ class Run:
 
     Attributes:
         frames: steps by frame.
-        alone: index of the frame that had the engine to itself, the first of full length where there is one.
+        alone: index of the frame that had the engine to itself, the first of full length.
         latency_cycles: of that frame, from its first step to the end of the command.
-        interval_cycles: between the first steps of frames back to back, on average; 0 where there are not two.
+        interval_cycles: between the first steps of frames back to back, on average; 0 where there are not two of full
+            length, or shorter ones among them.
     """
 
     frames: tuple[tuple[StepCycles, ...], ...]
@@ -132,15 +133,21 @@ class Rtl:
     def run(self, frames: Sequence[bytes], lengths: Sequence[int]) -> list[bytes]:
         """Output frames, one for each input frame: one of full length by itself, the others back to back.
 
+        Cycles are always of full length, as estimates are: where no frame has it, a blank one goes first.
+
         Raises:
             ToolError: the simulation failed, got stuck at a port, or moved another number of beats than it should.
         """
-        tokens = self._build.program.tokens
-        alone = next((i for i, length in enumerate(lengths) if length == tokens), 0)
-        batches = [count for count in (alone, 1, len(frames) - alone - 1) if count]
-        done = run_job(self._build.path, self._model, frames, self._bench, batches, (STEPS_LOG,))
-        self.cycles = read_steps(done.files[STEPS_LOG].decode(), len(frames), alone)
-        return done.outputs
+        program = self._build.program
+        blank = [] if program.tokens in lengths else [program.blank_frame()]
+        alone = 0 if blank else list(lengths).index(program.tokens)
+        given = [*blank, *frames]
+        batches = [count for count in (alone, 1, len(given) - alone - 1) if count]
+        done = run_job(self._build.path, self._model, given, self._bench, batches, (STEPS_LOG,))
+        run = read_steps(done.files[STEPS_LOG].decode(), len(given), alone)
+        whole = all(length == program.tokens for length in lengths[alone + 1 - len(blank) :])
+        self.cycles = run if whole else replace(run, interval_cycles=0.0)
+        return done.outputs[len(blank) :]
 
     def trace(self, frame: bytes, length: int) -> list[dict[str, Array]]:
         """What every step should have written, by the C simulation of the same program."""

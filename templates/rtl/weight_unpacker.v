@@ -81,11 +81,14 @@ module weight_unpacker #(
     wire last_chunk = chunk_q == (four_bits_i ? LastNibbleChunk[ChunkBits-1:0] : LastByteChunk[ChunkBits-1:0]);
     wire last_take = take && last_chunk && left_q == 1;
     wire empty = cycles_i == 0;
-    wire begins = valid_i && start_i && !busy_q;
+    // A record may begin beside the last take of the one before; one without weights says that it is done in that cycle,
+    // and waits for it.
+    wire may_begin = !busy_q || (last_take && !empty);
+    wire begins = valid_i && start_i && may_begin;
 
     wire [TakeBits-1:0] units = four_bits_i ? NibbleTake[TakeBits-1:0] : ByteTake[TakeBits-1:0];
 
-    assign ready_o = start_i ? !busy_q : busy_q && window_ready;
+    assign ready_o = start_i ? may_begin : busy_q && window_ready;
     assign idle_o = !busy_q && !done_q;
     assign we_o = we_q;
     assign address_o = address_q;

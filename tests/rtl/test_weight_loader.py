@@ -38,6 +38,11 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
         {"structures": HP, "pace": HP, "pace_groups": 8, "jobs": 4},
     ),
     "many banks": (Loader(64, 1, 8, 8, 3), {"structures": SMALL, "pace": SMALL, "pace_groups": 8, "jobs": 2}),
+    # A dense record of one cycle fills its beat: records follow each other without a cycle between.
+    "wide records": (
+        Loader(64, 1, 64, 8, 3),
+        {"structures": ["dense"], "pace": ["dense"], "pace_groups": 200, "jobs": 2, "damaged": 6, "reasons": 1},
+    ),
     # The reference engine: what it does is seen above, here its pace counts.
     "reference": (
         Loader(64, 8, 64, 16, 12),

@@ -16,6 +16,7 @@ from flow.errors import ToolError
 from flow.sim.cosim import Bench, Stalls, run_scenarios
 from flow.sim.csim import CSim
 from flow.sim.rtl import PATIENCE, Rtl, build_model, read_steps
+from flow.sim.simulate import bench_of
 
 SAMPLES, CLASSES = 6, 10
 HARD = Stalls(idle=0.5, backpressure=0.5, memory=0.3, latency=30)
@@ -76,6 +77,25 @@ def test_lengths(digits_build: Path) -> None:
     found = Rtl(build, Bench(3, HARD, PATIENCE)).run(frames, lengths)
     assert found == CSim(build).run(frames, lengths)
     assert len(set(found)) == len(lengths)
+
+
+def test_cycles_are_of_full_length(digits_build: Path) -> None:
+    """Also where every frame is shorter: none of them is compared with an estimate that is not its own."""
+    build = Build.open(digits_build)
+    program = build.program
+    (port,) = program.inputs
+    tensor = np.zeros((program.tokens, len(port.physical)), np.int64)
+    backend = Rtl(build, bench_of("rtl", 0))
+    found = {}
+    for lengths in ([program.tokens], [3, 1, 2]):
+        outputs = backend.run([program.frame({port.name: tensor}, length) for length in lengths], lengths)
+        assert [len(output) for output in outputs] == [program.output_bytes(length) for length in lengths]
+        assert backend.cycles is not None
+        found[len(lengths)] = backend.cycles
+    assert found[3].latency_cycles == found[1].latency_cycles
+    assert [step.cycles for step in found[3].steps] == [step.cycles for step in found[1].steps]
+    assert len(found[3].frames) == 4
+    assert found[3].interval_cycles == 0.0
 
 
 def test_a_timeline_needs_cycles(flow: Callable[..., Any], digits_build: Path, tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ class Loader:
             pushes.append(self._beat(max(ready, self._slice[0] + 1)))
             leave = pushes[-1] + 1
             if beat == record.weight_first:
-                leave = max(leave, self._unpacked + 1)
+                # One that holds no weights waits for the last take of the record before.
+                leave = max(leave, self._unpacked + (0 if record.takes else 1))
             elif beat > record.weight_need:
                 # Beside the take before the first one that needs it.
                 bits = (beat - record.weight_first) * beat_bits - record.weight_start
