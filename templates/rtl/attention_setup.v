@@ -138,7 +138,6 @@ module attention_setup #(
     end
 
     // Lines are counted modulo the memory.
-    // Lines are counted modulo the memory.
     // verilator lint_off UNUSEDSIGNAL
     wire [31:0] all_chunks = pitch_i >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL

@@ -72,8 +72,7 @@ module softmax_pass #(
     // The cycle at hand is the pass's last one: worked out a cycle before.
     localparam [31:0] Two = 2;
     reg  ending_q;
-    wire ending = ending_q;
-    wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending);
+    wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending_q);
 
     assign start_o = start;
     assign pair_next_o = start;
@@ -107,12 +106,12 @@ module softmax_pass #(
             if (start) begin
                 active_q <= 1'b1;
                 slot_q <= slot_q + 2'd1;
-            end else if (ending) begin
+            end else if (ending_q) begin
                 active_q <= 1'b0;
             end
             pending_q <= pending_q + {2'b00, complete_i} - {2'b00, start};
             used_q <= used_q + {1'b0, start} - {1'b0, context_finish_i};
-            release_q <= {release_q[2:0], active_q && ending && final_q};
+            release_q <= {release_q[2:0], active_q && ending_q && final_q};
         end
     end
 
