@@ -36,6 +36,8 @@ module attention_issue #(
     input  wire [LineBits-1:0]    depth_i,
     input  wire                   two_planes_i,
     input  wire [ShiftBits-1:0]   abreast_log2_i,
+    input  wire [ShiftBits-1:0]   key_shift_i,
+    input  wire [31:0]            key_row_i,
     input  wire [HeadBits-1:0]    chunks_i,
     input  wire [ShiftBits-1:0]   line_chunks_log2_i,
     input  wire [CycleBits-1:0]   head_lines_i,
@@ -178,17 +180,10 @@ module attention_issue #(
     wire [31:0] score_groups = ({{(32-LengthBits){1'b0}}, score_keys_i} + (Rows - 1)) >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL
     wire one_group = score_groups[GroupBits-1:0] == {{(GroupBits-1){1'b0}}, 1'b1};
-    reg [ShiftBits-1:0] key_shift_q;
-    // Keys of a row, less 1.
-    reg [31:0]          key_row_q;
-    always @(posedge clk_i) begin
-        key_shift_q <= BanksLog2[ShiftBits-1:0] - abreast_log2_i;
-        key_row_q <= (32'd1 << key_shift_q) - 32'd1;
-    end
-    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + key_row_q;
+    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + key_row_i;
     // Counts are cut to what the engine holds.
     // verilator lint_off UNUSEDSIGNAL
-    wire [31:0] context_rows = context_keys_up >> key_shift_q;
+    wire [31:0] context_rows = context_keys_up >> key_shift_i;
     // verilator lint_on UNUSEDSIGNAL
 
     function [PositionBits-1:0] position_of;
