@@ -38,8 +38,8 @@ module attention_unit #(
     parameter Heads = 2,
     parameter BeatBytes = 8,
     parameter Sequence = 16,
-    parameter OperandDepth = 64,
-    parameter StoreDepth = 64,
+    // Of a line in the tag.
+    parameter TagLineBits = 6,
     parameter ValuesDepth = 64,
     parameter Depth = 4,
     parameter ArrayLatency = 9 + $clog2(Banks),
@@ -116,9 +116,6 @@ module attention_unit #(
     localparam Abreast = Heads < BankGroups ? Heads : BankGroups;
     localparam Lanes = Rows * Tokens;
 
-    localparam TokenDepth = OperandDepth > StoreDepth ? OperandDepth : StoreDepth;
-    localparam MostDepth = TokenDepth > ValuesDepth ? TokenDepth : ValuesDepth;
-    localparam TagLineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     // A count of lines, of which the lowest bits are an address.
     localparam LineBits = TagLineBits + 1;
     localparam ValueBits = ValuesDepth > 1 ? $clog2(ValuesDepth) : 1;
