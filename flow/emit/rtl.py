@@ -99,12 +99,21 @@ class RtlContext:
         return int(Space[name])
 
     @property
-    def tag_bits(self) -> int:
-        """Width of the tag that travels with a slot: parity, pair and space (4 bits), a line, the bank groups, 6 bits,
-        the keys of a tile, and whether it ends a pass; at least 40 (`post_pipeline.v`)."""
+    def tag_line_bits(self) -> int:
+        """Width of a line in the tag that travels with a slot: of any of the memories, at least 1."""
         e = self.engine
-        line = max(1, (max(e.operand_depth, e.store_depth, e.values_depth) - 1).bit_length())
-        return max(4 + line + e.banks // e.rows + 6 + e.tokens.bit_length() + 1, 40)
+        return max(1, (max(e.operand_depth, e.store_depth, e.values_depth) - 1).bit_length())
+
+    @property
+    def tag_extra_at(self) -> int:
+        """First bit of the tag behind parity, pair and space (4 bits), the line, and the bank groups."""
+        return 4 + self.tag_line_bits + self.engine.banks // self.engine.rows
+
+    @property
+    def tag_bits(self) -> int:
+        """Width of the tag: what lies below `tag_extra_at`, 6 bits, the keys of a tile, and whether it ends a pass; at
+        least 40 (`post_pipeline.v`)."""
+        return max(self.tag_extra_at + 6 + self.engine.tokens.bit_length() + 1, 40)
 
     @property
     def acc_bits(self) -> int:

@@ -36,14 +36,13 @@ module attention_clear #(
     // verilator lint_on UNUSEDSIGNAL
     wire [ChannelBits-1:0] used_banks = used_i & BankMask[ChannelBits-1:0];
     reg  none_q;
-    wire none = none_q;
-    wire taken = !none && write_ready_i;
+    wire taken = !none_q && write_ready_i;
 
     wire [LineBits-1:0] next = index_q + {{(LineBits-1){1'b0}}, 1'b1};
 
     assign busy_o = busy_q;
-    assign done_o = busy_q && none;
-    assign write_valid_o = busy_q && !none;
+    assign done_o = busy_q && none_q;
+    assign write_valid_o = busy_q && !none_q;
     assign write_line_o = line_q;
 
     genvar b;
@@ -68,7 +67,7 @@ module attention_clear #(
         end
         if (!rst_ni) busy_q <= 1'b0;
         else if (start_i) busy_q <= 1'b1;
-        else if (none) busy_q <= 1'b0;
+        else if (none_q) busy_q <= 1'b0;
     end
 
 endmodule

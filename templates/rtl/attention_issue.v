@@ -36,6 +36,8 @@ module attention_issue #(
     input  wire [LineBits-1:0]    depth_i,
     input  wire                   two_planes_i,
     input  wire [ShiftBits-1:0]   abreast_log2_i,
+    input  wire [ShiftBits-1:0]   key_shift_i,
+    input  wire [31:0]            key_row_i,
     input  wire [HeadBits-1:0]    chunks_i,
     input  wire [ShiftBits-1:0]   line_chunks_log2_i,
     input  wire [CycleBits-1:0]   head_lines_i,
@@ -127,25 +129,21 @@ module attention_issue #(
         one_line_q <= head_lines_i == {{(CycleBits-1){1'b0}}, 1'b1};
         one_sweep_q <= together_i || abreast_log2_i == {ShiftBits{1'b0}};
     end
-    wire [31:0] abreast = abreast_q;
-    wire s_result_last = s_result_last_q;
     wire s_part_last = s_part_q == LastPart[PartBits-1:0];
-    wire s_sweep_end = s_sweep_end_q;
-    wire s_last = s_result_last && s_sweep_end && s_sweep_last_q;
+    wire s_last = s_result_last_q && s_sweep_end_q && s_sweep_last_q;
 
     // ---- context of one pair
     reg                    c_active_q, c_slot_q, c_plane_q;
     reg                    c_last_round_q, c_last_q;
     reg [RowBits-1:0]      c_row_q, c_rows_q;
-    reg [HeadBits-1:0]     c_left_q;
-    reg                    c_left_one_q;
     reg [PositionBits-1:0] c_chunk_q, c_position_q, c_heads_q;
     reg [ValueBits-1:0]    c_start_q, c_values_q;
     reg [LineBits-1:0]     c_line_q;
 
     wire c_plane_end = c_row_q + {{(RowBits-1){1'b0}}, 1'b1} == c_rows_q;
     wire c_result_last = c_plane_end && (c_plane_q || !two_planes_i);
-    wire c_last = c_result_last && c_left_one_q;
+    wire c_left_one;
+    wire c_last = c_result_last && c_left_one;
     wire [PositionBits-1:0] c_chunk_next = c_chunk_q + {{(PositionBits-1){1'b0}}, 1'b1};
     wire c_line_end = c_chunk_next == BankGroups[PositionBits-1:0];
 
@@ -155,6 +153,10 @@ module attention_issue #(
     wire s_take = s_choose && store_grant_i;
     wire s_finish = s_take && s_last;
     wire c_finish = c_take && c_last;
+    // Results of the pair.
+    countdown #(.Bits(HeadBits)) c_left (
+        .clk_i(clk_i), .start_i(context_load), .count_i(chunks_i), .step_i(c_take && c_result_last), .last_o(c_left_one)
+    );
 
     wire [1:0] s_next = s_slot_q + 2'd1;
     assign score_load = score_valid_i && query_full_i[s_next[0]] && !score_used_q[2]
@@ -178,17 +180,10 @@ module attention_issue #(
     wire [31:0] score_groups = ({{(32-LengthBits){1'b0}}, score_keys_i} + (Rows - 1)) >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL
     wire one_group = score_groups[GroupBits-1:0] == {{(GroupBits-1){1'b0}}, 1'b1};
-    reg [ShiftBits-1:0] key_shift_q;
-    // Keys of a row, less 1.
-    reg [31:0]          key_row_q;
-    always @(posedge clk_i) begin
-        key_shift_q <= BanksLog2[ShiftBits-1:0] - abreast_log2_i;
-        key_row_q <= (32'd1 << key_shift_q) - 32'd1;
-    end
-    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + key_row_q;
+    wire [31:0] context_keys_up = {{(32-LengthBits){1'b0}}, context_keys_i} + key_row_i;
     // Counts are cut to what the engine holds.
     // verilator lint_off UNUSEDSIGNAL
-    wire [31:0] context_rows = context_keys_up >> key_shift_q;
+    wire [31:0] context_rows = context_keys_up >> key_shift_i;
     // verilator lint_on UNUSEDSIGNAL
 
     function [PositionBits-1:0] position_of;
@@ -215,10 +210,10 @@ module attention_issue #(
     endfunction
 
     wire [LineBits-1:0] score_start = key_base_i + line_of(score_channel_i);
-    wire few = {{(32-HeadBits){1'b0}}, context_heads_left_i} < abreast;
+    wire few = {{(32-HeadBits){1'b0}}, context_heads_left_i} < abreast_q;
     // No more than the bank groups.
     // verilator lint_off UNUSEDSIGNAL
-    wire [31:0] context_heads = few ? {{(32-HeadBits){1'b0}}, context_heads_left_i} : abreast;
+    wire [31:0] context_heads = few ? {{(32-HeadBits){1'b0}}, context_heads_left_i} : abreast_q;
     // verilator lint_on UNUSEDSIGNAL
 
     always @(posedge clk_i) begin
@@ -236,20 +231,20 @@ module attention_issue #(
             s_line_q <= score_start;
             s_address_q <= score_start;
             s_position_q <= position_of(score_channel_i, line_chunks_log2_i);
-        end else if (s_take && !s_result_last) begin
+        end else if (s_take && !s_result_last_q) begin
             s_cycle_q <= s_cycle_q + {{(CycleBits-1){1'b0}}, 1'b1};
             s_result_last_q <= s_cycle_q + Two[CycleBits-1:0] == head_lines_i;
             s_address_q <= s_address_q + {{(LineBits-1){1'b0}}, 1'b1};
         end else if (s_take) begin
             s_cycle_q <= {CycleBits{1'b0}};
             s_result_last_q <= one_line_q;
-            s_sweep_end_q <= s_sweep_end ? s_one_group_q
+            s_sweep_end_q <= s_sweep_end_q ? s_one_group_q
                 : s_group_q + Two[GroupBits-1:0] == s_groups_q;
-            s_part_q <= s_part_last || s_sweep_end ? {PartBits{1'b0}} : s_part_q + {{(PartBits-1){1'b0}}, 1'b1};
-            s_group_q <= s_sweep_end ? {GroupBits{1'b0}} : s_group_q + {{(GroupBits-1){1'b0}}, 1'b1};
-            if (s_sweep_end) begin
+            s_part_q <= s_part_last || s_sweep_end_q ? {PartBits{1'b0}} : s_part_q + {{(PartBits-1){1'b0}}, 1'b1};
+            s_group_q <= s_sweep_end_q ? {GroupBits{1'b0}} : s_group_q + {{(GroupBits-1){1'b0}}, 1'b1};
+            if (s_sweep_end_q) begin
                 s_sweep_q <= s_sweep_q + {{(SweepBits-1){1'b0}}, 1'b1};
-                s_sweep_last_q <= {{(32-SweepBits){1'b0}}, s_sweep_q} + 32'd2 == abreast;
+                s_sweep_last_q <= {{(32-SweepBits){1'b0}}, s_sweep_q} + 32'd2 == abreast_q;
                 s_position_q <= s_position_q + {{(PositionBits-1){1'b0}}, 1'b1};
                 s_line_q <= s_start_q;
                 s_address_q <= s_start_q;
@@ -265,8 +260,6 @@ module attention_issue #(
             c_row_q <= {RowBits{1'b0}};
             c_rows_q <= context_rows[RowBits-1:0];
             c_plane_q <= 1'b0;
-            c_left_q <= chunks_i;
-            c_left_one_q <= chunks_i == {{(HeadBits-1){1'b0}}, 1'b1};
             c_chunk_q <= {PositionBits{1'b0}};
             c_position_q <= position_of(context_channel_i, line_chunks_log2_i);
             c_heads_q <= context_heads[PositionBits-1:0];
@@ -286,8 +279,6 @@ module attention_issue #(
             end
             if (c_result_last) begin
                 c_start_q <= c_start_q + {{(ValueBits-1){1'b0}}, 1'b1};
-                c_left_q <= c_left_q - {{(HeadBits-1){1'b0}}, 1'b1};
-                c_left_one_q <= c_left_q == Two[HeadBits-1:0];
                 c_chunk_q <= c_line_end ? {PositionBits{1'b0}} : c_chunk_next;
                 if (c_line_end) c_line_q <= c_line_q + {{(LineBits-1){1'b0}}, 1'b1};
             end
@@ -308,7 +299,7 @@ module attention_issue #(
             end else if (s_finish) begin
                 s_active_q <= 1'b0;
             end
-            if (s_take) s_middle_q <= !s_result_last;
+            if (s_take) s_middle_q <= !s_result_last_q;
             if (context_load) begin
                 c_active_q <= 1'b1;
                 c_slot_q <= ~c_slot_q;
@@ -337,7 +328,7 @@ module attention_issue #(
     always @(posedge clk_i) begin
         slot_context_o <= c_take;
         slot_first_o <= c_take ? c_row_q == {RowBits{1'b0}} && !c_plane_q : !s_middle_q;
-        slot_last_o <= c_take ? c_result_last : s_result_last;
+        slot_last_o <= c_take ? c_result_last : s_result_last_q;
         slot_high_o <= c_take && c_plane_q;
         slot_pair_o <= c_take ? c_slot_q : s_slot_q[0];
         slot_score_o <= s_slot_q;

@@ -57,8 +57,7 @@ module attention_pairs #(
     reg [LengthBits:0]    seen_q;
 
     wire [HeadBits:0] abreast = {{HeadBits{1'b0}}, 1'b1} << abreast_log2_i;
-    wire last_round = last_round_q;
-    wire last = last_round && last_tile_q;
+    wire last = last_round_q && last_tile_q;
     // Lines are counted modulo the memory.
     // verilator lint_off UNUSEDSIGNAL
     wire [ChunkLineBits-1:0] chunks = {{(ChunkLineBits-HeadBits){1'b0}}, chunks_i};
@@ -73,7 +72,7 @@ module attention_pairs #(
     assign chunk_o = chunk_q;
     assign heads_left_o = left_q;
     assign keys_o = keys_q;
-    assign last_round_o = last_round;
+    assign last_round_o = last_round_q;
     assign last_o = last;
 
     // The tile behind the next one.
@@ -86,7 +85,7 @@ module attention_pairs #(
             last_tile_q <= tiles_i == {{(TileBits-1){1'b0}}, 1'b1};
             keys_q <= causal_i && Tokens[LengthBits:0] < length ? Tokens[LengthBits-1:0] : length_i;
             seen_q <= {Tokens[LengthBits-1:0], 1'b0};
-        end else if (next_i && last_round) begin
+        end else if (next_i && last_round_q) begin
             tile_q <= tile_q + {{(TileBits-1){1'b0}}, 1'b1};
             last_tile_q <= next_tile == tiles_i;
             tile_line_q <= tile_line_q + depth_i;
@@ -94,7 +93,7 @@ module attention_pairs #(
             // Stays above the length once it is: no overflow.
             if (!beyond) seen_q <= seen_q + Tokens[LengthBits:0];
         end
-        if (start_i || (next_i && last_round)) begin
+        if (start_i || (next_i && last_round_q)) begin
             channel_q <= {ChannelBits{1'b0}};
             chunk_q <= {ValueBits{1'b0}};
             left_q <= heads_i;

@@ -1,6 +1,7 @@
 // What an attention step needs of its record, narrowed and kept from `start_i` on, and the layout of its heads.
 //
-// Fields are there one cycle after `start_i`; the products of heads and pitch take a cycle a bit, until `ready_o`.
+// Fields are there one cycle after `start_i`, those of a row of keys two cycles behind them; the products of heads and
+// pitch take a cycle a bit, until `ready_o`.
 module attention_setup #(
     parameter Tokens = 2,
     parameter Banks = 4,
@@ -45,6 +46,9 @@ module attention_setup #(
     output reg                    causal_o,
     // Heads abreast A = 2^abreast_log2 of B / A banks each.
     output reg  [ShiftBits-1:0]   abreast_log2_o,
+    // Keys of a row, one for each bank of a head: their log2, and one less than they are.
+    output reg  [ShiftBits-1:0]   key_shift_o,
+    output reg  [31:0]            key_row_o,
     // Channels from one round of heads to the next: A * pitch.
     output reg  [ChannelBits-1:0] channel_step_o,
     // Words of P channels of a head, and log2 of those in one line.
@@ -96,6 +100,8 @@ module attention_setup #(
     reg [ValueBits-1:0]   chunks_q, stride_q;
 
     always @(posedge clk_i) begin
+        key_shift_o <= BanksLog2[ShiftBits-1:0] - abreast_log2_o;
+        key_row_o <= (32'd1 << key_shift_o) - 32'd1;
         if (start_i) begin
             length_o <= length_i[LengthBits-1:0];
             tiles_o <= tiles[TokensLog2 +: TileBits];
@@ -137,7 +143,6 @@ module attention_setup #(
         end
     end
 
-    // Lines are counted modulo the memory.
     // Lines are counted modulo the memory.
     // verilator lint_off UNUSEDSIGNAL
     wire [31:0] all_chunks = pitch_i >> RowsLog2;

@@ -38,8 +38,8 @@ module attention_unit #(
     parameter Heads = 2,
     parameter BeatBytes = 8,
     parameter Sequence = 16,
-    parameter OperandDepth = 64,
-    parameter StoreDepth = 64,
+    // Of a line in the tag.
+    parameter TagLineBits = 6,
     parameter ValuesDepth = 64,
     parameter Depth = 4,
     parameter ArrayLatency = 9 + $clog2(Banks),
@@ -116,9 +116,6 @@ module attention_unit #(
     localparam Abreast = Heads < BankGroups ? Heads : BankGroups;
     localparam Lanes = Rows * Tokens;
 
-    localparam TokenDepth = OperandDepth > StoreDepth ? OperandDepth : StoreDepth;
-    localparam MostDepth = TokenDepth > ValuesDepth ? TokenDepth : ValuesDepth;
-    localparam TagLineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     // A count of lines, of which the lowest bits are an address.
     localparam LineBits = TagLineBits + 1;
     localparam ValueBits = ValuesDepth > 1 ? $clog2(ValuesDepth) : 1;
@@ -151,7 +148,8 @@ module attention_unit #(
     wire [LineBits-1:0]   query_base, key_base, base, depth;
     wire [ValueBits-1:0]  value_base, value_stride;
     wire [HeadBits-1:0]   heads, chunks;
-    wire [ShiftBits-1:0]  abreast_log2, line_chunks_log2, pitch_log2;
+    wire [ShiftBits-1:0]  abreast_log2, key_shift, line_chunks_log2, pitch_log2;
+    wire [31:0]           key_row;
     wire [ChannelBits-1:0] channel_step, used;
     wire [CycleBits-1:0]  head_lines;
 
@@ -165,8 +163,8 @@ module attention_unit #(
         .exp_bits_i(exp_bits_i), .causal_i(causal_i), .space_i(space_i), .base_i(base_i), .length_o(length),
         .tiles_o(tiles), .query_base_o(query_base), .key_base_o(key_base), .value_base_o(value_base), .depth_o(depth),
         .heads_o(heads), .base_o(base), .space_o(space), .two_planes_o(two_planes), .causal_o(causal),
-        .abreast_log2_o(abreast_log2), .channel_step_o(channel_step), .chunks_o(chunks),
-        .line_chunks_log2_o(line_chunks_log2), .pitch_log2_o(pitch_log2), .head_lines_o(head_lines),
+        .abreast_log2_o(abreast_log2), .key_shift_o(key_shift), .key_row_o(key_row), .channel_step_o(channel_step),
+        .chunks_o(chunks), .line_chunks_log2_o(line_chunks_log2), .pitch_log2_o(pitch_log2), .head_lines_o(head_lines),
         .together_o(together), .ready_o(setup_ready), .used_o(used), .value_stride_o(value_stride)
     );
 
@@ -256,9 +254,9 @@ module attention_unit #(
         .ShiftBits(ShiftBits), .GroupBits(GroupBits), .PartBits(PartBits), .RowBits(RowBits), .SweepBits(SweepBits)
     ) issue (
         .clk_i(clk_i), .rst_ni(rst_ni), .ready_i(setup_ready), .key_base_i(key_base), .value_base_i(value_base),
-        .base_i(base), .depth_i(depth), .two_planes_i(two_planes), .abreast_log2_i(abreast_log2), .chunks_i(chunks),
-        .line_chunks_log2_i(line_chunks_log2), .head_lines_i(head_lines), .together_i(together),
-        .value_stride_i(value_stride),
+        .base_i(base), .depth_i(depth), .two_planes_i(two_planes), .abreast_log2_i(abreast_log2),
+        .key_shift_i(key_shift), .key_row_i(key_row), .chunks_i(chunks), .line_chunks_log2_i(line_chunks_log2),
+        .head_lines_i(head_lines), .together_i(together), .value_stride_i(value_stride),
         .score_valid_i(pair_valid[1]), .score_next_o(pair_next[1]),
         .score_channel_i(pair_channel[ChannelBits +: ChannelBits]),
         .score_keys_i(pair_keys[LengthBits +: LengthBits]),
@@ -370,11 +368,11 @@ module attention_unit #(
     );
 
     softmax_pass #(
-        .Tokens(Tokens), .Banks(Banks), .Rows(Rows), .Heads(Abreast), .LengthBits(LengthBits), .TileBits(TileBits),
+        .Tokens(Tokens), .Rows(Rows), .Heads(Abreast), .LengthBits(LengthBits), .TileBits(TileBits),
         .GroupBits(GroupBits), .ShiftBits(ShiftBits)
     ) exponential_pass (
-        .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .pair_valid_i(pair_valid[2]),
-        .pair_next_o(pair_next[2]), .pair_tile_i(pair_tile[2*TileBits +: TileBits]),
+        .clk_i(clk_i), .rst_ni(rst_ni), .abreast_log2_i(abreast_log2), .key_row_i(key_row),
+        .pair_valid_i(pair_valid[2]), .pair_next_o(pair_next[2]), .pair_tile_i(pair_tile[2*TileBits +: TileBits]),
         .pair_keys_i(pair_keys[2*LengthBits +: LengthBits]), .pair_last_i(pair_last[2]), .complete_i(complete),
         .context_finish_i(context_finish), .table_valid_i(table_valid), .table_release_o(table_release),
         .start_o(score_start), .valid_o(pass_valid), .first_o(pass_first), .last_o(pass_last), .slot_o(pass_slot),

@@ -11,7 +11,8 @@ module exp_table (
     output wire [15:0] rdata1_o
 );
 
-    // An eighth of a block memory; where these are plenty, look-up tables are not. Nobody reads while it is written.
+    // Under a quarter of a block memory of 18 Kbit; where these are plenty, look-up tables are not. Nobody reads while it
+    // is written.
     (* no_rw_check *)
     reg [15:0] entry [0:255];
     reg [15:0] rdata0_q, rdata1_q;

@@ -1,11 +1,12 @@
 // A window on a stream of beats: the next `units_i` units of `UnitBits` bits, aligned to bit 0, wherever they begin.
 //
 // `restart_i` begins a section: what is left of the old one is dropped, and the section starts `start_i` units into
-// the next beat with a take of `first_i` units. `take_i` uses the fields up; the take behind it has `units_i` units. A take
-// of 0 units needs no data; `reach_i` is what goes with `units_i`: 0, or units_i + units of a beat - 1. `valid_o` says that `data_o` holds all of the current take; both are good from the cycle after
-// the one in which the last of its beats came. Beats are asked for only as the current take needs them, in the cycle of
-// the take or restart already: a beat a cycle goes through, and no beat of the next section is touched. `Beats` beats
-// hold any take: Beats >= ceil((beat - 1 unit + longest take) / beat).
+// the next beat with a take of `first_i` units. `take_i` uses the fields up; the take behind it has `units_i` units. A
+// take of 0 units needs no data; `reach_i` is what goes with `units_i`: 0, or units_i + units of a beat - 1. `valid_o`
+// says that `data_o` holds all of the current take; both are good from the cycle after the one in which the last of its
+// beats came. Beats are asked for only as the current take needs them, in the cycle of the take or restart already: a
+// beat a cycle goes through, and no beat of the next section is touched. `Beats` beats hold any take:
+// Beats >= ceil((beat - 1 unit + longest take) / beat).
 //
 // `take_i` and `restart_i` may come late in a cycle: they choose among what the lengths, which are to come early, lead to.
 module field_window #(

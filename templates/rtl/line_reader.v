@@ -7,10 +7,10 @@
 // cycles a line pair where N >= 4 and both reads are granted at once (4 where N is less).
 //
 // `start_i`: depth_i, base_i and tiles_i are taken. A read is wanted by want_o (the pair's second by mid_o as well)
-// with line_o; it is made where grant_i answers in the same cycle, and its line is in data_i two cycles later.
-// The first read of a tile (a line with Across), number tile_o, waits for tile_ok_i. A piece leaves where ready_i is set (fire_o), and is in x_o one
-// cycle later; with sure_i a user promises ready_i for this cycle and the next two. first_o, last_o: of the tile.
-// begin_o: such a first read is made in this cycle. idle_o: every read has been made; fire_o may still follow.
+// with line_o; it is made where grant_i answers in the same cycle, and its line is in data_i two cycles later. The first
+// read of a tile (a line with Across), number tile_o, waits for tile_ok_i; begin_o: it is made in this cycle. A piece
+// leaves where ready_i is set (fire_o), and is in x_o one cycle later; with sure_i a user promises ready_i for this cycle
+// and the next two. first_o, last_o: of the tile. idle_o: every read has been made; fire_o may still follow.
 // x_o: channel l token t at ((l*T + t)*16 +: 16).
 module line_reader #(
     parameter Tokens = 2,
@@ -52,9 +52,8 @@ module line_reader #(
     reg [31:0] line_q, depth_q;
     // Two loops: lines of a tile inside, tiles outside; the other way round with Across.
     reg [15:0] outer_q, outer_count_q;
-    // Of the inner one so many are left, the one at hand included: all of them, one, and whether there is one at all.
-    reg [15:0] inner_left_q, inner_count_q;
-    reg        inner_first_q, inner_end_q, inner_one_q;
+    reg [15:0] inner_count_q;
+    reg        inner_first_q;
     reg        start_q, idle_q, mid_q;
     // A pair whose high plane has not come yet, nor comes now.
     reg        pending_q;
@@ -66,25 +65,31 @@ module line_reader #(
     // Pieces of a line pair that is there.
     reg                        whole_q;
     reg [PieceIndexBits-1:0]   piece_q;
-    reg [15:0]                 piece_left_q;
-    reg                        piece_first_q, piece_end_q, ending_q;
+    reg                        piece_first_q, ending_q;
     reg [Lanes*Tokens*16-1:0]  x_q;
 
     // In the next cycle a high plane comes.
     wire comes_high = coming_q && coming_high_q;
     wire fire = whole_q && ready_i;
     wire last_piece = piece_q == LastPiece[PieceIndexBits-1:0];
-    wire last_inner = piece_end_q;
     wire [PieceIndexBits-1:0] next_piece = last_piece ? {PieceIndexBits{1'b0}} : piece_q + 1'b1;
     wire [PieceIndexBits-1:0] coming_piece = fire ? next_piece : piece_q;
 
-    wire inner_end = inner_end_q;
     wire free = !pending_q && (!whole_q || (ending_q && sure_i));
     // A cycle late: after the last read of a tile the next one waits for that read's line anyway.
     reg  tile_ok_q;
     always @(posedge clk_i) tile_ok_q <= tile_ok_i && !start_i;
     wire want = !idle_q && (mid_q || (free && (!inner_first_q || tile_ok_q)));
     wire granted = want && grant_i;
+
+    // The line pair at hand is the inner loop's last one: of those that are read, and of those that leave.
+    wire inner_end, piece_end;
+    countdown #(.Bits(16)) inner_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(inner_count_q), .step_i(granted && mid_q), .last_o(inner_end)
+    );
+    countdown #(.Bits(16)) piece_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(inner_count_q), .step_i(fire && last_piece), .last_o(piece_end)
+    );
 
     // From a low plane to its high plane, and from there to the next low plane.
     wire [31:0] next_line;
@@ -159,43 +164,23 @@ module line_reader #(
                 outer_q <= 16'd0;
             end else if (granted) begin
                 mid_q <= !mid_q;
-                if (mid_q) begin
-                    if (inner_end) begin
-                        outer_q <= outer_q + 16'd1;
-                        idle_q <= outer_q + 16'd1 == outer_count_q;
-                    end
+                if (mid_q && inner_end) begin
+                    outer_q <= outer_q + 16'd1;
+                    idle_q <= outer_q + 16'd1 == outer_count_q;
                 end
             end
             whole_q <= (whole_q && !(fire && last_piece)) || comes_high;
-            if (fire) begin
-                piece_q <= next_piece;
-            end
+            if (fire) piece_q <= next_piece;
         end
     end
 
     // The first read is made two cycles behind the start at the earliest.
     always @(posedge clk_i) begin
-        inner_one_q <= inner_count_q == 16'd1;
-        if (start_q) begin
-            inner_left_q <= inner_count_q;
-            inner_first_q <= 1'b1;
-            inner_end_q <= inner_count_q == 16'd1;
-        end else if (granted && mid_q) begin
-            inner_left_q <= inner_end ? inner_count_q : inner_left_q - 16'd1;
-            inner_first_q <= inner_end;
-            inner_end_q <= inner_end ? inner_one_q : inner_left_q == 16'd2;
-        end
         // No read is made in front of the first start.
-        if (!rst_ni) inner_first_q <= 1'b1;
-        if (start_q) begin
-            piece_left_q <= inner_count_q;
-            piece_first_q <= 1'b1;
-            piece_end_q <= inner_count_q == 16'd1;
-        end else if (fire && last_piece) begin
-            piece_left_q <= last_inner ? inner_count_q : piece_left_q - 16'd1;
-            piece_first_q <= last_inner;
-            piece_end_q <= last_inner ? inner_one_q : piece_left_q == 16'd2;
-        end
+        if (!rst_ni || start_q) inner_first_q <= 1'b1;
+        else if (granted && mid_q) inner_first_q <= inner_end;
+        if (start_q) piece_first_q <= 1'b1;
+        else if (fire && last_piece) piece_first_q <= piece_end;
     end
 
     assign tile_o = outer_q;
@@ -204,7 +189,7 @@ module line_reader #(
     assign line_o = line_q;
     assign fire_o = fire;
     assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_first_q;
-    assign last_o = last_piece && last_inner;
+    assign last_o = last_piece && piece_end;
     assign x_o = x_q;
     assign begin_o = granted && !mid_q && inner_first_q;
     assign idle_o = idle_q;

@@ -70,7 +70,7 @@ module loader_front #(
     reg [15:0]         shapes_q, entries_q;
     reg                two_q;
     reg [4*43-1:0]     shape_q;
-    // Its header, and whether the word at hand is a shape; the entry otherwise. A shape that came is looked at in the next cycle.
+    // The page's word at hand: its header, a shape, or else of an entry. A shape that came is looked at a cycle later.
     reg                header_q, is_shape_q, came_q, bad_q;
     reg [7:0]          entry_q, take_q, code_bits_q;
     reg [15:0]         first_entry_q, shape_entries_q;
@@ -78,9 +78,9 @@ module loader_front #(
     reg [12:0]         last_q;
     reg                is_last_q;
     // Records: of the stream, of the head, of the step; beats of the record, and of the stream.
-    reg [31:0]         chunks_q, heads_q, groups_q, left_q, beats_q;
+    reg [31:0]         heads_q, groups_q, left_q, beats_q;
     // What follows from them: a record begins, there are no more of them, no more beats, the stream is too short.
-    reg                new_q, ends_q, last_chunk_q, empty_q, short_q;
+    reg                new_q, ends_q, empty_q, short_q;
 
     wire [63:0] word = data_i[64*word_q +: 64];
     wire page_fits = word[15:0] <= 16'd4 && word[31:16] <= MaxEntries;
@@ -110,7 +110,12 @@ module loader_front #(
     wire beat_taken = open && data_valid_i && beat_ready_i;
     wire drained = state_q[Drain] && !empty_q;
     wire [31:0] record_beats = data_i[63:32];
-    wire [31:0] chunks = pitch_i >> RowsLog2;
+    // Records of a head.
+    wire last_chunk;
+    countdown #(.Bits(32)) chunks_left (
+        .clk_i(clk_i), .start_i(start_i && idle), .count_i(pitch_i >> RowsLog2), .step_i(beat_taken && new_q),
+        .last_o(last_chunk)
+    );
 
     assign data_ready_o = section ? beat_done : drained || (open && beat_ready_i);
     assign beat_valid_o = open && data_valid_i;
@@ -132,8 +137,6 @@ module loader_front #(
     integer i;
     always @(posedge clk_i) begin
         if (start_i && idle) begin
-            chunks_q <= chunks;
-            last_chunk_q <= chunks == 32'd1;
             heads_q <= heads_i;
             groups_q <= row_groups_i;
             new_q <= 1'b1;
@@ -151,10 +154,8 @@ module loader_front #(
             end
             if (beat_taken && new_q) begin
                 groups_q <= groups_q - 32'd1;
-                chunks_q <= last_chunk_q ? chunks : chunks_q - 32'd1;
-                last_chunk_q <= last_chunk_q ? chunks == 32'd1 : chunks_q == 32'd2;
-                if (last_chunk_q) heads_q <= heads_q - 32'd1;
-                ends_q <= groups_q == 32'd1 || (values_i && last_chunk_q && heads_q == 32'd1);
+                if (last_chunk) heads_q <= heads_q - 32'd1;
+                ends_q <= groups_q == 32'd1 || (values_i && last_chunk && heads_q == 32'd1);
             end
         end
 

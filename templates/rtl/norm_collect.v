@@ -60,7 +60,9 @@ module norm_collect #(
 
     // The words.
     reg [15:0] tiles_q;
-    reg [31:0] depth_q, next_tile_q;
+    reg [31:0] depth_q;
+    // From a plane's last line of a tile to its first of the next, where a tile has two planes.
+    reg [31:0] next_tile_q;
     reg        start_q;
     reg        wide0_q, wide1_q;
     reg [1:0]  space0_q, space1_q;
@@ -124,17 +126,18 @@ module norm_collect #(
 
     // Where the planes' next banks go.
     reg [31:0]               low0_q, high0_q, low1_q, high1_q;
-    // Lines of a tile that are left, this one included.
-    reg [31:0]               left_q;
-    reg                      row_end_q, one_row_q;
     reg [GroupIndexBits-1:0] index_q;
 
     wire slot_output = phase_q[1] ? 1'b1 : phase_q[0] && !wide0_q;
     wire slot_high = phase_q == 2'd3 || (phase_q == 2'd2 && !wide0_q) || (phase_q == 2'd1 && wide0_q);
     wire group_end = write && phase_q == last_slot_q;
     wire line_end = group_end && index_q == LastGroup[GroupIndexBits-1:0];
-    wire row_end = row_end_q;
+    // The line is its tile's last one. Values come many cycles after the start.
+    wire row_end;
     wire tile_end = line_end && row_end;
+    countdown #(.Bits(32)) lines_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(depth_q), .step_i(line_end), .last_o(row_end)
+    );
 
     // The written piece.
     reg [31:0]               line_q;
@@ -143,17 +146,8 @@ module norm_collect #(
     reg                      tile_end_q;
     reg [15:0]               ready_q;
 
-    // Values come many cycles after the start.
     always @(posedge clk_i) begin
-        one_row_q <= depth_q == 32'd1;
         start_q <= start_i;
-        if (start_q) begin
-            left_q <= depth_q;
-            row_end_q <= depth_q == 32'd1;
-        end else if (line_end) begin
-            left_q <= row_end ? depth_q : left_q - 32'd1;
-            row_end_q <= row_end ? one_row_q : left_q == 32'd2;
-        end
         next_tile_q <= depth_q + 32'd1;
         if (start_i) begin
             tiles_q <= tiles_i;

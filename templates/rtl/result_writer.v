@@ -11,9 +11,8 @@ module result_writer #(
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 1,
-    parameter OperandDepth = 64,
-    parameter StoreDepth = 64,
-    parameter ValuesDepth = 64,
+    // Of a line in the tag.
+    parameter LineBits = 6,
     parameter TagBits = 40
 ) (
     input  wire                            clk_i,
@@ -52,9 +51,6 @@ module result_writer #(
     localparam RowsLog2 = $clog2(Rows);
     localparam HeadsLog2 = $clog2(Heads);
     localparam Groups = Banks / Rows;
-    localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
-        : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
-    localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     localparam GroupAt = 4 + LineBits;
     localparam ExtraAt = GroupAt + Groups;
     localparam KeysAt = ExtraAt + 6;

@@ -5,7 +5,6 @@
 // `start_o` pulses a cycle before the first group (e0 in softmax_exponent).
 module softmax_pass #(
     parameter Tokens = 2,
-    parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 1,
     parameter LengthBits = 5,
@@ -15,7 +14,9 @@ module softmax_pass #(
 ) (
     input  wire                  clk_i,
     input  wire                  rst_ni,
+    // Of the step: stable long before its first pass. Heads abreast (log2), and keys of a row, less 1.
     input  wire [ShiftBits-1:0]  abreast_log2_i,
+    input  wire [31:0]           key_row_i,
     // The next pair.
     input  wire                  pair_valid_i,
     output wire                  pair_next_o,
@@ -38,7 +39,6 @@ module softmax_pass #(
     output wire [GroupBits-1:0]  group_o
 );
 
-    localparam BanksLog2 = $clog2(Banks);
     localparam RowsLog2 = $clog2(Rows);
     localparam CountBits = (GroupBits > $clog2(Tokens * Heads) ? GroupBits : $clog2(Tokens * Heads)) + 1;
 
@@ -51,29 +51,20 @@ module softmax_pass #(
     // The last look-ups are made three cycles after the last group is read.
     reg [3:0]           release_q;
 
-    // Of the step: stable long before its first pass.
-    reg [ShiftBits-1:0] key_shift_q;
-    // Keys of a row, less 1.
-    reg [31:0]          key_row_q;
     reg [CountBits-1:0] divisions_q;
     // Counts are cut to what the engine holds.
     // verilator lint_off UNUSEDSIGNAL
     wire [31:0] dividing = Tokens << abreast_log2_i;
-    wire [31:0] row_groups = (({{(32-LengthBits){1'b0}}, pair_keys_i} + key_row_q) & ~key_row_q) >> RowsLog2;
+    wire [31:0] row_groups = (({{(32-LengthBits){1'b0}}, pair_keys_i} + key_row_i) & ~key_row_i) >> RowsLog2;
     // verilator lint_on UNUSEDSIGNAL
     wire [CountBits-1:0] groups = row_groups[CountBits-1:0];
-    always @(posedge clk_i) begin
-        key_shift_q <= BanksLog2[ShiftBits-1:0] - abreast_log2_i;
-        key_row_q <= (32'd1 << key_shift_q) - 32'd1;
-        divisions_q <= dividing[CountBits-1:0];
-    end
+    always @(posedge clk_i) divisions_q <= dividing[CountBits-1:0];
 
     wire [CountBits-1:0] next_group = group_q + {{(CountBits-1){1'b0}}, 1'b1};
     // The cycle at hand is the pass's last one: worked out a cycle before.
     localparam [31:0] Two = 2;
     reg  ending_q;
-    wire ending = ending_q;
-    wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending);
+    wire start = pair_valid_i && table_valid_i && pending_q != 3'd0 && !used_q[1] && (!active_q || ending_q);
 
     assign start_o = start;
     assign pair_next_o = start;
@@ -107,12 +98,12 @@ module softmax_pass #(
             if (start) begin
                 active_q <= 1'b1;
                 slot_q <= slot_q + 2'd1;
-            end else if (ending) begin
+            end else if (ending_q) begin
                 active_q <= 1'b0;
             end
             pending_q <= pending_q + {2'b00, complete_i} - {2'b00, start};
             used_q <= used_q + {1'b0, start} - {1'b0, context_finish_i};
-            release_q <= {release_q[2:0], active_q && ending && final_q};
+            release_q <= {release_q[2:0], active_q && ending_q && final_q};
         end
     end
 

@@ -88,7 +88,6 @@ module step_front #(
         second_none_q <= second_beats_i == 0;
         no_step_q <= steps_i == 0;
     end
-    wire last_step = last_step_q;
     wire length_ok = length_q != 0 && length_q <= MaxLength;
     wire header_taken = header_ready_o && header_valid_i;
     wire entry_taken = entry_valid_o && entry_ready_i;
@@ -107,9 +106,7 @@ module step_front #(
     assign check_length_o = length_q;
 
     // Nothing is asked for where a step has no such span.
-    wire first_none = first_none_q;
-    wire second_none = second_none_q;
-    assign span_valid_o = state_q == Page || (state_q == First && !first_none) || (state_q == Second && !second_none);
+    assign span_valid_o = state_q == Page || (state_q == First && !first_none_q) || (state_q == Second && !second_none_q);
     assign span_page_o = state_q == Page;
     assign span_offset_o = state_q == Page ? page_offset_i : state_q == First ? first_offset_i : second_offset_i;
     assign span_beats_o = state_q == Page ? 32'd1 : state_q == First ? first_beats_i : second_beats_i;
@@ -118,7 +115,7 @@ module step_front #(
     assign entry_record_o = record_q;
     assign entry_tokens_o = check_tokens_i;
     assign entry_index_o = index_q;
-    assign entry_ends_frame_o = last_step;
+    assign entry_ends_frame_o = last_step_q;
     assign entry_last_output_o = last_output_q;
 
     always @(posedge clk_i) begin
@@ -174,13 +171,13 @@ module step_front #(
                     end
                 end
                 Page: if (span_ready_i) state_q <= First;
-                First: if (span_ready_i || first_none) state_q <= Second;
-                Second: if (span_ready_i || second_none) state_q <= Offer;
+                First: if (span_ready_i || first_none_q) state_q <= Second;
+                Second: if (span_ready_i || second_none_q) state_q <= Offer;
                 Offer: if (entry_taken) begin
                     word_q <= 5'd0;
                     index_q <= index_q + 32'd1;
                     state_q <= Read;
-                    if (last_step) begin
+                    if (last_step_q) begin
                         frame_q <= frame_q + 32'd1;
                         state_q <= Frame;
                     end

@@ -62,18 +62,24 @@ module tensor_reader #(
 
     reg        busy_q, constant_q, wanted_q;
     reg [15:0] tiles_q, ready_q;
-    // Lines of a tile, and those that are left of the one at hand; tiles that are left. What is the last of them, or the only
-    // one, stands in registers.
-    reg [16:0] lines_q, left_lines_q;
-    reg [15:0] left_tiles_q;
-    reg        start_q, last_line_q, one_line_q, last_tile_q;
+    // Lines of a tile.
+    reg [16:0] lines_q;
+    reg        start_q;
     reg [31:0] line_q;
     reg [1:0]  space_q;
 
-    wire line_end, last_piece;
-    wire tile_end = line_end && last_line_q;
+    wire line_end, last_line, last_tile;
+    wire tile_end = line_end && last_line;
     wire given = write_valid_o && write_ready_i;
-    assign last_piece = tile_end && last_tile_q;
+    wire last_piece = tile_end && last_tile;
+
+    // Nothing is given in the cycle behind a start.
+    countdown #(.Bits(17)) lines_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(lines_q), .step_i(given && line_end), .last_o(last_line)
+    );
+    countdown #(.Bits(16)) tiles_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(tiles_q), .step_i(given && tile_end), .last_o(last_tile)
+    );
 
     always @(posedge clk_i) begin
         if (start_i) begin
@@ -84,21 +90,6 @@ module tensor_reader #(
             line_q <= base_i;
         end else if (given && line_end) begin
             line_q <= line_q + 32'd1;
-        end
-        // Nothing is given in the cycle behind a start.
-        one_line_q <= lines_q == 17'd1;
-        if (start_q) begin
-            left_lines_q <= lines_q;
-            last_line_q <= lines_q == 17'd1;
-            left_tiles_q <= tiles_q;
-            last_tile_q <= tiles_q == 16'd1;
-        end else if (given && line_end) begin
-            left_lines_q <= last_line_q ? lines_q : left_lines_q - 17'd1;
-            last_line_q <= last_line_q ? one_line_q : left_lines_q == 17'd2;
-            if (last_line_q) begin
-                left_tiles_q <= left_tiles_q - 16'd1;
-                last_tile_q <= left_tiles_q == 16'd2;
-            end
         end
         if (!rst_ni) begin
             busy_q <= 1'b0;

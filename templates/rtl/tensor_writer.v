@@ -75,10 +75,9 @@ module tensor_writer #(
     // The words; `reading_q`: reads are still to be made.
     reg                 busy_q, reading_q, last_output_q, select_q, store_q;
     reg [15:0]          tiles_q, tile_q;
-    // Lines of a tile, and those that are left of the one at hand; tiles that are left.
-    reg [16:0]          lines_q, left_lines_q;
-    reg [15:0]          left_tiles_q;
-    reg                 start_q, last_line_q, one_line_q, last_tile_q;
+    // Lines of a tile.
+    reg [16:0]          lines_q;
+    reg                 start_q;
     reg [31:0]          line_q;
     reg [TokenBits-1:0] rest_q;
     // What a read is of: the piece of a line, the line of a beat.
@@ -87,8 +86,8 @@ module tensor_writer #(
     reg [PlacesLog2:0]       places_q;
 
     wire line_end = piece_q == LastPiece[PieceIndexBits-1:0];
-    wire tile_end = line_end && last_line_q;
-    wire last_tile = last_tile_q;
+    wire last_line, last_tile;
+    wire tile_end = line_end && last_line;
     wire final_read = tile_end && last_tile;
     wire beat_start = part_q == {LineIndexBits{1'b0}};
     wire beat_end = part_q == LastLine[LineIndexBits-1:0] || final_read;
@@ -98,6 +97,14 @@ module tensor_writer #(
     wire want = reading_q && tile_ready_q && (!beat_start || places_q != {(PlacesLog2+1){1'b0}});
     wire read = want && (!store_q || store_grant_i);
     wire sent = stream_valid_o && stream_ready_i;
+
+    // Nothing is read in the cycle behind a start.
+    countdown #(.Bits(17)) lines_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(lines_q), .step_i(read && line_end), .last_o(last_line)
+    );
+    countdown #(.Bits(16)) tiles_left (
+        .clk_i(clk_i), .start_i(start_q), .count_i(tiles_q), .step_i(read && tile_end), .last_o(last_tile)
+    );
 
     always @(posedge clk_i) begin
         if (start_i) begin
@@ -113,22 +120,7 @@ module tensor_writer #(
             line_q <= line_q + 32'd1;
             if (tile_end) tile_q <= tile_q + 16'd1;
         end
-        // Nothing is read in the cycle behind a start.
         start_q <= start_i;
-        one_line_q <= lines_q == 17'd1;
-        if (start_q) begin
-            left_lines_q <= lines_q;
-            last_line_q <= lines_q == 17'd1;
-            left_tiles_q <= tiles_q;
-            last_tile_q <= tiles_q == 16'd1;
-        end else if (read && line_end) begin
-            left_lines_q <= last_line_q ? lines_q : left_lines_q - 17'd1;
-            last_line_q <= last_line_q ? one_line_q : left_lines_q == 17'd2;
-            if (last_line_q) begin
-                left_tiles_q <= left_tiles_q - 16'd1;
-                last_tile_q <= left_tiles_q == 16'd2;
-            end
-        end
         if (!rst_ni) begin
             busy_q <= 1'b0;
             reading_q <= 1'b0;

@@ -14,6 +14,8 @@ FIFO_GHOSTS = (
     ("fifo", ".rdata_o(data_o)", ".rdata_o(data_o), .ghost_i(f_at[DepthLog2-1:0]), .ghost_o(f_stored)"),
 )
 PROOFS = {
+    "countdown": Proof("countdown", {"Bits": 3}, 2, cover=6),
+    "countdown of one or two": Proof("countdown", {"Bits": 2}, 2, cover=6),
     "fifo": Proof("fifo", {"Width": 3, "DepthLog2": 2}, 3, units=("ram_1r1w",), ghosts=FIFO_GHOSTS, cover=12),
     "deep fifo": Proof("fifo", {"Width": 2, "DepthLog2": 4}, 3, units=("ram_1r1w",), ghosts=FIFO_GHOSTS),
     "read_arbiter": Proof("read_arbiter", {"Readers": 5}, 1, cover=1),
@@ -56,6 +58,9 @@ _PASSED = """                else if (take) valid_q <= 1'b1;
 """
 _READY = "            assign ready_o = enable_i && (!valid_q || (piece_ready_i && !piece_last_i));\n"
 BROKEN = {
+    # What follows the last one is taken for the last where there are two, and for another where there is one.
+    "countdown": ("countdown", "last_q <= last_q ? one_q :", "last_q <= !last_q &&"),
+    "countdown of one or two": ("countdown", "left_q <= last_q ? count_i :", "left_q <="),
     # A word is written where another waits.
     "fifo": ("fifo", "wire push = valid_i && !full_q;", "wire push = valid_i;"),
     # Full where one place is left: no word is lost, but one is refused.

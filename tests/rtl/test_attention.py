@@ -25,8 +25,7 @@ def _parameters(case: dict[str, Any]) -> dict[str, int]:
         "BeatBytes": case["beat"],
         "Sequence": case["sequence"],
         "Depth": case["depth"],
-        "OperandDepth": case["lines"],
-        "StoreDepth": case["lines"],
+        "TagLineBits": (case["lines"] - 1).bit_length(),
         "ValuesDepth": case["lines"],
     }
 

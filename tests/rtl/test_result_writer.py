@@ -21,7 +21,6 @@ def test_result_writer(geometry: tuple[int, int, int, int], tmp_path: Path) -> N
         "seed": banks + heads,
     }
     parameters = {
-        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "OperandDepth": 60, "StoreDepth": 40,
-        "ValuesDepth": 20, "TagBits": 48,
+        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "LineBits": 6, "TagBits": 48,
     }  # fmt: skip
     simulate("result_writer", parameters, "bench_result_writer", tmp_path, case, ports_only=True)
