@@ -5,10 +5,10 @@ from __future__ import annotations
 from flow.boards import Board
 from flow.engine import Engine
 
-BLOCK_BEATS = 1024
-"""Beats of one block of the image's memory (templates/chip/chip_image.v): a block RAM of 18 Kibit holds 16 bits of each
-of them, its parity bits unused."""
-_BLOCK_BITS = 16
+BLOCK_BEATS = 2048
+"""Beats of one block of the image's memory (templates/chip/chip_image.v): a block RAM of 18 Kibit holds 8 bits of each
+of them, its parity bits unused. Shallower blocks of more bits would be as many, with as many more wires to choose from."""
+_BLOCK_BITS = 8
 
 
 def image_blocks(beats: int) -> int:
@@ -19,7 +19,7 @@ def image_blocks(beats: int) -> int:
 def image_bram18(beats: int, board: Board) -> int:
     """Block RAMs of 18 Kibit that an image of so many beats takes; none where the board keeps it off chip.
 
-    It is `ceil(beats / 1024) * ceil(bits of a beat / 16)`.
+    It is `ceil(beats / 2048) * ceil(bits of a beat / 8)`.
     """
     if board.weights != "on-chip":
         return 0

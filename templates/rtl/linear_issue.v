@@ -20,9 +20,8 @@ module linear_issue #(
     parameter Heads = 1,
     parameter RowCycles = 8,
     parameter RingLog2 = 9,
-    parameter OperandDepth = 64,
-    parameter StoreDepth = 64,
-    parameter ValuesDepth = 64,
+    // Of a tag's line.
+    parameter LineBits = 6,
     parameter TagBits = 40,
     parameter CycleBits = RowCycles > 1 ? $clog2(RowCycles) : 1
 ) (
@@ -76,9 +75,6 @@ module linear_issue #(
     localparam Groups = Banks / Rows;
     localparam GroupBits = Groups > 1 ? $clog2(Groups) : 1;
     localparam [31:0] LastGroup = Groups - 1;
-    localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
-        : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
-    localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     localparam GroupAt = 4 + LineBits;
     localparam ExtraAt = GroupAt + Groups;
     localparam KeysAt = ExtraAt + 6;

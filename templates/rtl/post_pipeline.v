@@ -13,7 +13,7 @@
 //     keys       KeyBits       KeysAt    VALUES: tokens of the tile below the length, 0..T (others: ignored)
 //     final      1             FinalAt   result of the last pass of a step: with it a token tile is complete
 //
-//     LineBits = $clog2 of the largest of OperandDepth, StoreDepth, ValuesDepth, at least 1
+//     LineBits = $clog2 of the lines of the deepest memory of bytes, at least 1
 //     GroupAt = 4 + LineBits, ExtraAt = GroupAt + Banks/Rows, KeysAt = ExtraAt + 6, KeyBits = $clog2(Tokens) + 1,
 //     FinalAt = KeysAt + KeyBits; TagBits = max(FinalAt + 1, 40)
 //
@@ -42,9 +42,8 @@ module post_pipeline #(
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 1,
-    parameter OperandDepth = 64,
-    parameter StoreDepth = 64,
-    parameter ValuesDepth = 64,
+    // Of a tag's line.
+    parameter LineBits = 6,
     parameter TableBits = 8,
     parameter HasAdd = 1,
     parameter HasAttention = 1,
@@ -126,9 +125,6 @@ module post_pipeline #(
     localparam Stages = 14 + Extra;
     localparam ValueBits = Heads * Rows * Tokens * 16;
     localparam Groups = Banks / Rows;
-    localparam MostDepth = OperandDepth > StoreDepth ? (OperandDepth > ValuesDepth ? OperandDepth : ValuesDepth)
-        : (StoreDepth > ValuesDepth ? StoreDepth : ValuesDepth);
-    localparam LineBits = MostDepth > 1 ? $clog2(MostDepth) : 1;
     localparam GroupAt = 4 + LineBits;
     localparam WordBits = 8 * Tokens;
 

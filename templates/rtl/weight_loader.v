@@ -101,7 +101,7 @@ module weight_loader #(
     // ---- The step
     wire error;
     wire fail;
-    reg units_idle;
+    reg units_idle_q;
     wire beat_valid, beat_ready, beat_first;
     wire [2:0] shapes;
     wire [4*43-1:0] shape;
@@ -110,18 +110,18 @@ module weight_loader #(
     wire [31:0] page_data;
     wire units_rst_n = rst_ni && !error;
     // The step's words stand long before its first record is here.
-    reg four_bits;
-    reg [11:0] depth;
+    reg four_bits_q;
+    reg [11:0] depth_q;
     // ceil(log2 depth), at least 1
     wire [11:0] depth_less = depth_i[11:0] - 12'd1;
-    reg [3:0] offset_bits;
+    reg [3:0] offset_bits_q;
     integer i;
     always @(posedge clk_i) begin
-        four_bits <= weight_bits_i == 32'd4;
-        depth <= depth_i[11:0];
-        offset_bits <= 4'd1;
+        four_bits_q <= weight_bits_i == 32'd4;
+        depth_q <= depth_i[11:0];
+        offset_bits_q <= 4'd1;
         for (i = 1; i < 12; i = i + 1)
-            if (depth_less[i]) offset_bits <= i[3:0] + 4'd1;
+            if (depth_less[i]) offset_bits_q <= i[3:0] + 4'd1;
     end
 
     assign load_error_o = error;
@@ -132,7 +132,7 @@ module weight_loader #(
         .clk_i(clk_i),
         .rst_ni(rst_ni),
         .start_i(load_start_i),
-        .units_idle_i(units_idle),
+        .units_idle_i(units_idle_q),
         .fail_i(fail),
         .done_o(load_done_o),
         .error_o(error),
@@ -185,9 +185,9 @@ module weight_loader #(
     ) router (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth),
-        .offset_bits_i(offset_bits),
-        .four_bits_i(four_bits),
+        .depth_i(depth_q),
+        .offset_bits_i(offset_bits_q),
+        .four_bits_i(four_bits_q),
         .shapes_i(shapes),
         .shape_i(shape),
         .valid_i(beat_valid),
@@ -262,8 +262,8 @@ module weight_loader #(
     column_map #(.Banks(Banks), .Rows(Rows), .BeatBytes(BeatBytes), .Depth(Depth)) map (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .depth_i(depth),
-        .offset_bits_i(offset_bits),
+        .depth_i(depth_q),
+        .offset_bits_i(offset_bits_q),
         .request_valid_i(request_valid),
         .request_ready_o(request_ready),
         .kind_i(request_kind),
@@ -361,7 +361,7 @@ module weight_loader #(
     ) unpacker (
         .clk_i(clk_i),
         .rst_ni(units_rst_n),
-        .four_bits_i(four_bits),
+        .four_bits_i(four_bits_q),
         .valid_i(weights_valid),
         .ready_o(weights_ready),
         .beat_i(weights_beat),
@@ -418,7 +418,7 @@ module weight_loader #(
             some_offsets_q <= offsets_whole || (group_taken ? offsets_q > 7'd1 : some_offsets_q);
             may_go_q <= group_taken || (record_push ? ahead_q < Ahead - 7'd1 : may_go_q);
         end
-        units_idle <= rst_ni && all_idle;
+        units_idle_q <= rst_ni && all_idle;
         if (!units_rst_n) open_q <= 6'd0;
         else open_q <= open_q + {5'd0, record_push} - {5'd0, offsets_done};
     end

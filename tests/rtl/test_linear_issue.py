@@ -18,6 +18,6 @@ def test_linear_issue(geometry: tuple[int, int, int, int], tmp_path: Path) -> No
     }  # fmt: skip
     parameters = {
         "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "RowCycles": 7, "RingLog2": 5,
-        "OperandDepth": 100, "StoreDepth": 80, "ValuesDepth": 60, "TagBits": 48,
+        "LineBits": 7, "TagBits": 48,
     }  # fmt: skip
     simulate("linear_issue", parameters, "bench_linear_issue", tmp_path, case)

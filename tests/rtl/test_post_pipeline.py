@@ -28,8 +28,8 @@ def test_post_pipeline(geometry: tuple[int, ...], tmp_path: Path) -> None:
         "outside": outside, "stage_latency": latency, "seed": banks + heads,
     }  # fmt: skip
     parameters = {
-        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "OperandDepth": 60, "StoreDepth": 40,
-        "ValuesDepth": 20, "TableBits": 8, "TagBits": 48, "HasAdd": add, "HasAttention": attention, "HasTable": table,
+        "Tokens": tokens, "Banks": banks, "Rows": rows, "Heads": heads, "LineBits": 6,
+        "TableBits": 8, "TagBits": 48, "HasAdd": add, "HasAttention": attention, "HasTable": table,
         "AccBits": acc_bits, "OutsideStages": outside, "StageLatency": latency,
     }  # fmt: skip
     simulate("post_pipeline", parameters, "bench_post_pipeline", tmp_path, case, ports_only=True)
