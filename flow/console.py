@@ -439,7 +439,9 @@ def show_boards(boards: Iterable[Board], as_json: bool) -> None:
 def show_board(board: Board, as_json: bool) -> None:
     """Every figure of a board and where it comes from."""
     if as_json:
-        print_json(asdict(board))
+        from flow.boards import NO_FIGURES
+
+        print_json({name: value for name, value in asdict(board).items() if name not in NO_FIGURES})
         return
     table(board.title, ("figure", "value"), board.figures())
     rows = ((s.document, s.title, s.place, ", ".join(s.figures)) for s in board.sources)

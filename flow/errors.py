@@ -6,6 +6,7 @@ status 2; a traceback reaching the user is a defect.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -37,3 +38,12 @@ def raise_all(kind: type[FlowError], summary: str, faults: Iterable[str]) -> Non
     lines = list(faults)
     if lines:
         raise kind("\n".join([summary, *(f"  - {line}" for line in lines)]))
+
+
+def near(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """The end of a message: `; did you mean A or B?`, what of `names` could have been meant; nothing if none could.
+
+    `cutoff` is difflib's, from 0 (anything) to 1 (equal names).
+    """
+    matches = difflib.get_close_matches(name, list(names), n=2, cutoff=cutoff)
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""

@@ -81,6 +81,21 @@ def flow() -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
+def powerless() -> Callable[[Path], Path]:
+    """`powerless(path)` writes a PYNQ-Z2 that is called like the file, and whose file says nothing of power."""
+
+    def write(path: Path) -> Path:
+        text = load_board("pynq-z2").text
+        start, end = text.index("[power]"), text.index("[[sources]]")
+        kept = (text[:start] + text[end:]).replace('name = "pynq-z2"', f'name = "{path.stem}"')
+        entries = [entry for entry in kept.split("[[sources]]") if '"power.' not in entry]
+        path.write_text("[[sources]]".join(entries), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def models() -> Path:
     """The folder of the bundled models."""
     return MODELS

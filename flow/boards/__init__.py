@@ -6,13 +6,14 @@ it. A figure without a source is refused, and so is a source for a figure that d
 unproven number.
 """
 
-from flow.boards.board import DSP_KINDS, NOMINAL, Board, DspKind, Level, Memory, Power, Source
+from flow.boards.board import DSP_KINDS, NO_FIGURES, NOMINAL, Board, DspKind, Level, Memory, Power, Source
 from flow.boards.files import FIGURES, figures_of, list_boards, load_board, parse_board, read_board
 
 __all__ = [
     "DSP_KINDS",
     "FIGURES",
     "NOMINAL",
+    "NO_FIGURES",
     "Board",
     "DspKind",
     "Level",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from flow.errors import FlowError
+from flow.errors import FlowError, near
 
 Vendor = Literal["amd", "lattice"]
 FlowTarget = Literal["open", "vivado", "vitis"]
@@ -16,6 +14,8 @@ WeightStore = Literal["ddr", "hbm", "sdram", "on-chip"]
 _URAM_KBIT = 288
 NOMINAL = "nominal"
 """The level that every board has: `clock_mhz`, at the voltage of its power figures where it has any."""
+NO_FIGURES = ("level", "text", "bundled")
+"""Fields of `Board` that its file does not say: what was chosen of it, and where it came from."""
 
 
 @dataclass(frozen=True)
@@ -258,9 +258,9 @@ class Board:
             return self
         chosen = {} if self.power is None else {choice.name: choice for choice in self.power.levels}
         if level not in chosen or self.level != NOMINAL:
-            known = ", ".join(self.levels if self.level == NOMINAL else (self.level,))
+            known = self.levels if self.level == NOMINAL else (self.level,)
             raise FlowError(
-                f"board {self.name}: found no level {level!r}; expected one of {known}{near(level, self.levels)}"
+                f"board {self.name}: found no level {level!r}; expected one of {', '.join(known)}{near(level, known)}"
             )
         assert self.power is not None
         found = chosen[level]
@@ -272,9 +272,9 @@ class Board:
         return replace(self, clock_mhz=self.clock_mhz * found.clock_share, power=power, level=level)
 
     def figures(self) -> list[tuple[str, Any]]:
-        """Everything that the file says, by dotted key; a level in words."""
-        tables = ("memory", "power", "sources")
-        found = [(name, value) for name, value in asdict(self).items() if name not in tables]
+        """Everything that the file says but its sources, by dotted key; a level in words."""
+        apart = ("memory", "power", "sources", *NO_FIGURES)
+        found = [(name, value) for name, value in asdict(self).items() if name not in apart]
         found += [(f"memory.{name}", value) for name, value in asdict(self.memory).items()]
         if self.power is None:
             return [*found, ("power", "unknown: the board's file has no [power]")]
@@ -298,9 +298,3 @@ class Board:
         known = [name for source in self.sources for name in source.figures]
         hint = near(figure, known)
         raise FlowError(f"board {self.name}: no figure {figure!r}; expected one of {', '.join(known)}{hint}")
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """A hint for a message: what of `names` could have been meant, if anything."""
-    matches = difflib.get_close_matches(name, list(names), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(matches)}?" if matches else ""

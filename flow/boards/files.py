@@ -19,10 +19,9 @@ from flow.boards.board import (
     Power,
     Vendor,
     WeightStore,
-    near,
 )
 from flow.boards.reader import Reader
-from flow.errors import FlowError, raise_all
+from flow.errors import FlowError, near, raise_all
 from flow.resources import asset_dir
 
 _BANDWIDTH_TOLERANCE = 0.01

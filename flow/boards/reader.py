@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flow.boards.board import Source, near
+from flow.boards.board import Source
+from flow.errors import near
 
 
 class Reader:

@@ -17,7 +17,6 @@ from flow.errors import FlowError
 
 MOST_TRIALS = 1000
 """With --time alone."""
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @main.command("select", short_help="Find the board and the compression for a latency and an accuracy.")
@@ -97,11 +96,12 @@ def select_command(
     seed: int, confirm: bool, trials: int, budget: str | None, jobs: int | None, scheduler: str | None,
     journal: Path | None, output: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find the first board, in order of price or size, on which a compressed MODEL meets both constraints.
+    """Find the first board, in order of price or size, on which a compressed MODEL meets the constraints of latency and
+    accuracy, and of energy and power where asked.
 
     MODEL is a float .pt2. Its data are split by the seed: three fifths to prune, train and calibrate on, a fifth to
     decide by, a fifth to report on. Writes the winner's build to OUTPUT, its model to OUTPUT.pt2, and all that was
-    found to OUTPUT.html. Exit status 1: no board meets both.
+    found to OUTPUT.html. Exit status 1: no board meets them all.
 
     \b
     flow select float.pt2 --data samples.npz --latency 1ms --accuracy 0.95 -o selected
@@ -129,7 +129,7 @@ def select_command(
         seed,
         confirm,
         trials or (MOST_TRIALS if budget else 0),
-        _seconds(budget),
+        _amount("--time", budget, {"s": 1.0, "m": 60.0, "h": 3600.0}, "10m"),
     )
     if jobs and scheduler:
         raise FlowError("flow select: found both --jobs and --scheduler; expected one of them")
@@ -138,7 +138,7 @@ def select_command(
     with console.spinner() as tell:
         means = Means(place, jobs or cores(), scheduler, tell)
         limits = Constraints(
-            _milliseconds(latency),
+            _amount("--latency", latency, {"us": 1e-3, "ms": 1.0, "s": 1e3}, "5ms"),
             accuracy,
             _amount("--energy", energy, {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}, "5mJ"),
             _amount("--power", power, {"mW": 1e-3, "W": 1.0}, "10W"),
@@ -152,10 +152,6 @@ def select_command(
     sys.exit(0 if found.winner is not None and equal else 1)
 
 
-def _milliseconds(text: str) -> float:
-    return _amount("--latency", text, _UNITS, "5ms")
-
-
 def _amount(option: str, text: str | None, units: Mapping[str, float], example: str) -> float:
     """A number with a unit, in the unit that counts 1; infinite where none is given."""
     if text is None:
@@ -167,15 +163,6 @@ def _amount(option: str, text: str | None, units: Mapping[str, float], example: 
             f"{option}: found {text!r}; expected a number with {', '.join(names)} or {last}, such as {example}"
         )
     return float(match[1]) * units[match[2]]
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return math.inf
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|m|h)\s*", text)
-    if match is None:
-        raise FlowError(f"--time: found {text!r}; expected a number with s, m or h, such as 10m")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def _prices(pairs: tuple[str, ...]) -> dict[str, float]:

@@ -47,7 +47,7 @@ class StepCycles:
         cycles: from its start to the next one's, or to the end of the command.
         macs: useful int8 products.
         bound: what it spends most cycles on: multipliers, ports, weights, source, norm lanes, post lanes, memory
-            bandwidth or stream.
+            bandwidth, stream or latency.
     """
 
     cycles: int
@@ -115,7 +115,7 @@ def step_estimate(layout: Layout, placed: Placed, cycles_a_beat: float = 1.0) ->
 class StepForm:
     """A step in closed form: cycles of the slowest of its operators, those to fetch and to load it and from there to
     its end (`Estimate`), and how many row groups and words of the row buffer's `ring` that is; useful products of all
-    operators, and what the slowest waits for."""
+    operators, and what the slowest and its loading wait for."""
 
     opcode: Opcode
     cycles: int
@@ -127,6 +127,11 @@ class StepForm:
     ring: int = 0
     macs: int = 0
     bound: str = "stream"
+    feed: str = "memory bandwidth"
+
+    def waits_for(self, cycles: int) -> str:
+        """What most of the cycles go to that the step takes in a program: those beyond its own wait for its loading."""
+        return self.feed if cycles > 2 * self.cycles else self.bound
 
 
 def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
@@ -147,6 +152,7 @@ def step_form(engine: Engine, step: Step, work: Work) -> StepForm:
         ring=timing_of(engine).ring_words,
         macs=sum(cost.macs for cost in costs),
         bound=slowest.bound,
+        feed=slowest.feed,
     )
 
 
@@ -154,7 +160,7 @@ AHEAD_STEPS = 6
 """Steps that the front may be ahead of the one at work: four queued, one in front of them, one that is loaded."""
 
 
-FIRST_WEIGHTS = 335
+FIRST_WEIGHTS = 135 + 2 * LATENCY_CYCLES
 """From a frame's first step to the first beat of weights, where nothing was fetched before: the checks of two
 records behind the first, and the memory's latency for a page's length, and for the page."""
 

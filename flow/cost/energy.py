@@ -1,7 +1,8 @@
 """Energy of a sample and power of a board, from what an engine does: multiplications, bytes, clocked logic, leakage.
 
     dynamic = macs * product + bytes of on-chip memory * sram + bits from the memory off the FPGA * memory
-              + cycles * look-up tables with their registers * logic
+              + cycles * (look-up tables + flip-flops) / 2 * logic
+    bytes of on-chip memory = macs * (1 + 1/T) + bytes of the image * (3 where it lies on chip, else 2)
     sample  = dynamic + (static + rest) * latency
 
 Coefficients are published figures of other silicon, scaled to the board's process and voltage (`Base`); nobody has
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.resources import Usage
+from flow.cost.cycles import beat_cycles
+from flow.cost.resources import engine_usage
 from flow.engine import Engine
 
 METHOD = (
@@ -103,18 +105,16 @@ class Activity:
     """What a sample makes an engine do.
 
     Attributes:
-        engine: the engine. used: its primitives.
-        cycles: of one sample alone. macs: useful products of it.
+        engine: the engine.
+        cycles: of one sample alone.
+        macs: useful products of it.
         image_bytes: of the memory image, which is read once a sample.
-        beat_cycles: engine cycles between two beats of it.
     """
 
     engine: Engine
-    used: Usage
     cycles: int
     macs: int
     image_bytes: float
-    beat_cycles: float
 
 
 def energy_of(activity: Activity, board: Board) -> Energy | None:
@@ -134,7 +134,8 @@ def energy_of(activity: Activity, board: Board) -> Energy | None:
     image_sram = sram * (3 if on_chip else 2)
     image_memory = 0.0 if on_chip else 8 * power.memory_pj_per_bit
     # A pair of a look-up table and a flip-flop; whichever there are more of stands with half a pair.
-    logic = LOGIC_CYCLE.scaled(nm, volts) * (activity.used.lut + activity.used.ff) / 2
+    used = engine_usage(engine, board)
+    logic = LOGIC_CYCLE.scaled(nm, volts) * (used.lut + used.ff) / 2
     seconds = activity.cycles / (board.clock_mhz * 1e6)
     parts = {
         "multipliers": activity.macs * product * 1e-9,
@@ -145,7 +146,7 @@ def energy_of(activity: Activity, board: Board) -> Energy | None:
         "rest of the board": power.rest_w * seconds * 1e3,
     }
     sample = sum(parts.values())
-    bytes_a_cycle = engine.beat_bytes / activity.beat_cycles
+    bytes_a_cycle = engine.beat_bytes / beat_cycles(engine, board)
     cycle_pj = (
         engine.multipliers * (product + reads * sram) + bytes_a_cycle * (image_sram + image_memory) + logic
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +21,7 @@ from flow.cost.resources import (
     engine_usage,
 )
 from flow.engine import Engine, Opcode, Space
-from flow.errors import FitError, FlowError
+from flow.errors import FitError, FlowError, near
 from flow.ir import Graph
 
 SLOWER = 1.1
@@ -41,16 +40,8 @@ NAMES = {
     "bram18": "block RAM of 18 Kibit",
     "uram": "UltraRAM",
 }
-BARRIERS = {
-    "dsp": "DSP",
-    "lut": "LUT",
-    "ff": "FF",
-    "bram18": "block RAM",
-    "uram": "UltraRAM",
-    "image": "on-chip memory",
-    "memory_mib": "memory",
-}
-"""What lacks, in a word."""
+BARRIERS = {**NAMES, "bram18": "block RAM", "image": "on-chip memory", "memory_mib": "memory"}
+"""What lacks, in a word; without the unit that a count has."""
 
 
 def fit(
@@ -79,14 +70,18 @@ def fit(
 
 def barrier(forms: StepForms, board: Board, engine: Engine) -> str:
     """What keeps an engine of twice the multipliers away: of those that could be faster by more than a fit gives up for
-    a smaller one, the resource that the nearest to fitting lacks. Empty where none could.
+    a smaller one, the resource that the nearest to fitting lacks. Empty where none could: none is faster than the
+    memory gives it the image.
     """
     search = _Search(forms, board, {"norm_lanes": engine.norm_lanes, "heads": engine.heads})
-    least = forms.row(engine, beat_cycles(engine, board)).cycles / SLOWER
+    beat = beat_cycles(engine, board)
+    least = forms.row(engine, beat).cycles / SLOWER
     larger = [
         array
         for array in search.arrays()
-        if array.multipliers == 2 * engine.multipliers and forms.bound(array) < least
+        if array.multipliers == 2 * engine.multipliers
+        and forms.bound(array) < least
+        and forms.shape.image_beats(array) * beat < least
     ]
     if not larger:
         return ""
@@ -104,10 +99,8 @@ def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
     for key, value in overrides.items():
         name = key.removeprefix("engine.")
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise FlowError(
-                f"--set engine.{name}: unknown parameter; expected one of {', '.join(names)}{hint}"
+                f"--set engine.{name}: unknown parameter; expected one of {', '.join(names)}{near(name, names)}"
             )
         checked[name] = value
     # Values that no search can mend are refused with the engine's own words.

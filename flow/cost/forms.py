@@ -18,6 +18,9 @@ from flow.passes.fuse_steps import Step
 MOST_BANKS = 64
 """B beyond this is not tried: a bank keeps whole weights, so that density comes in steps of B/C, and an
 engine should serve pruned models too."""
+LANE_KINDS, HEAD_KINDS = frozenset({Opcode.NORM, Opcode.POOL}), frozenset({Opcode.ATTENTION})
+"""Steps whose cycles go with the norm lanes, and with the heads abreast."""
+OTHER_KINDS = frozenset(Opcode) - LANE_KINDS - HEAD_KINDS
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class StepForms:
 
     shape: ModelShape
     _works: dict[tuple[Engine, float], list[tuple[Step, Work]]] = field(default_factory=dict)
-    _forms: dict[tuple[Engine, float, Opcode | None], dict[int, StepForm]] = field(default_factory=dict)
+    _forms: dict[tuple[Engine, float, frozenset[Opcode]], dict[int, StepForm]] = field(default_factory=dict)
 
     @staticmethod
     def of(graph: Graph, most_banks: int = MOST_BANKS) -> StepForms:
@@ -70,15 +73,18 @@ class StepForms:
         )
 
     def rows(self, array: Engine, lanes: list[int], heads: list[int], beat: float) -> Iterator[Row]:
-        """One array with all numbers of norm lanes and heads; only norms and attention are counted again for each."""
-        norms = [
-            (count, self._kind(replace(array, norm_lanes=count), array, beat, Opcode.NORM)) for count in lanes
+        """One array with all numbers of norm lanes and heads; only what depends on them is counted again for each."""
+        by_lanes = [
+            (count, self._kinds(replace(array, norm_lanes=count), array, beat, LANE_KINDS)) for count in lanes
         ]
         for abreast in heads:
             engine = replace(array, heads=abreast)
-            attention = self._kind(engine, array, beat, Opcode.ATTENTION)
-            for count, norm in norms:
-                forms = {**self._kind(array, array, beat, None), **norm, **attention}
+            attention = self._kinds(engine, array, beat, HEAD_KINDS)
+            # Results of values take as many cycles as a head has too few banks.
+            alike = self.shape.parts(engine) == self.shape.parts(array)
+            rest = self._kinds(array, array, beat) if alike else self._kinds(engine, engine, beat)
+            for count, norm in by_lanes:
+                forms = {**rest, **norm, **attention}
                 yield Row(replace(engine, norm_lanes=count), tuple(forms[place] for place in sorted(forms)))
 
     def row(self, engine: Engine, beat: float) -> Row:
@@ -87,20 +93,21 @@ class StepForms:
         return found
 
     def works(self, array: Engine, beat: float) -> list[tuple[Step, Work]]:
-        """What the steps have to do; it depends on T, B and P alone."""
+        """What the steps have to do; it depends on T, B and P, and where values are written on H."""
         key = (array, beat)
         if key not in self._works:
             self._works[key] = list(self.shape.work(array, beat))
         return self._works[key]
 
-    def _kind(self, engine: Engine, array: Engine, beat: float, kind: Opcode | None) -> dict[int, StepForm]:
-        """Forms of one kind of step, or of all that are neither norm nor attention, by the step's place."""
-        key = (engine, beat, kind)
+    def _kinds(
+        self, engine: Engine, array: Engine, beat: float, kinds: frozenset[Opcode] = OTHER_KINDS
+    ) -> dict[int, StepForm]:
+        """Forms of the steps of some kinds by the step's place."""
+        key = (engine, beat, kinds)
         if key not in self._forms:
-            apart = (Opcode.NORM, Opcode.ATTENTION)
             self._forms[key] = {
                 place: step_form(engine, step, work)
                 for place, (step, work) in enumerate(self.works(array, beat))
-                if (step.opcode is kind if kind is not None else step.opcode not in apart)
+                if step.opcode in kinds
             }
         return self._forms[key]

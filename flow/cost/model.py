@@ -93,6 +93,7 @@ class ModelShape:
     _cycles: dict[tuple[str, int, int], Counts] = field(default_factory=dict)
     _records: dict[tuple[str, int, int, int], RowGroups] = field(default_factory=dict)
     _peaks: dict[tuple[int, int, int, int], Mapping[Space, int]] = field(default_factory=dict)
+    _parts: dict[tuple[int, int, int, int], tuple[int, ...]] = field(default_factory=dict)
 
     @staticmethod
     def of(graph: Graph, most_banks: int) -> ModelShape:
@@ -215,7 +216,7 @@ class ModelShape:
                     len(n.op.values) // 4 for n in step.nodes if isinstance(n.op, Table)
                 )
                 preload += STAGE_WORDS * any(isinstance(n.op, PostStage) for n in step.nodes)
-                least = max(least, self._parts(engine, step, orders))
+                least = max(least, self._parts_of(engine, step, orders))
             elif isinstance(first, Norm):
                 preload = -(-8 * order.depth * engine.banks * len(step.writes) // engine.beat_bytes)
             elif isinstance(first, Attention):
@@ -235,7 +236,16 @@ class ModelShape:
                 ),
             )
 
-    def _parts(self, engine: Engine, step: Step, orders: Mapping[Value, ChannelOrder]) -> int:
+    def parts(self, engine: Engine) -> tuple[int, ...]:
+        """Cycles that a result of every linear step takes for the sake of values that it writes."""
+        key = (engine.tokens, engine.banks, engine.rows, engine.heads)
+        if key not in self._parts:
+            linears = (step for step in self.steps if step.opcode is Opcode.LINEAR)
+            orders = self.orders(engine)
+            self._parts[key] = tuple(self._parts_of(engine, step, orders) for step in linears)
+        return self._parts[key]
+
+    def _parts_of(self, engine: Engine, step: Step, orders: Mapping[Value, ChannelOrder]) -> int:
         """Cycles that a result of values takes: T/W where the W banks of a head hold fewer than T keys."""
         (result,) = step.writes
         users = [node for node in self.graph.users(result) if isinstance(node.op, Attention)]

@@ -17,8 +17,8 @@ from flow.passes.lay_out import Layout
 
 CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group"
 METHOD = (
-    "resources by Yosys' rules for memories and multipliers; logic fitted to four synthesised engines, not yet "
-    "tested on others"
+    "resources by Yosys' rules for memories and multipliers; logic fitted to two synthesised engines a family "
+    "(UltraScale+, whose figures 7 series takes, and ECP5), of earlier Verilog, and tested on no others"
 )
 LIMITS = {
     "multipliers": "compute",
@@ -65,8 +65,9 @@ class ResourceEstimate:
 class EstimateReport:
     """Cycles, latency, multiplier utilisation and device resources of a program.
 
-    All cycles are those beside the board's memory, of `memory_latency_cycles`. `interval_cycles` lie between the
-    first steps of frames back to back; `full_rate_interval_cycles` beside the memory of `flow sim --backend rtl`.
+    All cycles are those beside the board's memory, counted as if it answered after `memory_latency_cycles`.
+    `interval_cycles` lie between the first steps of frames back to back; `full_rate_interval_cycles` beside the memory
+    of `flow sim --backend rtl`.
 
     `energy` is None where the board's file says nothing of power. `slrs` are those that the engine lies across at
     least. `barrier` is the resource of which twice the multipliers would take too much, where that was asked for and
@@ -200,6 +201,7 @@ def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
         steps,
         intervals=(interval, full_rate_interval),
         image=(engine.beat_bytes * beats, len(program.image)),
+        latency=memory[1],
         tokens=program.tokens,
         cycles_method=CYCLES_METHOD,
     )
@@ -212,6 +214,7 @@ def report_of(
     *,
     intervals: tuple[int, int],
     image: tuple[int, int],
+    latency: int,
     tokens: int,
     cycles_method: str,
 ) -> EstimateReport:
@@ -220,10 +223,11 @@ def report_of(
     Args:
         intervals: cycles of a frame among frames back to back, beside the board's memory and beside a full-rate one.
         image: bytes of all weight streams, and of the whole memory image.
+        latency: cycles from a burst's address to its first beat, of the memory that steps were counted beside.
     """
     used = engine_usage(engine, board)
     cycles, macs = sum(step.cycles for step in steps), sum(step.macs for step in steps)
-    activity = Activity(engine, used, cycles, macs, image[1], beat_cycles(engine, board))
+    activity = Activity(engine, cycles, macs, image[1])
     return EstimateReport(
         board=board.name,
         level=board.level,
@@ -233,7 +237,7 @@ def report_of(
         steps=tuple(steps),
         interval_cycles=intervals[0],
         full_rate_interval_cycles=intervals[1],
-        memory_latency_cycles=memory_latency(board),
+        memory_latency_cycles=latency,
         resources=resource_table(engine, board, image[1] // engine.beat_bytes),
         stage_usage={name: usage(resources, board) for name, resources in stages(engine).items()},
         weight_bits=8 * image[0],

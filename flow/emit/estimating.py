@@ -11,7 +11,7 @@ from flow.boards import NOMINAL, Board
 from flow.cost import EstimateReport, StepForms, barrier, estimate_layout, estimate_quickly, fit
 from flow.emit.build import MANIFEST, Build
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
-from flow.errors import FitError, FlowError
+from flow.errors import FitError, FlowError, near
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def estimate_boards(
         quick: count by closed forms, without a layout (`flow.cost.quick`); a build is always walked as it lies.
 
     Raises:
-        FlowError: bad model, or no board for a model.
+        FlowError: bad model, no board for a model, or a level that no board has.
     """
     tell = progress or (lambda _: None)
     build = Build.open(model) if (model / MANIFEST).is_file() else None
@@ -57,6 +57,7 @@ def estimate_boards(
             "flow estimate: found no board; expected --board NAME, --board-file FILE or --all-boards"
         )
     chosen = list(boards) if build is None or boards else [build.board]
+    _check_level(chosen, level)
     if build is not None:
         graph, engine = build.graph, build.engine
         return [_at(board, level, lambda at: estimate_layout(lay_out(graph, engine), at)) for board in chosen]
@@ -79,13 +80,23 @@ def estimate_boards(
 
 def _at(board: Board, level: str, estimate: Callable[[Board], EstimateReport]) -> BoardEstimate:
     """The board's estimate at a level, or why there is none."""
-    if level not in board.levels:
-        return BoardEstimate(
-            board.name,
-            None,
-            f"board {board.name}: found no level {level!r}; expected one of {', '.join(board.levels)}",
-        )
     try:
-        return BoardEstimate(board.name, estimate(board.at(level)))
+        at = board.at(level)
+    except FlowError as error:
+        return BoardEstimate(board.name, None, str(error))
+    try:
+        return BoardEstimate(board.name, estimate(at))
     except FitError as error:
         return BoardEstimate(board.name, None, str(error))
+
+
+def _check_level(boards: Sequence[Board], level: str) -> None:
+    """Refuse a level that none of the boards has: then it is a mistake, and not a board's lack."""
+    known = dict.fromkeys(name for board in boards for name in board.levels)
+    if level in known:
+        return
+    if len(boards) == 1:
+        boards[0].at(level)
+    raise FlowError(
+        f"--level: found {level!r}, which no board has; expected one of {', '.join(known)}{near(level, known)}"
+    )

@@ -7,7 +7,6 @@ every line of its text, and the marks are taken out again.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -30,7 +29,7 @@ from jinja2.lexer import Token, TokenStream
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from flow.emit.sources import Sources
-from flow.errors import FlowError
+from flow.errors import FlowError, near
 
 Segment = tuple[int, str, int]
 """(line of the emitted file, template, line of the template): so on from there, a line for a line."""
@@ -38,6 +37,8 @@ _MARK, _END = "\x01", "\x02"
 _MARKS = re.compile(f"{_MARK}([^{_END}]*):([0-9]+){_END}")
 _SHOWN = 24
 """Names listed in a message, at most."""
+NEAR = 0.6
+"""How alike a name must be to be offered: those of a template are often short."""
 
 
 class _MissingError(UndefinedError):
@@ -215,8 +216,7 @@ def _unknown_filter(text: str, sources: Sources) -> str:
         return ""
     environment_ = environment(sources)
     pool = environment_.filters if found[1] == "filter" else environment_.tests
-    near = difflib.get_close_matches(found[2], sorted(pool), n=2)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return near(found[2], sorted(pool), NEAR)
 
 
 def _where(trace: TracebackType | None, places: set[str]) -> tuple[str, dict[str, Any]]:
@@ -242,8 +242,7 @@ def _is_plain(value: object) -> bool:
 
 def _expected(missing: str, names: list[str]) -> str:
     shown = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
-    near = difflib.get_close_matches(missing, names, n=2)
-    return f"expected one of {shown or 'nothing'}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    return f"expected one of {shown or 'nothing'}{near(missing, names, NEAR)}"
 
 
 def _describe(value: object) -> str:

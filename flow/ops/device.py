@@ -90,9 +90,9 @@ class Estimate:
         lag: from the end of its loading to the next step's start, at least.
         macs: useful int8 products: kept weights (or query-key pairs) times real tokens, twice for a tensor
             of two byte planes.
-        bound: what most of the cycles wait for, loading included: multipliers, ports, memory bandwidth, code
-            look-ups, column maps, norm lanes, post lanes or stream.
+        bound: what most of `cycles` wait for: multipliers, ports, memory bandwidth, norm lanes, post lanes or stream.
         resources: the stage, calibrated against Yosys.
+        feed: what `fetch` or `load`, whichever is more, waits for: memory bandwidth, code look-ups or column maps.
     """
 
     cycles: int
@@ -102,6 +102,7 @@ class Estimate:
     macs: int
     bound: str
     resources: Resources
+    feed: str = "memory bandwidth"
 
     @property
     def alone(self) -> int:

@@ -127,10 +127,9 @@ class Linear(DeviceOp):
         paced = tiles * int(slots[slots > issue].sum())
         bound = "multipliers" if 2 * paced <= compute else "ports"
         cycles = compute + wait + ISSUE_CYCLES
-        if max(fetch, load) > cycles:
-            bound = "memory bandwidth" if fetch > load else slowest
+        feed = "memory bandwidth" if fetch > load else slowest
         macs = work.tokens * self.nonzeros * work.planes
-        return Estimate(cycles, fetch, load, 0, macs, bound, hardware_of(type(self), engine))
+        return Estimate(cycles, fetch, load, 0, macs, bound, hardware_of(type(self), engine), feed)
 
     @classmethod
     def examples(cls) -> tuple[Graph, ...]:

@@ -87,8 +87,6 @@ class Norm(DeviceOp):
         cycles = wait + FIRST_READ + sweep + scale + run
         bound = "norm lanes" if sweep >= ports else "ports"
         fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
-        if fetch > cycles:
-            bound = "memory bandwidth"
         # Nothing begins before the constants stand.
         return Estimate(cycles, fetch, work.preload, cycles, 0, bound, hardware_of(type(self), engine))
 

@@ -127,28 +127,32 @@ def prices(
 ) -> dict[str, float]:
     """Cycles that a weight costs, by matrix: the mean over engines, each relative to its mean over all weights.
 
+    An engine on which pruning saves nothing has no say in where to prune.
+
     `graph` is the float model, `dense` and `pruned` two integer models of it; a price is the difference of a matrix'
     estimated cycles over that of its weights. `engines` come with the cycles between two beats of their weights.
 
     Raises:
-        UnsupportedError: a matrix that is none of the integer models'.
+        UnsupportedError: a matrix that is none of the integer models', or no engine on which pruning saves a cycle.
     """
     steps = _steps(graph, dense)
     kept = {model: _weights(model) for model in (dense, pruned)}
     total: dict[str, float] = dict.fromkeys(steps, 0.0)
+    telling = 0
     for engine, beat in engines:
         full, less = cycles_of(dense, engine, beat), cycles_of(pruned, engine, beat)
         saved = {name: sum(full[s] - less[s] for s in found) for name, found in steps.items()}
         gone = {name: sum(kept[dense][s] - kept[pruned][s] for s in found) for name, found in steps.items()}
         mean = sum(saved.values()) / max(1, sum(gone.values()))
         if mean <= 0:
-            raise UnsupportedError(
-                "flow select: found no cycle saved by pruning; expected some on every engine"
-            )
+            continue
+        telling += 1
         for name in steps:
             # A hidden matrix, behind which the array waits for memory, saves next to nothing; it is not for free.
             total[name] += max(saved[name] / max(1, gone[name]) / mean, 0.05)
-    return {name: price / len(engines) for name, price in total.items()}
+    if not telling:
+        raise UnsupportedError("flow select: found no cycle saved by pruning; expected some on one engine")
+    return {name: price / telling for name, price in total.items()}
 
 
 def priced(curves: Curves, price: Mapping[str, float]) -> Curves:

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from flow.cost.machine import LATENCY_CYCLES
 from flow.emit.build import Build
 from flow.emit.cosim import cosim_files
 from flow.emit.manifest import IMAGE
@@ -30,12 +31,10 @@ TOP = "flow_bench"
 UNITS = ("sim/flow_bench.sv", "sim/axi_memory.sv", "sim/step_monitor.sv")
 FLAGS = ("-O3", "-march=native", "-mtune=generic")
 STEPS_LOG = "steps.log"
-LATENCY_CYCLES = 100
-"""Of the memory, from a burst's address to its first beat."""
 PATIENCE = 1_000_000
 """Cycles without a beat: a long attention step moves none."""
 QUIET = Stalls(0, 0, 0, LATENCY_CYCLES)
-"""Nothing but the engine and the memory's latency."""
+"""Nothing but the engine and the latency of the memory that estimates suppose."""
 
 
 @dataclass(frozen=True)

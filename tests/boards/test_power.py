@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,14 +43,6 @@ def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "pynq-z2.toml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def without_power(text: str) -> str:
-    """A board file as it was before there were power figures."""
-    start, end = text.index("[power]"), text.index("[[sources]]")
-    kept = text[:start] + text[end:]
-    entries = kept.split("[[sources]]")
-    return "[[sources]]".join(entry for entry in entries if '"power.' not in entry)
 
 
 def test_figures() -> None:
@@ -98,8 +91,10 @@ def test_an_unknown_level_offers_the_nearest() -> None:
     )
 
 
-def test_a_file_without_power_is_a_board_whose_energy_is_unknown(tmp_path: Path, valid: str) -> None:
-    board = read_board(write(tmp_path, without_power(valid)))
+def test_a_file_without_power_is_a_board_whose_energy_is_unknown(
+    tmp_path: Path, powerless: Callable[[Path], Path]
+) -> None:
+    board = read_board(powerless(tmp_path / "pynq-z2.toml"))
     assert board.power is None
     assert board.levels == (NOMINAL,)
     assert not any(figure.startswith("power") for figure in figures_of(board))

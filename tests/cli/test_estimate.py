@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from flow.boards import list_boards, load_board
-from flow.resources import asset_dir
 
 Flow = Callable[..., Any]
 
@@ -17,18 +16,6 @@ Flow = Callable[..., Any]
 @pytest.fixture
 def model(models: Path) -> Path:
     return models / "digits_vit_hp80.pt2"
-
-
-@pytest.fixture(scope="module")
-def powerless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`mine.toml`: a PYNQ-Z2 whose file says nothing of power."""
-    text = (asset_dir("boards") / "pynq-z2.toml").read_text(encoding="utf-8")
-    start, end = text.index("[power]"), text.index("[[sources]]")
-    kept = (text[:start] + text[end:]).replace('name = "pynq-z2"', 'name = "mine"')
-    path = tmp_path_factory.mktemp("boards") / "mine.toml"
-    entries = [part for part in kept.split("[[sources]]") if '"power.' not in part]
-    path.write_text("[[sources]]".join(entries), encoding="utf-8")
-    return path
 
 
 def test_all_boards(flow: Flow, model: Path) -> None:
@@ -95,11 +82,40 @@ def test_a_level_that_a_board_has_not(flow: Flow, model: Path) -> None:
     assert rows["vcu118"]["clock_mhz"] == pytest.approx(0.83 * load_board("vcu118").clock_mhz)
 
 
-def test_energy_is_unknown_where_the_file_says_nothing(flow: Flow, model: Path, powerless: Path) -> None:
-    (row,) = flow("estimate", model, "--board-file", powerless, "--json").json()["boards"]
+def test_energy_is_unknown_where_the_file_says_nothing(
+    flow: Flow, model: Path, tmp_path: Path, powerless: Callable[[Path], Path]
+) -> None:
+    mine = powerless(tmp_path / "mine.toml")
+    (row,) = flow("estimate", model, "--board-file", mine, "--json").json()["boards"]
     assert row["energy"] is None
-    table = flow("estimate", model, "--board-file", powerless)
+    table = flow("estimate", model, "--board-file", mine)
     assert table.out.splitlines()[1].split()[-3:] == ["unknown", "unknown", "unknown"]
     shown = flow("boards", "show", "u250")
     for text in ("power.static_w", "power.levels.half", "0.5 of the clock at 0.85 V"):
         assert text in shown.out
+
+
+def test_a_level_that_no_board_has(flow: Flow, model: Path, digits_build: Path) -> None:
+    """A mistake and no board's lack: an error that names the levels, of a build's own board and among all boards."""
+    refused = flow("estimate", digits_build, "--level", "hafl")
+    assert (refused.status, refused.out, refused.err) == (
+        2,
+        "",
+        "error: board pynq-z2: found no level 'hafl'; expected one of nominal, half; did you mean half?\n",
+    )
+    refused = flow("estimate", model, "--all-boards", "--level", "low-volt")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err == (
+        "error: --level: found 'low-volt', which no board has; expected one of nominal, half, low-voltage; "
+        "did you mean low-voltage?\n"
+    )
+
+
+def test_a_boards_figures_are_those_of_its_file(flow: Flow) -> None:
+    """Neither the file's text nor what was chosen of it."""
+    shown, data = flow("boards", "show", "u250").out, flow("boards", "show", "u250", "--json").json()
+    rows = {line.split()[0] for line in shown.split("Sources")[0].splitlines() if line.strip()}
+    assert {"clock_mhz", "memory.kind", "power.levels.half"} <= rows
+    assert not rows & {"text", "bundled", "level"}
+    assert {"clock_mhz", "memory", "power", "sources"} <= set(data)
+    assert not set(data) & {"text", "bundled", "level"}

@@ -23,7 +23,7 @@ from flow.cost.cycles import beat_cycles
 from flow.cost.fit import SLOWER, Candidate, _Search
 from flow.cost.resources import Usage, available, slr_budget, slrs_of
 from flow.emit.lower import lay_out
-from flow.engine import Engine
+from flow.engine import Engine, Opcode
 from flow.errors import FitError
 from flow.ir import Graph
 
@@ -52,19 +52,61 @@ def exhaustive(graph: Graph, board: Board) -> Engine | None:
     return min(near, key=lambda found: (found[0], found[1].rank))[2] if near else None
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), [("ultra96-v2", 1.0), ("ulx3s-85f", 1.0), ("ulx3s-85f", 0.5), ("zcu104", 0.3)]
-)
-def test_the_fit_is_the_exhaustive_one(encoder: Encode, name: str, share: float) -> None:
-    for sizes in ((1, 8, 16, 2, 32), (2, 12, 24, 4, 48)):
-        graph, board = encoder(*sizes), load_board(name)
-        board = replace(board, dsp=int(board.dsp * share), lut=int(board.lut * share))
-        wanted = exhaustive(graph, board)
-        if wanted is None:
-            with pytest.raises(FitError):
-                fit(graph, board)
-        else:
-            assert fit(graph, board) == wanted
+FITTED = (("ultra96-v2", 1.0), ("ulx3s-85f", 1.0), ("zcu104", 0.3))
+REFUSED = (("ulx3s-85f", 0.5), ("ultra96-v2", 0.2))
+"""Boards, and the share of their multipliers and look-up tables that there is."""
+SIZES = ((1, 8, 16, 2, 32), (2, 12, 24, 4, 48))
+
+
+def part_of(name: str, share: float) -> Board:
+    board = load_board(name)
+    return replace(board, dsp=int(board.dsp * share), lut=int(board.lut * share))
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("name", "share"), FITTED)
+def test_the_fit_is_the_exhaustive_one(
+    encoder: Encode, name: str, share: float, sizes: tuple[int, ...]
+) -> None:
+    graph, board = encoder(*sizes), part_of(name, share)
+    wanted = exhaustive(graph, board)
+    assert wanted is not None
+    assert fit(graph, board) == wanted
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("name", "share"), REFUSED)
+def test_nothing_fits_where_no_engine_does(
+    encoder: Encode, name: str, share: float, sizes: tuple[int, ...]
+) -> None:
+    graph, board = encoder(*sizes), part_of(name, share)
+    assert exhaustive(graph, board) is None
+    with pytest.raises(FitError):
+        fit(graph, board)
+
+
+@pytest.mark.parametrize("name", ["u250", "pynq-z2"])
+def test_engines_come_in_ascending_order(digits: Digits, name: str) -> None:
+    """Of cycles, then of what is preferred among equals; each once, and the first is the least of all."""
+    graph, board = digits("hp80"), load_board(name)
+    forms = StepForms.of(graph)
+    search = _Search(forms, board, {})
+    arrays = [array for array in search.arrays() if search.array_fits(array)]
+    come = list(itertools.islice(search._ascending(arrays), 150))
+    ranks = [candidate.rank for candidate in come]
+    assert len(ranks) == 150
+    assert ranks == sorted(set(ranks))
+    beat = beat_cycles(come[0].engine, board)
+    assert all(
+        candidate.cycles == StepForms.of(graph).row(candidate.engine, beat).cycles for candidate in come[:5]
+    )
+    some = (
+        row
+        for array in arrays[::7]
+        if search._may_fit(array)
+        for row in forms.rows(array, [1, array.banks], [1], beat)
+    )
+    assert come[0].cycles <= min(row.cycles for row in some)
 
 
 def test_bounds_are_bounds(digits: Digits) -> None:
@@ -78,6 +120,26 @@ def test_bounds_are_bounds(digits: Digits) -> None:
                 assert forms.bound(array) <= row.least <= row.cycles
                 counted += 1
     assert counted > 100
+
+
+def test_an_engine_of_many_counts_as_by_itself(digits: Digits, encoder: Encode) -> None:
+    """Norms, pool, attention, and results of values that take longer where a head has fewer banks."""
+    for graph, arrays, changed in (
+        (digits("hp80"), [Engine(8, 16, 4, 1, 1), Engine(16, 8, 8, 1, 1)], {Opcode.POOL}),
+        (
+            encoder(1, 32, 16, 4, 32),
+            [Engine(32, 8, 1, 1, 1), Engine(32, 16, 2, 1, 1)],
+            {Opcode.ATTENTION, Opcode.LINEAR},
+        ),
+    ):
+        many, kinds = StepForms.of(graph), set()
+        for array in arrays:
+            rows = list(many.rows(array, [1, 2, 8], [1, 2, 4], 1.0))
+            assert len(rows) == 9
+            for row in rows:
+                assert row.forms == StepForms.of(graph).row(row.engine, 1.0).forms
+                kinds |= {a.opcode for a, b in zip(rows[0].forms, row.forms, strict=True) if a != b}
+        assert kinds == {Opcode.NORM, *changed}
 
 
 def test_shared_forms_change_no_answer(digits: Digits) -> None:
@@ -99,6 +161,18 @@ def test_closed_forms_are_near_the_walk(digits: Digits, model: str, name: str) -
     assert quick.cycles == pytest.approx(walked.cycles, rel=0.1)
     assert quick.interval_cycles == pytest.approx(walked.interval_cycles, rel=0.15)
     assert quick.full_rate_interval_cycles == pytest.approx(walked.full_rate_interval_cycles, rel=0.15)
+    # With what is loaded ahead at its back, a frame takes no longer than alone; and not less than its steps take by
+    # themselves, one after the other.
+    least = forms.row(engine, beat_cycles(engine, board)).least
+    assert least <= quick.interval_cycles <= quick.cycles
+    if name in ("u250", "kv260"):
+        # There the first weights of a frame alone are waited for.
+        assert quick.interval_cycles < quick.cycles
+    assert quick.limit == walked.limit
+    assert (quick.memory_latency_cycles, walked.memory_latency_cycles) == (
+        100,
+        7 if name == "ulx3s-85f" else 100,
+    )
     assert quick.image_bits == pytest.approx(walked.image_bits, rel=0.25)
     assert (quick.macs, quick.engine, quick.tokens) == (walked.macs, walked.engine, walked.tokens)
     logic = ("dsp", "lut", "ff", "uram")
@@ -139,10 +213,31 @@ def test_what_keeps_a_larger_engine_away(digits: Digits) -> None:
     board = load_board("pynq-z2")
     engine = fit(graph, board, None, forms)
     assert barrier(forms, board, engine) == "LUT"
-    poor = replace(board, lut=10**7, ff=10**7, bram=10**5)
+    vast = replace(board, lut=10**7, ff=10**7, bram=10**5)
+    # Its multipliers take the image as fast as it comes; behind a wide port they are what lacks.
+    assert barrier(forms, vast, fit(graph, vast, None, forms)) == ""
+    poor = replace(vast, axi_beat_bytes=64, memory=replace(board.memory, bandwidth_gb_s=64.0))
     assert barrier(forms, poor, fit(graph, poor, None, forms)) == "DSP"
     rich = replace(poor, dsp=10**6)
     assert barrier(forms, rich, fit(graph, rich, None, forms)) == ""
+
+
+@pytest.mark.parametrize("model", ["dense", "hp80"])
+def test_nothing_keeps_away_what_waits_for_the_memory(digits: Digits, model: str) -> None:
+    """Behind a memory of a fiftieth, twice the multipliers of the same engine would be no faster."""
+    graph, board = digits(model), load_board("pynq-z2")
+    forms = StepForms.of(graph)
+    engine = fit(graph, board, None, forms)
+    assert barrier(forms, board, engine) == "LUT"
+    slow = replace(board, memory=replace(board.memory, bandwidth_gb_s=board.memory.bandwidth_gb_s / 50))
+    assert barrier(forms, slow, engine) == ""
+    quick, walked = estimate_quickly(forms, engine, slow), estimate_layout(lay_out(graph, engine), slow)
+    assert (quick.limit, walked.limit) == ("weight bandwidth", "weight bandwidth")
+    # The memory gives no frame its weights faster.
+    pace = beat_cycles(engine, slow)
+    assert pace > 10
+    for report in (quick, walked):
+        assert report.interval_cycles >= report.weight_bits / 8 / engine.beat_bytes * pace
 
 
 def test_headroom_of_every_super_logic_region() -> None:

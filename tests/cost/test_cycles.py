@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from flow.boards import load_board
 from flow.cost import estimate_layout
 from flow.cost.cycles import StepForm, beat_cycles, chained, program_cycles, step_estimate, step_work
 from flow.cost.machine.records import record_shapes, row_groups
+from flow.cost.resources import CALIBRATED, CALIBRATION
 from flow.emit.lower import lay_out
 from flow.engine import Engine, Opcode
 from flow.formats import encode
@@ -69,21 +71,21 @@ def test_results_of_two_planes_take_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "bound"),
+    ("column", "feed"),
     [("beats", "memory bandwidth"), ("lookups", "code look-ups"), ("maps", "column maps")],
 )
-def test_the_slowest_unit_of_the_loader_bounds(column: str, bound: str) -> None:
+def test_the_slowest_unit_of_the_loader_bounds(column: str, feed: str) -> None:
     """Beats, look-ups and maps are worked on side by side; page and table come before them."""
     fed = groups([1] * 10, **{"beats": [3] * 10, column: [50] * 10})
     estimate = linear().estimate(ENGINE, work(fed, preload=20))
-    assert (estimate.load, estimate.bound) == (20 + 500 + 35, bound)
+    assert (estimate.load, estimate.feed) == (20 + 500 + 35, feed)
     assert estimate.cycles < estimate.load == estimate.alone
 
 
 def test_a_slow_memory_stretches_beats() -> None:
     fed = groups([1] * 10, beats=[50] * 10)
     estimate = linear().estimate(ENGINE, work(fed, beat_cycles=1.5))
-    assert (estimate.fetch, estimate.load, estimate.bound) == (750, 535, "memory bandwidth")
+    assert (estimate.fetch, estimate.load, estimate.feed) == (750, 535, "memory bandwidth")
     # Short bursts wait for the memory's latency: three at a time, 3 beside those of the weights, 128 beats each.
     assert linear().estimate(ENGINE, work(groups([1], beats=[129]))).fetch == 4 * 35
 
@@ -103,6 +105,11 @@ def test_steps_are_loaded_behind_those_before_them() -> None:
     assert chained([]) == []
 
 
+def test_a_step_waits_for_its_loading_where_most_of_its_cycles_go_there() -> None:
+    step = StepForm(Opcode.LINEAR, 100, fetch=400, load=300, bound="ports", feed="code look-ups")
+    assert [step.waits_for(cycles) for cycles in (100, 200, 201)] == ["ports", "ports", "code look-ups"]
+
+
 def test_a_norm_sweeps_its_lanes_or_its_ports() -> None:
     (graph, *_) = Norm.examples()
     norm = next(n.op for n in graph if isinstance(n.op, Norm))
@@ -117,7 +124,7 @@ def test_a_norm_sweeps_its_lanes_or_its_ports() -> None:
     assert ported.bound == "ports"
     assert ported.cycles == wait + 5 + 2 + (3 + 4 + 66) + 4 * 4 * 2 + 3 * (3 + 4 + 66 - 58)
     slow = norm.estimate(ENGINE, work(planes=2, preload=1000, beat_cycles=1.5))
-    assert (slow.fetch, slow.load, slow.bound) == (1500, 1000, "memory bandwidth")
+    assert (slow.fetch, slow.load, slow.feed) == (1500, 1000, "memory bandwidth")
     assert slow.lag == slow.cycles
 
 
@@ -204,7 +211,13 @@ def test_a_report_adds_up(graph: Graph) -> None:
     assert report.latency_ms == pytest.approx(report.cycles / 200e3)
     assert 0 <= report.utilisation <= 1
     data = report.to_json()
-    assert data["method"].endswith("fitted to four synthesised engines, not yet tested on others")
+    assert data["method"].endswith(
+        "logic fitted to two synthesised engines a family (UltraScale+, whose figures 7 series takes, and ECP5), of "
+        "earlier Verilog, and tested on no others"
+    )
+    fitted = json.loads(CALIBRATION.read_text())["fitted_engines"]
+    assert fitted == {"xcup": 2, "ecp5": 2}
+    assert set(CALIBRATED.values()) == set(fitted)
     assert data["interval_cycles"] > 0
     assert data["cycles_method"].startswith("the Verilog engine's timing")
     assert data["resources"]["dsp"]["available"] == 2520
@@ -227,7 +240,7 @@ def test_a_layout_counts_as_its_steps_do() -> None:
     assert step.macs == 9 * int(np.count_nonzero(op.weight))
     assert step.utilisation == step.macs / (64 * step.cycles)
     # The step begins before its first beat is on its way: nothing hides the memory's latency.
-    assert step.bound == "weights"
+    assert step.bound == "memory bandwidth"
     assert step_estimate(layout, placed).cycles < step.cycles
 
 

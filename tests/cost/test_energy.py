@@ -8,14 +8,25 @@ from dataclasses import replace
 import pytest
 
 from flow.boards import Board, list_boards, load_board
-from flow.cost import Activity, Energy, Usage, energy_of
+from flow.cost import (
+    Activity,
+    Energy,
+    StepForms,
+    beat_cycles,
+    energy_of,
+    engine_usage,
+    estimate_layout,
+    estimate_quickly,
+    fit,
+)
 from flow.cost.energy import LOGIC_CYCLE, PROCESS_NM, PRODUCT, SRAM_BYTE
+from flow.emit.lower import lay_out
 from flow.engine import Engine
 from flow.ir import Graph
 
 Digits = Callable[[str], Graph]
 ENGINE = Engine(4, 16, 2, 4, 2, beat_bytes=8, stream_bytes=8)
-BUSY = Activity(ENGINE, Usage(80, 30_000, 20_000, 100, 0), 10_000, 600_000, 40_000, 1.0)
+BUSY = Activity(ENGINE, 10_000, 600_000, 40_000)
 
 
 def found(activity: Activity, board: Board) -> Energy:
@@ -34,12 +45,19 @@ def test_coefficients_say_where_they_come_from() -> None:
     assert set(PROCESS_NM) == {load_board(name).dsp_kind for name in list_boards()}
 
 
-def test_by_hand() -> None:
-    """PYNQ-Z2 at 28 nm, 1.0 V and 100 MHz: 10,000 cycles are 0.1 ms."""
-    energy = found(BUSY, load_board("pynq-z2"))
+@pytest.mark.parametrize(("gb_s", "cycles"), [(4.2, 1.0), (0.32, 2.5)])
+def test_by_hand(gb_s: float, cycles: float) -> None:
+    """PYNQ-Z2 at 28 nm, 1.0 V and 100 MHz: 10,000 cycles are 0.1 ms. A memory that gives 8 bytes in 2.5 cycles takes as
+    much for a sample of as many cycles, and less at the peak."""
+    board = load_board("pynq-z2")
+    board = replace(board, memory=replace(board.memory, bandwidth_gb_s=gb_s))
+    assert beat_cycles(ENGINE, board) == pytest.approx(cycles)
+    energy = found(BUSY, board)
     scale = 28 / 45 / 0.81 * 7.1  # pJ of 45 nm and 0.9 V
     product, byte = 0.3 * scale, 1.25 * scale
-    logic = 5.9 / 8 * 28 / 150 / 2.25 * 25_000
+    used = engine_usage(ENGINE, board)
+    assert used.lut != used.ff
+    logic = 5.9 / 8 * 28 / 150 / 2.25 * (used.lut + used.ff) / 2
     parts = {
         "multipliers": 600_000 * product,
         "on-chip memory": 600_000 * 1.25 * byte + 2 * 40_000 * byte,
@@ -51,7 +69,7 @@ def test_by_hand() -> None:
     assert energy.parts == {name: pytest.approx(pj * 1e-9) for name, pj in parts.items()}
     assert energy.sample_mj == pytest.approx(sum(parts.values()) * 1e-9)
     assert energy.average_w == pytest.approx(energy.sample_mj / 0.1)
-    cycle = 128 * (product + 1.25 * byte) + 8 * (2 * byte + 8 * 70) + logic
+    cycle = 128 * (product + 1.25 * byte) + 8 / cycles * (2 * byte + 8 * 70) + logic
     assert energy.peak_w == pytest.approx(0.113 + 1.569 + cycle * 100e6 * 1e-12)
 
 
@@ -80,8 +98,8 @@ def test_everything_takes_something(name: str) -> None:
         replace(BUSY, cycles=11_000),
         replace(BUSY, macs=700_000),
         replace(BUSY, image_bytes=50_000),
-        replace(BUSY, used=replace(BUSY.used, lut=40_000)),
-        replace(BUSY, used=replace(BUSY.used, ff=40_000)),
+        # Logic, for as many cycles and products.
+        replace(BUSY, engine=replace(ENGINE, norm_lanes=16)),
     ):
         assert found(more, board).sample_mj > energy.sample_mj
     wide = replace(BUSY, engine=replace(ENGINE, tokens=8))
@@ -103,11 +121,47 @@ def test_levels() -> None:
     assert low.peak_w < full.peak_w
 
 
+def test_a_report_at_another_level(digits: Digits) -> None:
+    """Of one engine and program: a lower voltage takes less for each switch, by its square, and the memory as much."""
+    board = load_board("vcu118")
+    graph = digits("hp80")
+    layout = lay_out(graph, fit(graph, board))
+    full, low = (estimate_layout(layout, board.at(level)) for level in ("nominal", "low-voltage"))
+    assert full.energy is not None
+    assert low.energy is not None
+    # Its memory gives a beat every cycle at either clock.
+    assert (low.level, low.cycles) == ("low-voltage", full.cycles)
+    ratios = {name: low.energy.parts[name] / part for name, part in full.energy.parts.items()}
+    square = (0.72 / 0.85) ** 2
+    assert ratios == {
+        "multipliers": pytest.approx(square),
+        "on-chip memory": pytest.approx(square),
+        "external memory": pytest.approx(1),
+        "logic and clock": pytest.approx(square),
+        "static": pytest.approx(0.72 / 0.85 / 0.83),
+        "rest of the board": pytest.approx(1 / 0.83),
+    }
+
+
+def test_both_kinds_of_reports_count_energy_alike(digits: Digits) -> None:
+    """What differs between closed forms and walk are cycles and bytes: with those of the walk, the energy is equal."""
+    graph = digits("hp80")
+    forms = StepForms.of(graph)
+    for name in ("zcu104", "ulx3s-85f"):
+        board = load_board(name)
+        engine = fit(graph, board, None, forms)
+        walked, quick = estimate_layout(lay_out(graph, engine), board), estimate_quickly(forms, engine, board)
+        assert walked.energy is not None
+        assert quick.energy is not None
+        assert quick.cycles != walked.cycles
+        as_walked = Activity(engine, walked.cycles, quick.macs, walked.image_bits / 8)
+        assert found(as_walked, board) == walked.energy
+        as_quick = Activity(engine, quick.cycles, walked.macs, quick.image_bits / 8)
+        assert found(as_quick, board) == quick.energy
+
+
 def test_a_report_has_it(digits: Digits) -> None:
     """The walked program and the closed forms of one engine tell nearly the same energy."""
-    from flow.cost import StepForms, estimate_layout, estimate_quickly, fit
-    from flow.emit.lower import lay_out
-
     graph = digits("hp80")
     forms = StepForms.of(graph)
     for name in ("zcu104", "pynq-z2", "ulx3s-85f"):

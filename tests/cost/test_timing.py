@@ -84,6 +84,32 @@ def test_a_linear_step_s_first_slot() -> None:
     assert re.findall(r"reg \[(\d+):0\] +valids_q;", text) == [str(linear.SLOT - 2)]
 
 
+@pytest.mark.parametrize("chunks", [8, 16])
+def test_the_last_word_of_a_record_is_claimed_with_its_first_chunk(chunks: int) -> None:
+    """24 words lie where two row groups lay, of which the second gives its first word back long after the first's
+    last: then come the last word's other chunks, longer than its look-ups take, and two registers."""
+    engine = Engine(8, chunks, 8, norm_lanes=1, heads=1, beat_bytes=8)
+    timing = Timing(engine)
+    shape = records.record_shape(engine, 8, 24, 1, 0, records.NONE, 0, 24 * chunks + 2)
+    assert (shape.cycles, shape.takes) == (24, 24 * chunks)
+    reader = memory.Reader(engine.beat_bytes, spans=[memory.Span(0, 0, shape.beats, False)])
+    unit = loader.Loader(timing, reader)
+    unit.ring.written = timing.ring_words
+    unit.ring.freed_all([(0, 23), (10_000, timing.ring_words - 23)])
+    assert unit.record(shape) == 10_000 + linear.SLOT + loader.ROOM + (chunks - 1) + 2
+
+
+def test_beats_that_wait_are_told_from_beats_that_are_late() -> None:
+    """Of three beats one is taken as it comes, one waits three cycles, and one could not be taken sooner."""
+    reader = memory.Reader(8, spans=[memory.Span(0, 0, 3, False)])
+    first = reader.take(0)
+    assert reader.held == 0
+    assert reader.take(first + 4) == first + 4
+    assert reader.held == 3
+    assert reader.take(0) == first + 5
+    assert reader.held == 3
+
+
 def test_latencies_by_hand() -> None:
     assert (TIMING.levels, TIMING.array, TIMING.residual) == (6, 15, 3)
     # Two of the longest row groups fit the row buffer.

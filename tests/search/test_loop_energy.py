@@ -10,7 +10,6 @@ import pytest
 
 from flow.boards import load_board
 from flow.errors import FlowError
-from flow.resources import asset_dir
 from flow.search.loop import Constraints
 from tests.search.test_loop import BOARDS, place, run
 
@@ -95,16 +94,14 @@ def test_impossible_constraints() -> None:
     ],
 )
 def test_a_board_without_power_figures_is_refused_by_name(
-    flow: Flow, place: Path, tmp_path: Path, options: tuple[str, ...], named: str
+    flow: Flow,
+    place: Path,
+    tmp_path: Path,
+    powerless: Callable[[Path], Path],
+    options: tuple[str, ...],
+    named: str,
 ) -> None:
-    text = (asset_dir("boards") / "pynq-z2.toml").read_text(encoding="utf-8")
-    start, end = text.index("[power]"), text.index("[[sources]]")
-    kept = (text[:start] + text[end:]).replace('name = "pynq-z2"', 'name = "mine"')
-    mine = tmp_path / "mine.toml"
-    mine.write_text(
-        "[[sources]]".join(part for part in kept.split("[[sources]]") if '"power.' not in part),
-        encoding="utf-8",
-    )
+    mine = powerless(tmp_path / "mine.toml")
     assert load_board(str(mine)).power is None
     refused = run(flow, place, "1ms", 0.5, "--board-file", mine, *options)
     assert (refused.status, refused.err) == (

@@ -16,6 +16,8 @@ from flow.compress.plan import PruneOptions, make_plan
 from flow.compress.quantize import quantize
 from flow.compress.train import Trainer, TrainOptions
 from flow.cost import beat_cycles, fit
+from flow.engine import Engine
+from flow.errors import UnsupportedError
 from flow.golden.samples import Samples
 from flow.ir import Graph
 from flow.ops.source import Constant
@@ -60,7 +62,14 @@ def test_a_price_is_cycles_saved(graph: Graph, samples: Samples) -> None:
     models = integers(graph, samples), integers(pruned, samples)
     board = load_board("pynq-z2")
     engine = fit(models[1], board)
-    found = prices(graph, *models, [(engine, beat_cycles(engine, board))])
+    pace = beat_cycles(engine, board)
+    found = prices(graph, *models, [(engine, pace)])
+    # One that saves nothing has no say: the array of all rows and columns at once. Alone, it is told.
+    whole = Engine(16, 64, 16, norm_lanes=1, heads=1, beat_bytes=64, features=engine.features)
+    assert prices(graph, *models, [(whole, 1.0), (engine, pace)]) == found
+    with pytest.raises(UnsupportedError) as caught:
+        prices(graph, *models, [(whole, 1.0)])
+    assert str(caught.value) == "flow select: found no cycle saved by pruning; expected some on one engine"
     assert list(found) == names
     assert all(0.05 <= price <= 4 for price in found.values())
     sizes = {m.name: m.weight.size for m in find_matrices(graph)}

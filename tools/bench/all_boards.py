@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from evidence import write_evidence
-from lower_speed import METER, make_encoder
+from lower_speed import make_encoder, metered
 
 from flow.boards import load_board
 
@@ -35,17 +34,8 @@ SOURCES = (
 
 def measure(model: Path, folder: Path) -> dict[str, Any]:
     """Seconds of the command, and what it says of every board in order of logic cells."""
-    command = [sys.executable, "-m", "flow", "estimate", str(model), "--all-boards", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-c", METER, str(folder / "out.json"), *command],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"flow estimate failed with status {done.returncode}")
-    seconds = float(done.stdout.split()[0])
-    found = json.loads((folder / "out.json").read_text())["boards"]
+    seconds, _, printed = metered(["estimate", str(model), "--all-boards", "--json"], folder)
+    found = printed["boards"]
     found.sort(key=lambda row: (load_board(row["board"]).logic_cells, row["board"]))
     kept = (
         "board", "fits", "refusal", "multipliers", "clock_mhz", "latency_ms", "samples_per_s", "utilisation",

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,33 +93,29 @@ def make_encoder(path: Path) -> float:
     return density
 
 
-def measure(model: Path, board: str, folder: Path) -> dict[str, float]:
-    """Seconds and peak GB of one `flow lower`."""
-    command = [
-        sys.executable,
-        "-m",
-        "flow",
-        "lower",
-        str(model),
-        "--board",
-        board,
-        "-o",
-        str(folder / "build"),
-        "--json",
-    ]
-    result = subprocess.run(
-        [sys.executable, "-c", METER, str(folder / "out.json"), *command],
+def metered(arguments: list[str], folder: Path) -> tuple[float, float, dict[str, Any]]:
+    """Seconds and peak GB of `flow` with arguments, a process of its own, and the JSON object that it prints."""
+    out = folder / "out.json"
+    done = subprocess.run(
+        [sys.executable, "-c", METER, str(out), sys.executable, "-m", "flow", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
-    if result.returncode:
-        raise SystemExit(f"flow lower of {model} failed with status {result.returncode}")
-    seconds, kilobytes = map(float, result.stdout.split())
-    estimate = json.loads((folder / "out.json").read_text())["estimate"]
+    if done.returncode:
+        raise SystemExit(f"flow {' '.join(arguments)} failed with status {done.returncode}")
+    seconds, kilobytes = map(float, done.stdout.split())
+    return seconds, kilobytes / 1e6, json.loads(out.read_text())
+
+
+def measure(model: Path, board: str, folder: Path) -> dict[str, float]:
+    """Seconds and peak GB of one `flow lower`."""
+    command = ["lower", str(model), "--board", board, "-o", str(folder / "build"), "--json"]
+    seconds, gigabytes, printed = metered(command, folder)
+    estimate = printed["estimate"]
     return {
         "seconds": round(seconds, 2),
-        "peak_gb": round(kilobytes / 1e6, 3),
+        "peak_gb": round(gigabytes, 3),
         "estimated_latency_ms": estimate["latency_ms"],
         "estimated_utilisation": estimate["utilisation"],
         "weight_bits": estimate["weight_bits"],

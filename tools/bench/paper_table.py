@@ -35,12 +35,13 @@ from torch import nn
 
 from flow.boards import list_boards, load_board
 from flow.cost import estimate_layout, fit
+from flow.cost.machine import LATENCY_CYCLES
 from flow.emit.build import Build, write_build
 from flow.emit.lower import LowerOptions, integerise, lay_out, lower, read_model
 from flow.errors import FitError
 from flow.golden.stimulus import stimulus
 from flow.sim.cosim import Bench, Stalls
-from flow.sim.rtl import LATENCY_CYCLES, PATIENCE
+from flow.sim.rtl import PATIENCE
 from flow.sim.simulate import simulate
 
 SPARSITY = 0.9

@@ -35,6 +35,7 @@ from flow.boards import load_board
 from flow.compress.calibrate import calibrate
 from flow.compress.quantize import quantize
 from flow.compress.schemes.hp import choose_pattern, columns_per_bank, hp_mask
+from flow.cost.machine import LATENCY_CYCLES
 from flow.emit.build import Build, write_build
 from flow.emit.lower import LowerOptions, lower
 from flow.frontend import load
@@ -42,7 +43,7 @@ from flow.frontend.to_torch import write_pt2
 from flow.golden.stimulus import stimulus
 from flow.passes import recognise
 from flow.sim.cosim import Bench, Stalls
-from flow.sim.rtl import LATENCY_CYCLES, PATIENCE, build_model
+from flow.sim.rtl import PATIENCE, build_model
 from flow.sim.simulate import Known, SimReport, simulate
 
 SOURCES = (

@@ -113,7 +113,9 @@ class Loader:
         came = self._slice[-1]
         if record.takes:
             end = max(take + record.takes, came + record.late_takes + 1) - 1
-            end = max(end, self.ring.room(word + record.cycles - 1))
+            # A word is claimed with its first chunk; the last one's others follow.
+            claimed = self.ring.room(word + record.cycles - 1)
+            end = max(end, claimed + record.takes // record.cycles - 1)
             self._unpacked = end
         else:
             end = came

@@ -63,6 +63,8 @@ class Reader:
     spans: list[Span] = field(default_factory=list)
     pops: list[int] = field(default_factory=list)
     """Cycles in which beats were taken, in order."""
+    held: int = 0
+    """Cycles that beats waited at the front of the queue: whoever takes them was slower than they came."""
     _there: list[int] = field(default_factory=list)
     """From when each of them might have been taken."""
     _probed: int = 0
@@ -101,9 +103,9 @@ class Reader:
         """Take the next beat in cycle `earliest` or as soon as it is there; returns the cycle."""
         beat = len(self.pops)
         self._there.append(self.first(beat))
-        cycle = max(earliest, self._there[beat])
-        if beat and cycle <= self.pops[-1]:
-            cycle = self.pops[-1] + 1
+        soonest = max(self._there[beat], self.pops[-1] + 1 if beat else 0)
+        cycle = max(earliest, soonest)
+        self.held += cycle - soonest
         self.pops.append(cycle)
         return cycle
 

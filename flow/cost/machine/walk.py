@@ -204,15 +204,21 @@ class Walk:
 
     def _linear(self, task: Task, accepted: int) -> End:
         loader, records = self.loader, task.records
+        held = self.reader.held
         loader.begin(accepted + 1, task.sections(self.engine))
         start = self.dispatch.start(accepted, Opcode.LINEAR)
         issue = LinearIssue(self.timing, start, task.sweep(self.engine), self._issued, loader.ring.freed_all)
         for record in records[: issue.sweep.groups]:
             before = loader.taken[-1] if loader.taken else 0
             loader.taken.append(issue.put(loader.record(record), record.cycles, before))
+        held = self.reader.held - held
         loader.drain(sum(record.beats for record in records[issue.sweep.groups :]))
         self.dispatch.load_free = loader.end() + 1
-        return issue.end()
+        end = issue.end()
+        # What the array waits for is the loader's doing as far as it let beats wait, and the memory's beyond that.
+        loading = min(end.waits["weights"], held)
+        memory = end.waits["weights"] - loading
+        return replace(end, waits={**end.waits, "weights": loading, "memory bandwidth": memory})
 
 
 def page_cycles(encoded: EncodedMatrix, engine: Engine) -> tuple[int, ...]:
