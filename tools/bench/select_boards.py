@@ -81,7 +81,10 @@ def cases() -> dict[str, Case]:
             tuple(list_boards()),
         ),
         "minilm": Case(
-            ((1000.0, 0.80), (60.0, 0.90), (20.0, 0.90), (8.0, 0.90), (4.0, 0.90), (2.5, 0.98), (0.5, 0.98)),
+            (
+                (1000.0, 0.80), (150.0, 0.80), (80.0, 0.90), (8.0, 0.90), (4.0, 0.90), (2.5, 0.90), (1.0, 0.90),
+                (0.5, 0.98),
+            ),
             minilm,
             middle,
         ),
@@ -216,8 +219,8 @@ def line(row: Mapping[str, Any]) -> str:
     )
 
 
-def criteria(rows: Sequence[Mapping[str, Any]], first: float, again: float) -> dict[str, bool]:
-    """What has to hold."""
+def criteria(rows: Sequence[Mapping[str, Any]], first: float | None, again: float) -> dict[str, bool]:
+    """What has to hold; `first` is None where no run was seen from nothing to its end."""
     met = rows[:-1]
     boards = [row["winner"]["board"] for row in met if row["winner"]]
     return {
@@ -229,7 +232,7 @@ def criteria(rows: Sequence[Mapping[str, Any]], first: float, again: float) -> d
             abs(row.get("cycles_error", 1.0)) <= NEAR for row in met
         ),
         "no bit differs": all(row.get("mismatches") == 0 for row in met),
-        f"from nothing in {FIRST_SECONDS:.0f} s": first <= FIRST_SECONDS,
+        f"from nothing in {FIRST_SECONDS:.0f} s": first is not None and first <= FIRST_SECONDS,
         f"from the journal in {AGAIN_SECONDS:.0f} s": again <= AGAIN_SECONDS,
     }
 
@@ -250,11 +253,12 @@ def main(argv: list[str] | None = None) -> int:
     if not (state / "model.pt2").exists():
         {"digits": write_digits, "minilm": write_minilm}[chosen.model](state)
     case = cases()[chosen.model]
+    fresh = not (state / "journal").exists()
     rows, first = run(case, state, chosen.jobs)
     again_rows, again = run(case, state, chosen.jobs)
-    # A run that went on after it was stopped would understate what the work takes.
+    # What a run took that went on after it was stopped is not what the work takes.
     took = state / "seconds.json"
-    spent = json.loads(took.read_text()) if took.exists() else first
+    spent: float | None = json.loads(took.read_text()) if took.exists() else first if fresh else None
     took.write_text(json.dumps(spent))
     data = {
         "boards": list(case.boards),
