@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar
 
 from flow.errors import FlowError
+from flow.sim.kernel import end_tools
 
 Made = TypeVar("Made")
 RETRIES = 3
@@ -71,7 +72,7 @@ class Alone:
 class Processes:
     """Local processes. What a process that died had at work is given to others, `RETRIES` times.
 
-    A worker ends when this process closes the crew or dies, whatever it is at.
+    A worker ends when this process closes the crew or dies, whatever it is at, and with it the tools that it runs.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -102,6 +103,7 @@ class Processes:
             with self._lock:
                 if self._closed:
                     future.cancel()
+                if future.cancelled():
                     return
                 pool = self._pool or self._start()
                 inner = pool.submit(single_threaded, work, *arguments)
@@ -122,7 +124,12 @@ class Processes:
             else:
                 _settle(future.set_result, inner.result())
 
+        def dropped(outer: Future[Made]) -> None:
+            if outer.cancelled():
+                inner.cancel()
+
         inner.add_done_callback(done)
+        future.add_done_callback(dropped)
 
     def _again(
         self,
@@ -251,6 +258,7 @@ def _on_leash(held: Connection) -> None:
     def watch() -> None:
         with contextlib.suppress(EOFError, OSError):
             held.recv_bytes()
+        end_tools()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -102,6 +102,28 @@ def test_closing_ends_what_runs(tmp_path: Path) -> None:
     wait_for(future.done)
 
 
+def test_closing_ends_the_tools_that_workers_run(tmp_path: Path) -> None:
+    crew = Processes(1)
+    crew.submit(works.run_tool_until_killed, tmp_path)
+    wait_for((tmp_path / "tool").exists)
+    crew.close()
+    pid = int((tmp_path / "tool").read_text())
+    wait_for(lambda: gone(pid))
+
+
+def test_what_is_cancelled_before_it_begins_is_not_done(tmp_path: Path) -> None:
+    crew = Processes(1)
+    crew.submit(works.wait_once, tmp_path, 0)
+    wait_for((tmp_path / "pid").exists)
+    # One more than the pool hands to its workers ahead.
+    waiting = [crew.submit(works.die, tmp_path) for _ in range(4)]
+    assert all(future.cancel() for future in waiting[1:])
+    last = crew.submit(works.where, 7)
+    crew.close()
+    wait_for(last.done)
+    assert not (tmp_path / "attempts").exists()
+
+
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from flow.search.executor import Processes; import search_works "

@@ -155,6 +155,7 @@ def test_options_and_constraints_are_checked_together() -> None:
     with pytest.raises(FlowError) as caught:
         SelectOptions(
             objective="best",  # type: ignore[arg-type]
+            levels="half",  # type: ignore[arg-type]
             sparsities=(0.5, 1.0),
             prices={"u250": -1.0},
             trials=-1,
@@ -163,6 +164,7 @@ def test_options_and_constraints_are_checked_together() -> None:
     assert str(caught.value) == (
         "flow select: found options that cannot be used\n"
         "  - objective: found 'best'; expected one of cheapest, smallest, least-energy\n"
+        "  - levels: found 'half'; expected one of all, nominal\n"
         "  - sparsities: found 1; expected at least 0 and less than 1\n"
         "  - price of u250: found -1; expected a number above 0\n"
         "  - trials: found -1; expected at least 0\n"
