@@ -112,16 +112,16 @@ def test_closing_ends_the_tools_that_workers_run(tmp_path: Path) -> None:
 
 
 def test_what_is_cancelled_before_it_begins_is_not_done(tmp_path: Path) -> None:
+    """Not even where a worker dies, and all that waits is given out again."""
     crew = Processes(1)
-    crew.submit(works.wait_once, tmp_path, 0)
+    first = crew.submit(works.wait_once, tmp_path, 0)
     wait_for((tmp_path / "pid").exists)
-    # One more than the pool hands to its workers ahead.
-    waiting = [crew.submit(works.die, tmp_path) for _ in range(4)]
-    assert all(future.cancel() for future in waiting[1:])
-    last = crew.submit(works.where, 7)
+    waiting = [crew.submit(works.note, tmp_path, number) for number in range(6)]
+    assert all(future.cancel() for future in waiting[1:5])
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert (first.result(PATIENCE), waiting[5].result(PATIENCE)) == (0, 5)
     crew.close()
-    wait_for(last.done)
-    assert not (tmp_path / "attempts").exists()
+    assert sorted(path.name for path in tmp_path.glob("note*")) == ["note0", "note5"]
 
 
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:

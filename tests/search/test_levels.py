@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def reports(graph: Graph, board: Board) -> list[EstimateReport]:
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The levels that engines are fitted at."""
     found: list[str] = []
 
@@ -42,7 +42,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return fit(graph, board, *rest)
 
     monkeypatch.setattr(candidates, "fit", counted)
-    yield found
+    return found
 
 
 def with_levels(board: Board, *levels: Level) -> Board:
@@ -105,7 +105,7 @@ def test_a_journal_of_an_earlier_version_is_not_believed(models: Path, tmp_path:
     Journal(source.journal).entry("cost", identity, lambda _: old)
     costs = candidates._costs(source, entry)
     latencies = candidates.latencies_of(costs)
-    assert list(latencies) == [Place("pynq-z2", "half"), Place("pynq-z2")]
+    assert set(latencies) == {Place("pynq-z2"), Place("pynq-z2", "half")}
     assert 0.01 < latencies[Place("pynq-z2")] <= latencies[Place("pynq-z2", "half")]
     assert candidates.nominal_latencies(costs) == {"pynq-z2": latencies[Place("pynq-z2")]}
     assert set(candidates.draws_of(costs)) == set(latencies)
