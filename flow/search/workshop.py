@@ -96,7 +96,7 @@ class Workshop:
             build = folder / "build"
             put_files(build, lowered.files, lowered.manifest)
             found = self.crew.submit(candidates.confirm, self.source, build).result()
-            shutil.rmtree(build)
+            shutil.rmtree(build, ignore_errors=True)
             return found
 
         journal = Journal(self.source.journal)
