@@ -103,7 +103,6 @@ class Processes:
             with self._lock:
                 if self._closed:
                     future.cancel()
-                if future.cancelled():
                     return
                 pool = self._pool or self._start()
                 inner = pool.submit(single_threaded, work, *arguments)
@@ -124,12 +123,7 @@ class Processes:
             else:
                 _settle(future.set_result, inner.result())
 
-        def dropped(outer: Future[Made]) -> None:
-            if outer.cancelled():
-                inner.cancel()
-
         inner.add_done_callback(done)
-        future.add_done_callback(dropped)
 
     def _again(
         self,

@@ -87,10 +87,6 @@ class Workshop:
         Raises:
             ToolError: a tool is missing where the work is done, or the simulation fails.
         """
-        for future in self._started.values():
-            # What was started ahead and did not begin is of no use any more.
-            future.cancel()
-
         def work(folder: Path) -> Mapping[str, Any]:
             self.tell("simulate the winner's Verilog")
             build = folder / "build"

@@ -111,19 +111,6 @@ def test_closing_ends_the_tools_that_workers_run(tmp_path: Path) -> None:
     wait_for(lambda: gone(pid))
 
 
-def test_what_is_cancelled_before_it_begins_is_not_done(tmp_path: Path) -> None:
-    """Not even where a worker dies, and all that waits is given out again."""
-    crew = Processes(1)
-    first = crew.submit(works.wait_once, tmp_path, 0)
-    wait_for((tmp_path / "pid").exists)
-    waiting = [crew.submit(works.note, tmp_path, number) for number in range(6)]
-    assert all(future.cancel() for future in waiting[1:5])
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-    assert (first.result(PATIENCE), waiting[5].result(PATIENCE)) == (0, 5)
-    crew.close()
-    assert sorted(path.name for path in tmp_path.glob("note*")) == ["note0", "note5"]
-
-
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from flow.search.executor import Processes; import search_works "

@@ -33,12 +33,6 @@ def run_tool_until_killed(folder: Path) -> None:
     run_tool(["sh", "-c", f"echo $$ > {folder}/part; mv {folder}/part {folder}/tool; sleep 600"], 600.0)
 
 
-def note(folder: Path, number: int) -> int:
-    """The number, left in the folder too."""
-    (folder / f"note{number}").touch()
-    return number
-
-
 def die(folder: Path) -> None:
     """Count the attempts, and die in each."""
     with (folder / "attempts").open("a") as file:
