@@ -87,6 +87,7 @@ class Workshop:
         Raises:
             ToolError: a tool is missing where the work is done, or the simulation fails.
         """
+
         def work(folder: Path) -> Mapping[str, Any]:
             self.tell("simulate the winner's Verilog")
             build = folder / "build"

@@ -81,7 +81,10 @@ def test_from_loose_to_tight(flow: Flow, place: Path) -> None:
     assert page.startswith("<!DOCTYPE html>")
     # An http address only names the namespace: nothing is fetched.
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
-    assert page.count('class="point') == sum(p["accuracy"] is not None for p in found["points"])
+    assert page.count('class="point') == sum(
+        p["accuracy"] is not None and p["level"] == "nominal" for p in found["points"]
+    )
+    assert {verdict["level"] for verdict in found["boards"]} == {"nominal"}
     assert "ulx3s-85f with dense" in page
 
     by_board = {p["board"]: p["latency_ms"] for p in found["points"] if p["candidate"] == "dense"}
