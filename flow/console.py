@@ -465,18 +465,18 @@ def show_selection(found: Selection, output: Path) -> None:
         for relaxed in found.relaxed:
             OUT.print(f"  {gives(relaxed, found)}")
     verdicts = [
-        (v.board, v.reason, v.candidate or "-", reason(v, found) or meets(found))
+        (str(v.place), v.reason, v.candidate or "-", reason(v, found) or meets(found))
         for v in found.choice.verdicts
     ]
     OUT.print()
     table("boards, most preferred first", ("board", "verdict", "candidate", "why"), verdicts)
     # Where nothing won, the front of the board that misses least.
-    board = best.board if best is not None else next((r.board for r in found.relaxed), None)
-    points = front(point for point in found.points if point.board == board)
-    if points:
+    place = best.place if best is not None else next((r.place for r in found.relaxed), None)
+    points = front(point for point in found.points if point.place == place)
+    if place is not None and points:
         OUT.print()
         table(
-            f"front of {board}, of the candidates that were trained",
+            f"front of {place}, of the candidates that were trained",
             ("candidate", "latency", found.metric),
             [(p.candidate, duration(p.latency_ms), f"{p.accuracy:.4f}") for p in points],
         )

@@ -101,16 +101,14 @@ def lower(
 )
 @click.option(
     "--level",
-    default="nominal",
-    show_default=True,
     metavar="NAME",
-    help="Clock and voltage, such as half; see `flow boards show NAME`.",
+    help="Clock and voltage, such as half; see `flow boards show NAME`.  [default: nominal, or the build's]",
 )
 @config_option
 @json_option
 def estimate(
-    model: Path, boards: tuple[str, ...], board_file: tuple[Path, ...], all_boards: bool, exact: bool, level: str,
-    config: Path | None, as_json: bool,
+    model: Path, boards: tuple[str, ...], board_file: tuple[Path, ...], all_boards: bool, exact: bool,
+    level: str | None, config: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Estimate latency, throughput, resources and energy of MODEL (a quantized model or a build) on boards, and what
     limits it; writes nothing.
@@ -126,7 +124,7 @@ def estimate(
     with console.spinner() as tell:
         named = list_boards() if all_boards else boards
         chosen = read_boards(named, board_file)
-        if not all_boards:
+        if not all_boards and level is not None:
             for board in chosen:
                 board.at(level)  # a board that was named and has no such level is an error
         rows = estimate_boards(

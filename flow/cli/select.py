@@ -43,6 +43,13 @@ MOST_TRIALS = 1000
     metavar="NAME",
     help="cheapest, smallest or least-energy.",
 )
+@click.option(
+    "--levels",
+    default="all",
+    show_default=True,
+    metavar="NAME",
+    help="Levels of clock and voltage that boards are asked at: all, or nominal alone.",
+)
 @click.option("--price", "prices", multiple=True, metavar="NAME=PRICE", help="Price of a board; repeatable.")
 @click.option("--scheme", default="hp", show_default=True, metavar="NAME", help="Scheme of pruning.")
 @click.option("--sparsity", "sparsities", type=float, multiple=True, help="Sparsity to try; repeatable.")
@@ -91,7 +98,7 @@ MOST_TRIALS = 1000
 @json_option
 def select_command(
     model: Path, data: Path, latency: str, accuracy: float, energy: str | None, power: str | None,
-    names: tuple[str, ...], board_file: tuple[Path, ...], objective: str,
+    names: tuple[str, ...], board_file: tuple[Path, ...], objective: str, levels: str,
     prices: tuple[str, ...], scheme: str, sparsities: tuple[float, ...], distill_steps: int, train_steps: int,
     seed: int, confirm: bool, trials: int, budget: str | None, jobs: int | None, scheduler: str | None,
     journal: Path | None, output: Path, as_json: bool,
@@ -113,7 +120,7 @@ def select_command(
     from flow.boards import list_boards
     from flow.compress.train import TrainOptions
     from flow.search.executor import cores
-    from flow.search.loop import SPARSITIES, Constraints, Means, Objective, SelectOptions, select
+    from flow.search.loop import SPARSITIES, Constraints, Levels, Means, Objective, SelectOptions, select
 
     if distill_steps and train_steps:
         raise FlowError("flow select: found both --distill-steps and --train-steps; expected one of them")
@@ -122,6 +129,7 @@ def select_command(
     )
     options = SelectOptions(
         cast(Objective, objective),
+        cast(Levels, levels),
         _prices(prices),
         scheme,
         sparsities or SPARSITIES,

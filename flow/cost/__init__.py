@@ -9,7 +9,7 @@ from flow.cost.energy import Activity, Energy, energy_of
 from flow.cost.fit import barrier, cycles_of, fit
 from flow.cost.forms import StepForms
 from flow.cost.quick import estimate_quickly
-from flow.cost.report import EstimateReport, ResourceEstimate, StepEstimate, estimate_layout
+from flow.cost.report import EstimateReport, ResourceEstimate, StepEstimate, Walks, estimate_layout
 from flow.cost.resources import Usage, available, budget, engine_usage
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "StepEstimate",
     "StepForms",
     "Usage",
+    "Walks",
     "available",
     "barrier",
     "beat_cycles",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from flow.boards import Board
-from flow.cost.cycles import beat_cycles, memory_latency, program_cycles
+from flow.cost.cycles import StepCycles, beat_cycles, memory_latency, program_cycles
 from flow.cost.energy import Activity, Energy, energy_of
 from flow.cost.image import image_bram18
 from flow.cost.machine import LATENCY_CYCLES
@@ -171,14 +171,24 @@ class EstimateReport:
         }
 
 
-def estimate_layout(layout: Layout, board: Board) -> EstimateReport:
-    """Cycles of every step, and the engine's resources on `board`."""
+Walks = dict[tuple[float, int], tuple[list[StepCycles], int]]
+"""What `program_cycles` counted for one layout, by the cycles between beats and the latency of the memory."""
+
+
+def estimate_layout(layout: Layout, board: Board, walks: Walks | None = None) -> EstimateReport:
+    """Cycles of every step, and the engine's resources on `board`.
+
+    `walks` of the same layout carry over what was counted beside a memory, from one board or level to the next.
+    """
     program = layout.program
     engine = program.engine
     memory = beat_cycles(engine, board), memory_latency(board)
-    found, interval = program_cycles(layout, *memory)
-    supposed = memory == (1.0, LATENCY_CYCLES)
-    full_rate, full_rate_interval = (found, interval) if supposed else program_cycles(layout)
+    known: Walks = {} if walks is None else walks
+    for beside in (memory, (1.0, LATENCY_CYCLES)):
+        if beside not in known:
+            known[beside] = program_cycles(layout, *beside)
+    found, interval = known[memory]
+    full_rate, full_rate_interval = known[1.0, LATENCY_CYCLES]
     steps = [
         StepEstimate(
             placed.step.name,

@@ -25,7 +25,7 @@ from safetensors.numpy import save as save_arrays
 
 import flow.ops  # noqa: F401  (registers the operators that graph.json names)
 from flow import __version__
-from flow.boards import Board, load_board, parse_board
+from flow.boards import NOMINAL, Board, load_board, parse_board
 from flow.emit.exchange import exchange
 from flow.emit.manifest import ARRAYS, FORMAT, IMAGE, read_manifest
 from flow.engine import HEADER_BYTES, RECORD_BYTES, Engine, Port, Program, Record, pack_header
@@ -92,14 +92,19 @@ def write_build(destination: Path, files: Mapping[str, bytes], manifest: Mapping
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _locked(destination), _scratch(destination) as scratch:
-            for name, content in {**files, MANIFEST: _json(manifest)}.items():
-                path = scratch / "new" / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            put_files(scratch / "new", files, manifest)
             check_destination(destination)
             _swap(scratch / "new", destination, aside=scratch / "old")
     except OSError as error:
         raise _unwritable(destination, error) from error
+
+
+def put_files(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """A build's files in a folder that nobody else knows of; `write_build` is for any other."""
+    for name, content in {**files, MANIFEST: _json(manifest)}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _unwritable(destination: Path, error: OSError) -> FlowError:
@@ -233,6 +238,15 @@ class Build:
 
     @cached_property
     def board(self) -> Board:
+        """The board that it was lowered to, at the level that it was lowered at.
+
+        Raises:
+            FlowError: see `nominal_board`, or the board no longer has that level.
+        """
+        return self.nominal_board.at(self.manifest.get("level", NOMINAL))
+
+    @cached_property
+    def nominal_board(self) -> Board:
         """The board that it was lowered to: the user's own as the build carries it, or one that flow brings.
 
         Raises:

@@ -36,7 +36,7 @@ def estimate_boards(
     boards: Sequence[Board],
     *,
     config: Path | None = None,
-    level: str = NOMINAL,
+    level: str | None = None,
     quick: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[BoardEstimate]:
@@ -44,7 +44,8 @@ def estimate_boards(
     board where none is given.
 
     Args:
-        level: of clock and voltage, at which the engine is fitted too; a board that has no such level is told so.
+        level: of clock and voltage, at which the engine is fitted too; a board that has no such level is told so. By
+            default nominal, or on a build's own board that of the build.
         quick: count by closed forms, without a layout (`flow.cost.quick`); a build is always walked as it lies.
 
     Raises:
@@ -52,11 +53,13 @@ def estimate_boards(
     """
     tell = progress or (lambda _: None)
     build = Build.open(model) if (model / MANIFEST).is_file() else None
+    if level is None:
+        level = NOMINAL if build is None or boards else build.board.level
     if not boards and build is None:
         raise FlowError(
             "flow estimate: found no board; expected --board NAME, --board-file FILE or --all-boards"
         )
-    chosen = list(boards) if build is None or boards else [build.board]
+    chosen = list(boards) if build is None or boards else [build.nominal_board]
     _check_level(chosen, level)
     if build is not None:
         graph, engine = build.graph, build.engine

@@ -206,6 +206,7 @@ def prepare(
     info = {
         "model": {"name": model.name, "sha256": _sha256(model)},
         "board": board.name,
+        "level": board.level,
         "options": {
             "allow_int8_residual": options.allow_int8_residual,
             "exp_bits": options.exp_bits,

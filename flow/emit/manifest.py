@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from flow.boards import NOMINAL
 from flow.engine import Engine
 from flow.errors import FlowError, raise_all
 
@@ -57,6 +58,8 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[PortRecord]
     outputs: Annotated[list[PortRecord], msgspec.Meta(min_length=1)]
     files: dict[str, Sha256]
+    level: str = NOMINAL
+    """Of the board's clock and voltage."""
     templates: dict[str, Sha256] = msgspec.field(default_factory=dict)
     """Templates and headers that were not flow's own, by name."""
 

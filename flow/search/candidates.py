@@ -8,7 +8,7 @@ arguments that any process may run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ import numpy as np
 import torch
 
 from flow import __version__
-from flow.boards import Board
+from flow.boards import NOMINAL, Board
 from flow.compress.checkpoint import Checkpoint, digest
 from flow.compress.plan import Plan, PruneOptions
 from flow.compress.quantize import QuantizeOptions
 from flow.compress.run import Request, quantize_file
 from flow.compress.train import TrainOptions
-from flow.cost import StepForms, beat_cycles, estimate_layout, fit
+from flow.cost import EstimateReport, StepForms, Walks, beat_cycles, estimate_layout, fit
 from flow.cost.energy import METHOD as ENERGY_METHOD
+from flow.emit.build import Build
 from flow.emit.lower import LowerOptions, integerise, lay_out, read_model
 from flow.engine import Engine
 from flow.errors import FitError, UnsupportedError
@@ -35,10 +36,11 @@ from flow.golden.samples import Samples, load_samples
 from flow.ir import Array, Graph
 from flow.passes import recognise
 from flow.passes.lay_out import Layout
-from flow.search.choose import Draw, Measured
+from flow.search.choose import Draw, Measured, Place
 from flow.search.journal import Entry, Journal
 from flow.search.pruning import Way, priced, prices, prune, sensitivities
 from flow.search.split import Split, write_samples
+from flow.sim.simulate import simulate
 
 DENSE = "dense"
 MODEL = "model.pt2"
@@ -141,7 +143,7 @@ def source_of(
 
 
 def plan(source: Source, recipe: Recipe) -> Mapping[str, Any]:
-    """The candidate without training: `sparsity`, `structures`, and by board `latency_ms`, `draws` and `refusals`.
+    """The candidate without training: `sparsity`, `structures`, and `costs` and `refusals` of `_costs`.
 
     Raises:
         UnsupportedError: the structures express nothing near the sparsity.
@@ -154,7 +156,13 @@ def measure(source: Source, recipe: Recipe) -> Measured:
     """The trained candidate's latencies and energies, and its accuracy on the validation part."""
     entry = _made(source, recipe, trained=recipe.trains)
     costs = _costs(source, entry)
-    return Measured(score(source, recipe, "validation"), costs["latency_ms"], draws_of(costs))
+    return Measured(score(source, recipe, "validation"), latencies_of(costs), draws_of(costs))
+
+
+def engine_of(source: Source, recipe: Recipe, place: Place) -> Engine:
+    """The engine that the trained candidate's latency at a place is that of."""
+    costs = _costs(source, _made(source, recipe, trained=recipe.trains))
+    return Engine.from_json(costs["costs"][place.board][place.level]["engine"])
 
 
 def file_of(source: Source, recipe: Recipe) -> Path:
@@ -181,6 +189,17 @@ def score(source: Source, recipe: Recipe, part: str, limit: int | None = None) -
     return float(Journal(source.journal).entry("score", identity, work).data["accuracy"])
 
 
+def confirm(source: Source, build: Path) -> Mapping[str, Any]:
+    """What the Verilog of a build takes for one test sample (`flow.sim.rtl.cycles_json`), and `mismatches`, how many of
+    its outputs differ from golden. The build lies in the journal's folder.
+
+    Raises:
+        ToolError: a tool is missing where this runs, or the simulation fails.
+    """
+    report = simulate(Build.open(build), "rtl", Samples(source.samples("test").samples[:1]))
+    return {**report.cycles, "mismatches": report.mismatches}
+
+
 def curves(source: Source, pruned: Recipe) -> Mapping[str, Any]:
     """Errors of every matrix pruned alone over what its weights cost on the boards, from the dense candidate and
     one that is pruned uniformly."""
@@ -191,12 +210,10 @@ def curves(source: Source, pruned: Recipe) -> Mapping[str, Any]:
         graph = source.graph()
         entries = [_made(source, recipe, trained=False) for recipe in (dense, pruned)]
         models = [integerise(read_model(entry.folder / MODEL), LowerOptions()) for entry in entries]
-        engines = _costs(source, entries[1])["engines"]
+        costs = _costs(source, entries[1])["costs"]
         boards = {board.name: board for board in source.boards}
-        fitted = [Engine.from_json(engine) for engine in engines.values()]
-        beats = [
-            (engine, beat_cycles(engine, boards[name])) for name, engine in zip(engines, fitted, strict=True)
-        ]
+        fitted = {name: Engine.from_json(levels[NOMINAL]["engine"]) for name, levels in costs.items()}
+        beats = [(engine, beat_cycles(engine, boards[name])) for name, engine in fitted.items()]
         price = prices(graph, models[0], models[1], list(dict.fromkeys(beats)))
         measured = sensitivities(graph, source.samples("fit"), pruned.options(source.seed))
         return {"curves": priced(measured, price), "prices": price, "sensitivity": measured}
@@ -261,39 +278,111 @@ def _described(made: Plan, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def draws_of(costs: Mapping[str, Any]) -> dict[str, Draw]:
-    """Energy and power by board, out of a plan or a candidate's costs."""
-    return {board: Draw(*draw) for board, draw in costs["draws"].items()}
+def nominal_latencies(costs: Mapping[str, Any]) -> dict[str, float]:
+    """ms at the nominal level by board, out of a plan or a candidate's costs."""
+    return {board: levels[NOMINAL]["latency_ms"] for board, levels in costs["costs"].items()}
+
+
+def latencies_of(costs: Mapping[str, Any]) -> dict[Place, float]:
+    """ms by place, in the same way."""
+    return {place: cost["latency_ms"] for place, cost in _by_place(costs)}
+
+
+def draws_of(costs: Mapping[str, Any]) -> dict[Place, Draw]:
+    """Energy and power by place, in the same way."""
+    return {place: Draw(*cost["draw"]) for place, cost in _by_place(costs) if cost["draw"] is not None}
+
+
+def _by_place(costs: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
+    return [
+        (Place(board, level), cost)
+        for board, levels in costs["costs"].items()
+        for level, cost in levels.items()
+    ]
+
+
+def levels_of(board: Board) -> tuple[Board, ...]:
+    """The board at each of its levels: nominal, then by falling clock, then by name."""
+    lower = [board.at(level) for level in board.levels if level != NOMINAL]
+    return (board, *sorted(lower, key=lambda at: (-at.clock_mhz, at.level)))
 
 
 def _costs(source: Source, entry: Entry) -> Mapping[str, Any]:
-    """`latency_ms`, `draws` (mJ of a sample and W at the peak, where a board's power is known) and `engines` by board,
-    and `refusals` of those that cannot hold the candidate."""
+    """`costs` by board and level: `latency_ms`, `draw` (mJ of a sample and W at the peak; None where a board's power is
+    not known) and `engine`; and `refusals` of the boards that cannot hold the candidate, at whatever level."""
+    levels = {board.name: [at.level for at in levels_of(board)] for board in source.boards}
     identity = {
-        **source.identity, "candidate": entry.data["sha256"], "boards": source.boards_identity, "energy": ENERGY_METHOD
+        **source.identity, "candidate": entry.data["sha256"], "boards": source.boards_identity, "levels": levels,
+        "energy": ENERGY_METHOD,
     }  # fmt: skip
 
     def work(_: Path) -> Mapping[str, Any]:
-        graph = integerise(read_model(entry.folder / MODEL), LowerOptions())
-        latency, refusals, engines, draws = {}, {}, {}, {}
-        layouts: dict[Engine, Layout] = {}
-        forms = StepForms.of(graph)
+        pricing = _Pricing.of(integerise(read_model(entry.folder / MODEL), LowerOptions()))
+        found, refusals = {}, {}
         for board in sorted(source.boards, key=lambda b: b.name):
             try:
-                engine = fit(graph, board, None, forms)
-                if engine not in layouts:
-                    layouts[engine] = lay_out(graph, engine)
-                report = estimate_layout(layouts[engine], board)
+                reports = pricing.reports(levels_of(board))
             except FitError as error:
                 refusals[board.name] = str(error)
                 continue
-            latency[board.name] = report.latency_ms
-            engines[board.name] = engine.to_json()
-            if report.energy is not None:
-                draws[board.name] = (report.energy.sample_mj, report.energy.peak_w)
-        return {"latency_ms": latency, "draws": draws, "refusals": refusals, "engines": engines}
+            found[board.name] = {report.level: _cost(report) for report in reports}
+        return {"costs": found, "refusals": refusals}
 
     return Journal(source.journal).entry("cost", identity, work).data
+
+
+def _cost(report: EstimateReport) -> dict[str, Any]:
+    energy = report.energy
+    return {
+        "latency_ms": report.latency_ms,
+        "draw": None if energy is None else [energy.sample_mj, energy.peak_w],
+        "engine": report.engine.to_json(),
+    }
+
+
+@dataclass(frozen=True)
+class _Pricing:
+    """An integer graph with all that is known of it on engines, which boards and levels share."""
+
+    graph: Graph
+    forms: StepForms
+    laid_out: dict[Engine, tuple[Layout, Walks]]
+
+    @staticmethod
+    def of(graph: Graph) -> _Pricing:
+        return _Pricing(graph, StepForms.of(graph), {})
+
+    def reports(self, levels: Sequence[Board]) -> list[EstimateReport]:
+        """The estimates of a board at its levels, the first of which is nominal.
+
+        A level has the engine that fits best there; where as many beats come in a cycle as at another, that is the
+        same one. No level is faster than nominal: fits take engines up to 10 % behind the fastest, so at a slower clock
+        one may be taken that is faster in time as well. There nominal's engine is taken, so that a slower clock never
+        serves where nominal does not for latency's sake; a level that is faster even so is left out.
+
+        Raises:
+            FitError: no engine fits, which does not depend on the level.
+        """
+        # All engines of a board have beats of one size.
+        first = fit(self.graph, levels[0], None, self.forms)
+        engines = {beat_cycles(first, levels[0]): first}
+        reports: list[EstimateReport] = []
+        for board in levels:
+            beat = beat_cycles(first, board)
+            if beat not in engines:
+                engines[beat] = fit(self.graph, board, None, self.forms)
+            report = self._report(engines[beat], board)
+            if reports and report.latency_ms < reports[0].latency_ms:
+                report = self._report(reports[0].engine, board)
+            if not reports or report.latency_ms >= reports[0].latency_ms:
+                reports.append(report)
+        return reports
+
+    def _report(self, engine: Engine, board: Board) -> EstimateReport:
+        if engine not in self.laid_out:
+            self.laid_out[engine] = lay_out(self.graph, engine), {}
+        layout, walks = self.laid_out[engine]
+        return estimate_layout(layout, board, walks)
 
 
 def accuracy(graph: Graph, reference: Graph, part: Samples) -> float:

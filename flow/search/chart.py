@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from flow.boards import NOMINAL
+
 if TYPE_CHECKING:
     from flow.cost import StepEstimate
     from flow.search.loop import Point, Selection
@@ -35,10 +37,17 @@ def front(points: Iterable[Point]) -> list[Point]:
 def fronts(found: Selection) -> tuple[ET.Element, ET.Element]:
     """The chart, and its legend as HTML, which wraps where a drawing could not.
 
-    Every point that was measured has its mark, with a tooltip; the field in which both constraints are met is shaded.
+    Every point that was measured has its mark, with a tooltip, but those at levels that no verdict or near miss names;
+    the field in which both constraints are met is shaded.
     """
-    shown = [point for point in found.points if point.accuracy is not None]
-    boards = list(dict.fromkeys(point.board for point in shown))
+    named = {verdict.place for verdict in found.choice.verdicts}
+    named |= {relaxed.place for relaxed in found.relaxed}
+    shown = [
+        point
+        for point in found.points
+        if point.accuracy is not None and (point.level == NOMINAL or point.place in named)
+    ]
+    places = list(dict.fromkeys(point.place for point in shown))
     limits = found.constraints
     field = _Field.of(
         [point.latency_ms for point in shown] + [limits.latency_ms],
@@ -61,9 +70,9 @@ def fronts(found: Selection) -> tuple[ET.Element, ET.Element]:
     _constraints(svg, x, y, found)
     legend = ET.Element("ul", {"class": "legend"})
     winner = found.winner
-    for number, board in enumerate(boards):
+    for number, place in enumerate(places):
         look = _Look(COLOURS[number % len(COLOURS)], SHAPES[number // len(COLOURS) % len(SHAPES)])
-        here = [point for point in shown if point.board == board]
+        here = [point for point in shown if point.place == place]
         corners = " ".join(
             f"{field.x(p.latency_ms):.1f},{field.y(p.accuracy or 0.0):.1f}" for p in front(here)
         )
@@ -73,12 +82,12 @@ def fronts(found: Selection) -> tuple[ET.Element, ET.Element]:
             {"points": corners, "fill": "none", "stroke": look.colour, "stroke-opacity": ".55"},
         )
         for point in here:
-            wins = winner is not None and (point.board, point.candidate) == (winner.board, winner.candidate)
+            wins = winner is not None and (place, point.candidate) == (winner.place, winner.candidate)
             look.mark(svg, field, point, wins=wins)
         entry = ET.SubElement(legend, "li")
         key = ET.SubElement(entry, "svg", {"viewBox": "0 0 12 12", "width": "12", "height": "12"})
         look.shape(key, 6, 6, 5)
-        ET.SubElement(entry, "span").text = board
+        ET.SubElement(entry, "span").text = str(place)
     return svg, legend
 
 
@@ -94,13 +103,13 @@ class _Look:
         group = ET.SubElement(svg, "g", {"class": "point winner" if wins else "point"})
         ET.SubElement(
             group, "title"
-        ).text = f"{point.board}, {point.candidate}: {point.latency_ms:.4g} ms, {point.accuracy:.4f}"
+        ).text = f"{point.place}, {point.candidate}: {point.latency_ms:.4g} ms, {point.accuracy:.4f}"
         self.shape(group, x, y, 5)
         if wins:
             ring = {"fill": "none", "stroke": "#111", "stroke-width": "2"}
             ET.SubElement(group, "circle", {"cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "9", **ring})
             near_end = x > LEFT + WIDTH - 190
-            place = _text(group, x - 14 if near_end else x + 14, y - 9, f"{point.board}, {point.candidate}")
+            place = _text(group, x - 14 if near_end else x + 14, y - 9, f"{point.place}, {point.candidate}")
             place.set("class", "name")
             place.set("text-anchor", "end" if near_end else "start")
 

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar
 
 from flow.errors import FlowError
+from flow.sim.kernel import end_tools
 
 Made = TypeVar("Made")
 RETRIES = 3
@@ -71,7 +72,7 @@ class Alone:
 class Processes:
     """Local processes. What a process that died had at work is given to others, `RETRIES` times.
 
-    A worker ends when this process closes the crew or dies, whatever it is at.
+    A worker ends when this process closes the crew or dies, whatever it is at, and with it the tools that it runs.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -251,6 +252,7 @@ def _on_leash(held: Connection) -> None:
     def watch() -> None:
         with contextlib.suppress(EOFError, OSError):
             held.recv_bytes()
+        end_tools()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -8,28 +8,27 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from flow.boards import Board
-from flow.compress.checkpoint import digest
+from flow.boards import NOMINAL, Board
 from flow.compress.train import TrainOptions
-from flow.emit.build import Build, check_destination, write_build
+from flow.emit.build import check_destination, write_build
 from flow.emit.lower import Lowered, lower
 from flow.errors import FlowError, raise_all
 from flow.frontend import load
-from flow.golden.samples import Samples, load_samples
+from flow.golden.samples import load_samples
 from flow.ops.quant import QuantSpec
 from flow.passes import recognise
 from flow.resources import alone_at
-from flow.search.candidates import Recipe, file_of, score, source_of
-from flow.search.choose import Choice, Draw, Limits, Measured, Verdict, choose
+from flow.search.candidates import Recipe, engine_of, file_of, levels_of, score, source_of
+from flow.search.choose import Choice, Draw, Limits, Measured, Place, Verdict, choose
 from flow.search.executor import crew_of, single_threaded
 from flow.search.journal import Journal
 from flow.search.misses import Relaxed, relaxations
 from flow.search.page import page_of
 from flow.search.split import split
 from flow.search.workshop import Planned, Tell, Workshop
-from flow.sim.simulate import simulate
 
 Objective = Literal["cheapest", "smallest", "least-energy"]
+Levels = Literal["all", "nominal"]
 SPARSITIES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 """Sparsities that are tried by default; each becomes the nearest that the model's structures express."""
 BUSY = "{0}: found another `flow select` at work in it; expected one at a time; wait for its end, or name another"
@@ -42,6 +41,7 @@ class SelectOptions:
     Attributes:
         objective: order of the boards: `cheapest` by price where given, then by the device's logic cells; `smallest` by
             logic cells alone. `least-energy`: the board and candidate that serve with the least energy of a sample.
+        levels: of clock and voltage that are asked: `all`, or `nominal` alone.
         prices: of boards by name, in any one currency.
         scheme: of pruning. sparsities: that are tried, each with one density everywhere and with densities by
             sensitivity against cycles.
@@ -53,6 +53,7 @@ class SelectOptions:
     """
 
     objective: Objective = "cheapest"
+    levels: Levels = "all"
     prices: Mapping[str, float] = field(default_factory=dict)
     scheme: str = "hp"
     sparsities: Sequence[float] = SPARSITIES
@@ -68,6 +69,8 @@ class SelectOptions:
             faults.append(
                 f"objective: found {self.objective!r}; expected one of {', '.join(get_args(Objective))}"
             )
+        if self.levels not in get_args(Levels):
+            faults.append(f"levels: found {self.levels!r}; expected one of {', '.join(get_args(Levels))}")
         if not self.sparsities:
             faults.append("sparsities: found none; expected at least one")
         faults += [
@@ -109,6 +112,14 @@ class SelectOptions:
             sorted(
                 boards, key=lambda b: (prices.get(b.name, math.inf) if prices else 0.0, b.logic_cells, b.name)
             )
+        )
+
+    def places(self, boards: Sequence[Board]) -> tuple[Place, ...]:
+        """Where candidates may serve: boards in the order given, each nominal first, then by falling clock."""
+        return tuple(
+            Place(board.name, at.level)
+            for board in boards
+            for at in (levels_of(board) if self.levels == "all" else (board,))
         )
 
 
@@ -164,6 +175,12 @@ class Point:
     latency_ms: float
     accuracy: float | None
     draw: Draw | None = None
+    level: str = NOMINAL
+
+    @property
+    def place(self) -> Place:
+        """The board at the level."""
+        return Place(self.board, self.level)
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,7 @@ class Selection:
 
     @property
     def winner(self) -> Verdict[str] | None:
-        """The board that serves, with its candidate."""
+        """The board that serves, with its candidate and level."""
         return self.choice.winner
 
     def to_json(self) -> dict[str, Any]:
@@ -251,6 +268,7 @@ def select(
     if not boards:
         raise FlowError("flow select: found no board; expected at least one; see `flow boards list`")
     constraints.check_power_is_known(boards, options.objective)
+    _check_nominal(boards)
     check_destination(output)
     graph = recognise(load(model))
     if any(isinstance(node.op, QuantSpec) for node in graph):
@@ -277,6 +295,14 @@ def select(
     return found
 
 
+def _check_nominal(boards: Sequence[Board]) -> None:
+    """Raises: FlowError: a board is at a level: all that it has are searched."""
+    faults = [
+        f"{b.name}: found it at level {b.level!r}; expected {NOMINAL}" for b in boards if b.level != NOMINAL
+    ]
+    raise_all(FlowError, "flow select: found boards that cannot be used", faults)
+
+
 def beside(output: Path, ending: str) -> Path:
     """A file beside the build, its name with an ending behind it: it may hold dots of its own."""
     return output.with_name(output.name + ending)
@@ -287,36 +313,42 @@ def _search(
 ) -> tuple[Selection, Planned]:
     """The choice, with all that was measured for it, and the candidates."""
     planned = shop.plan(options.recipes(), options.trials, options.seconds)
-    names = [board.name for board in boards]
+    places = options.places(boards)
+    # What nobody checks any more: `relaxations` lifts one after the other.
+    limits = Limits(**asdict(constraints))
+    least_energy = options.objective == "least-energy"
+    ahead = list(_ahead(places, planned, limits, least_energy=least_energy))
     measured: dict[str, Measured] = {}
-
-    def ahead() -> Iterator[str]:
-        """What will be asked for if nothing serves, in order; at the end what tells how near it was."""
-        for board in names:
-            for name, latencies in planned.latency_ms.items():
-                if latencies.get(board, math.inf) <= constraints.latency_ms:
-                    yield name
 
     def measure(name: str) -> Measured:
         if name not in measured:
-            rest = (other for other in dict.fromkeys(ahead()) if other not in measured and other != name)
+            rest = (other for other in ahead if other not in measured and other != name)
             measured[name] = shop.measure(name, planned, rest)
         return measured[name]
 
-    # What nobody checks any more: `relaxations` lifts one after the other.
-    limits = Limits(**asdict(constraints))
     choice = choose(
-        names, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
-        refusals=planned.refusals, least_energy=options.objective == "least-energy",
+        places, list(planned.recipes), planned.latency_ms, measure, limits, draws=planned.draws,
+        refusals=planned.refusals, least_energy=least_energy,
     )  # fmt: skip
     relaxed: tuple[Relaxed, ...] = ()
     if choice.winner is None:
-        relaxed = relaxations(names, planned.latency_ms, measure, measured, limits, planned.draws)
-    points = _points(names, planned, measured)
+        relaxed = relaxations(places, planned.latency_ms, measure, measured, limits, planned.draws)
+    points = _points(places, planned, measured)
     found = Selection(
         choice, constraints, metric, points, planned.left_out, None, None, None, relaxed, planned.sparsity
     )
     return found, planned
+
+
+def _ahead(places: Sequence[Place], planned: Planned, limits: Limits, *, least_energy: bool) -> Iterator[str]:
+    """What `choose` will ask for if nothing serves, in order, each once."""
+    found = []
+    for place in places:
+        for name, latencies in planned.latency_ms.items():
+            draw = planned.draws[name].get(place)
+            if place in latencies and not limits.exceeded(latencies[place], draw):
+                found.append((draw.energy_mj if least_energy and draw is not None else 0.0, name))
+    yield from dict.fromkeys(name for _, name in sorted(found, key=lambda pair: pair[0]))
 
 
 def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, confirm: bool) -> Selection:
@@ -326,42 +358,33 @@ def _built(shop: Workshop, found: Selection, recipe: Recipe, output: Path, *, co
     # Here, not by the crew, which may be at training ahead.
     tested = single_threaded(score, shop.source, recipe, "test")
     file = file_of(shop.source, recipe)
-    (board,) = (b for b in shop.source.boards if b.name == found.winner.board)
-    lowered = lower(file, board, progress=shop.tell)
+    place = found.winner.place
+    (board,) = (b for b in shop.source.boards if b.name == place.board)
+    engine = engine_of(shop.source, recipe, place)
+    lowered = lower(file, board.at(place.level), engine=engine, progress=shop.tell)
     write_build(output, lowered.files, lowered.manifest)
     beside(output, ".pt2").write_bytes(file.read_bytes())
-    confirmed = None
-    if confirm:
-        confirmed = _confirmed(shop, output, file, board)
+    confirmed = shop.confirm(lowered) if confirm else None
     return replace(found, test_accuracy=tested, lowered=lowered, confirmed=confirmed)
 
 
-def _confirmed(shop: Workshop, output: Path, file: Path, board: Board) -> dict[str, Any]:
-    """Cycles of the build's Verilog for one test sample, and how many of its outputs differ from golden.
-
-    Raises:
-        ToolError: a tool is missing, or the simulation fails.
-    """
-    identity = {**shop.source.identity, "candidate": digest(file), "board": board.text}
-
-    def work(_: Path) -> dict[str, Any]:
-        shop.tell("simulate the winner's Verilog")
-        report = simulate(Build.open(output), "rtl", Samples(shop.source.samples("test").samples[:1]))
-        return {**report.cycles, "mismatches": report.mismatches}
-
-    return dict(Journal(shop.source.journal).entry("confirmed", identity, work).data)
-
-
-def _points(boards: Sequence[str], planned: Planned, measured: Mapping[str, Measured]) -> tuple[Point, ...]:
-    """Candidate by candidate, boards in order."""
+def _points(places: Sequence[Place], planned: Planned, measured: Mapping[str, Measured]) -> tuple[Point, ...]:
+    """Candidate by candidate, places in order."""
     found = []
     for name, latencies in planned.latency_ms.items():
         known = measured.get(name)
         real = known.latency_ms if known is not None else latencies
         draws = known.draws if known is not None else planned.draws[name]
         found += [
-            Point(board, name, real[board], known.accuracy if known else None, draws.get(board))
-            for board in boards
-            if board in latencies and board in real
+            Point(
+                place.board,
+                name,
+                real[place],
+                known.accuracy if known else None,
+                draws.get(place),
+                place.level,
+            )
+            for place in places
+            if place in latencies and place in real
         ]
     return tuple(found)

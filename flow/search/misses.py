@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from flow.search.choose import Draw, Limits, Measured
+from flow.boards import NOMINAL
+from flow.search.choose import Draw, Limits, Measured, Place
 
 
 @dataclass(frozen=True)
 class Relaxed:
     """If `constraint` ("latency", "energy", "power" or "accuracy") gave way, the others kept, `candidate` on `board`
-    would serve."""
+    at `level` would serve."""
 
     constraint: str
     board: str
@@ -20,47 +21,58 @@ class Relaxed:
     latency_ms: float
     accuracy: float
     draw: Draw | None = None
+    level: str = NOMINAL
+
+    @property
+    def place(self) -> Place:
+        """The board at the level."""
+        return Place(self.board, self.level)
 
 
 def relaxations(
-    boards: Sequence[str],
-    planned: Mapping[str, Mapping[str, float]],
+    places: Sequence[Place],
+    planned: Mapping[str, Mapping[Place, float]],
     measure: Callable[[str], Measured],
     measured: Mapping[str, Measured],
     limits: Limits,
-    draws: Mapping[str, Mapping[str, Draw]] | None = None,
+    draws: Mapping[str, Mapping[Place, Draw]] | None = None,
 ) -> tuple[Relaxed, ...]:
     """The least excess of each of latency, energy and power at which something is as accurate as asked for, and the
     least lower accuracy that something has which meets the others; each is left out where nothing does.
 
-    `measured` holds every candidate that meets latency, energy and power on any board, as it does after `choose` found
+    `measured` holds every candidate that meets latency, energy and power at any place, as it does after `choose` found
     no winner; `measure` trains others, those that exceed least first, until one is accurate enough.
     """
     draws = draws or {}
     found = [
         relaxed
         for constraint in ("latency", "energy", "power")
-        if (relaxed := _given(constraint, boards, planned, measure, limits, draws)) is not None
+        if (relaxed := _given(constraint, places, planned, measure, limits, draws)) is not None
     ]
     rest = [
-        Relaxed("accuracy", board, name, known.latency_ms[board], known.accuracy, known.draws.get(board))
-        for board in boards
+        _relaxed("accuracy", place, name, known)
+        for place in places
         for name, known in measured.items()
-        if board in known.latency_ms and not limits.exceeded(known.latency_ms[board], known.draws.get(board))
+        if place in known.latency_ms and not limits.exceeded(known.latency_ms[place], known.draws.get(place))
     ]
     if rest:
-        # The first of equals: boards come in order of preference.
+        # The first of equals: places come in order of preference.
         found.append(max(rest, key=lambda r: r.accuracy))
     return tuple(found)
 
 
+def _relaxed(constraint: str, place: Place, name: str, known: Measured) -> Relaxed:
+    latency, draw = known.latency_ms[place], known.draws.get(place)
+    return Relaxed(constraint, place.board, name, latency, known.accuracy, draw, place.level)
+
+
 def _given(
     constraint: str,
-    boards: Sequence[str],
-    planned: Mapping[str, Mapping[str, float]],
+    places: Sequence[Place],
+    planned: Mapping[str, Mapping[Place, float]],
     measure: Callable[[str], Measured],
     limits: Limits,
-    draws: Mapping[str, Mapping[str, Draw]],
+    draws: Mapping[str, Mapping[Place, Draw]],
 ) -> Relaxed | None:
     key = {"latency": "latency_ms", "energy": "energy_mj", "power": "power_w"}[constraint]
     if getattr(limits, key) == inf:
@@ -76,15 +88,16 @@ def _given(
 
     pairs = []
     for name, latencies in planned.items():
-        for board, latency in latencies.items():
-            draw = draws.get(name, {}).get(board)
+        for order, place in enumerate(places):
+            if place not in latencies:
+                continue
+            latency, draw = latencies[place], draws.get(name, {}).get(place)
             if amount(latency, draw) < inf and not loose.exceeded(latency, draw):
-                pairs.append((amount(latency, draw), boards.index(board), name))
-    for _, index, name in sorted(pairs, key=lambda pair: pair[:2]):
-        known, board = measure(name), boards[index]
-        if known.accuracy < limits.accuracy or board not in known.latency_ms:
+                pairs.append((amount(latency, draw), order, name))
+    for _, order, name in sorted(pairs, key=lambda pair: pair[:2]):
+        known, place = measure(name), places[order]
+        if known.accuracy < limits.accuracy or place not in known.latency_ms:
             continue
-        latency, draw = known.latency_ms[board], known.draws.get(board)
-        if not loose.exceeded(latency, draw):
-            return Relaxed(constraint, board, name, latency, known.accuracy, draw)
+        if not loose.exceeded(known.latency_ms[place], known.draws.get(place)):
+            return _relaxed(constraint, place, name, known)
     return None

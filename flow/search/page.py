@@ -55,7 +55,7 @@ def page_of(found: Selection, model: str) -> str:
     body = ET.SubElement(root, "body")
     best = found.winner
     ET.SubElement(body, "h1").text = (
-        "No board meets both" if best is None else f"{best.board} with {best.candidate}"
+        "No board meets both" if best is None else f"{best.place} with {best.candidate}"
     )
     _add(body, "p", summary(found))
     _facts(body, found, model)
@@ -97,11 +97,12 @@ def _facts(body: ET.Element, found: Selection, model: str) -> None:
     if best is not None and best.candidate is not None and best.candidate in found.sparsity:
         facts["sparsity of its matrices"] = f"{found.sparsity[best.candidate]:.1%}"
     if found.lowered is not None:
-        engine = found.lowered.engine
+        engine, estimate = found.lowered.engine, found.lowered.estimate
+        facts["level of clock and voltage"] = f"{estimate.level}, {estimate.clock_mhz:g} MHz"
         facts["engine, T × B × P"] = f"{engine.tokens} × {engine.banks} × {engine.rows}"
-    where = ET.SubElement(body, "dl", {"class": "facts"})
+    group = ET.SubElement(body, "dl", {"class": "facts"})
     for name, value in facts.items():
-        fact = ET.SubElement(where, "div")
+        fact = ET.SubElement(group, "div")
         _add(fact, "dt", name)
         _add(fact, "dd", value)
 
@@ -109,11 +110,11 @@ def _facts(body: ET.Element, found: Selection, model: str) -> None:
 def _misses(body: ET.Element, found: Selection) -> None:
     """What would have to give."""
     _add(body, "h2", "What would have to give")
-    where = ET.SubElement(body, "ul")
+    group = ET.SubElement(body, "ul")
     for relaxed in found.relaxed:
-        _add(where, "li", gives(relaxed, found) + ".")
+        _add(group, "li", gives(relaxed, found) + ".")
     if not found.relaxed:
-        _add(where, "li", "Nothing that was tried meets either constraint alone.")
+        _add(group, "li", "Nothing that was tried meets either constraint alone.")
 
 
 def _verdicts(body: ET.Element, found: Selection) -> None:
@@ -127,7 +128,7 @@ def _verdicts(body: ET.Element, found: Selection) -> None:
     ET.SubElement(row, "th").text = "why"
     for judged in found.choice.verdicts:
         row = ET.SubElement(table, "tr", {"class": "serves"} if judged.reason == "serves" else {})
-        for text in (judged.board, judged.reason, judged.candidate or "–"):
+        for text in (str(judged.place), judged.reason, judged.candidate or "–"):
             ET.SubElement(row, "td").text = text
         latency = "–" if judged.latency_ms is None else duration(judged.latency_ms)
         accuracy = "–" if judged.accuracy is None else f"{judged.accuracy:.4f}"
@@ -149,8 +150,9 @@ def _fronts(body: ET.Element, found: Selection) -> None:
         _add(
             body, "p",
             f"Latency of one sample against {found.metric} on the validation samples, for every candidate that was "
-            "trained, on every board that holds it. Lines join what no other candidate of the board beats in both; "
-            "both constraints are met in the shaded field. A point’s tooltip has its numbers.",
+            "trained, on every board that holds it, at its nominal level and at that of its verdict. Lines join what "
+            "no other candidate of the board beats in both; both constraints are met in the shaded field. A point’s "
+            "tooltip has its numbers.",
         )  # fmt: skip
         ET.SubElement(body, "div", {"class": "wide"}).append(svg)
         body.append(legend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from flow.boards import NOMINAL
 from flow.cost.energy import METHOD
 from flow.search.chart import duration
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from flow.search.choose import Verdict
     from flow.search.loop import Selection
     from flow.search.misses import Relaxed
+
+
+def _at(name: str, level: str) -> str:
+    """A candidate, with the level where it is not the nominal one."""
+    return name if level == NOMINAL else f"{name} at level {level}"
 
 
 def wanted(found: Selection) -> list[str]:
@@ -38,7 +44,7 @@ def summary(found: Selection) -> str:
         both = "both " if len(others) == 1 else ""
         return f"No board meets {both}{', '.join(others)} and {last}."
     text = (
-        f"{best.board} with {best.candidate}: {duration(best.latency_ms or 0.0)} of {duration(limits.latency_ms)}, "
+        f"{best.place} with {best.candidate}: {duration(best.latency_ms or 0.0)} of {duration(limits.latency_ms)}, "
         f"{found.metric} {best.accuracy:.4f} of {limits.accuracy:g} on validation, {found.test_accuracy:.4f} on test "
         "samples that decided nothing."
     )
@@ -65,10 +71,10 @@ def confirmation(found: Selection) -> str:
 
 def reason(judged: Verdict[Any], found: Selection) -> str:
     """Why a board did not serve, and by how much."""
-    limits = found.constraints
+    limits, candidate = found.constraints, _at(judged.candidate or "", judged.level)
     if judged.reason == "too slow" and judged.latency_ms is not None:
         return (
-            f"its fastest candidate, {judged.candidate}, takes {duration(judged.latency_ms)}, "
+            f"its fastest candidate, {candidate}, takes {duration(judged.latency_ms)}, "
             f"{judged.latency_ms / limits.latency_ms:.2f} times the constraint"
         )
     if judged.reason in ("too much energy", "too much power") and judged.draw is not None:
@@ -76,18 +82,18 @@ def reason(judged: Verdict[Any], found: Selection) -> str:
         taken, unit = (judged.draw.energy_mj, "mJ") if energy else (judged.draw.peak_w, "W")
         share = taken / (limits.energy_mj if energy else limits.power_w)
         return (
-            f"of the candidates that are fast enough the one that takes least, {judged.candidate}, takes {taken:.4g} "
+            f"of the candidates that are fast enough the one that takes least, {candidate}, takes {taken:.4g} "
             f"{unit}, {share:.2f} times the constraint"
         )
     if judged.reason == "more energy" and judged.draw is not None and found.winner is not None:
         assert found.winner.draw is not None
         return (
-            f"a candidate that could serve, {judged.candidate}, takes {judged.draw.energy_mj:.4g} mJ, "
+            f"a candidate that could serve, {candidate}, takes {judged.draw.energy_mj:.4g} mJ, "
             f"{judged.draw.energy_mj / found.winner.draw.energy_mj:.2f} times the winner's"
         )
     if judged.reason == "not accurate enough" and judged.accuracy is not None:
         return (
-            f"the most accurate that is fast enough, {judged.candidate}, has {judged.accuracy:.4f}, "
+            f"the most accurate that is fast enough, {candidate}, has {judged.accuracy:.4f}, "
             f"{limits.accuracy - judged.accuracy:.4f} short"
         )
     if judged.reason == "does not fit":
@@ -122,4 +128,4 @@ def gives(relaxed: Relaxed, found: Selection) -> str:
     else:
         short = limits.accuracy - relaxed.accuracy
         give = f"accuracy would have to give: to {relaxed.accuracy:.4f}, {short:.4f} less than asked for"
-    return f"{give}, for {relaxed.board} with {relaxed.candidate}"
+    return f"{give}, for {relaxed.place} with {relaxed.candidate}"

@@ -7,17 +7,21 @@ changes how long a search takes, and what lies in the journal for the next one, 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from flow.compress.matrices import find_matrices
 from flow.compress.plan import default_banks
+from flow.emit.build import put_files
+from flow.emit.lower import Lowered
 from flow.errors import UnsupportedError
 from flow.search import candidates
 from flow.search.candidates import BASIS, Recipe, Source
-from flow.search.choose import Draw, Measured
+from flow.search.choose import Draw, Measured, Place
 from flow.search.executor import Crew
 from flow.search.journal import Journal
 from flow.search.trials import Result, propose, relative, shortened
@@ -31,16 +35,16 @@ LOOK = 64
 class Planned:
     """Candidates by name, in order of preference: least compressed first.
 
-    `latency_ms` and `draws` are by candidate and board, `sparsity` by candidate; `refusals` are why a board cannot hold
+    `latency_ms` and `draws` are by candidate and place, `sparsity` by candidate; `refusals` are why a board cannot hold
     the smallest candidate that it was tried with, `left_out` why a recipe is no candidate.
     """
 
     recipes: Mapping[str, Recipe]
-    latency_ms: Mapping[str, Mapping[str, float]]
+    latency_ms: Mapping[str, Mapping[Place, float]]
     sparsity: Mapping[str, float]
     refusals: Mapping[str, str]
     left_out: Mapping[str, str]
-    draws: Mapping[str, Mapping[str, Draw]]
+    draws: Mapping[str, Mapping[Place, Draw]]
 
 
 @dataclass
@@ -75,6 +79,28 @@ class Workshop:
         self.tell(f"{name}: train, quantize, run the integers on the validation samples")
         return self._started[name].result()
 
+    def confirm(self, lowered: Lowered) -> dict[str, Any]:
+        """What the Verilog of the winner's build takes for one test sample, as `candidates.confirm` says.
+
+        The build goes through the journal's folder, which all workers reach, for as long as it is simulated.
+
+        Raises:
+            ToolError: a tool is missing where the work is done, or the simulation fails.
+        """
+
+        def work(folder: Path) -> Mapping[str, Any]:
+            self.tell("simulate the winner's Verilog")
+            build = folder / "build"
+            put_files(build, lowered.files, lowered.manifest)
+            found = self.crew.submit(candidates.confirm, self.source, build).result()
+            shutil.rmtree(build, ignore_errors=True)
+            return found
+
+        journal = Journal(self.source.journal)
+        # Whatever the build was made from, and at which level: its manifest has the hash of every file.
+        identity = {**self.source.identity, "build": journal.key(lowered.manifest)}
+        return dict(journal.entry("confirmed", identity, work).data)
+
     def _start(self, name: str, recipe: Recipe) -> None:
         if name not in self._started:
             self._started[name] = self.crew.submit(candidates.measure, self.source, recipe)
@@ -108,7 +134,7 @@ class Workshop:
         slowest: dict[str, float] = {}
         for plan in made.values():
             if not isinstance(plan, UnsupportedError):
-                for board, latency in plan["latency_ms"].items():
+                for board, latency in candidates.nominal_latencies(plan).items():
                     slowest[board] = max(latency, slowest.get(board, 0.0))
 
         def evaluate(recipes: Sequence[Recipe]) -> list[Result | None]:
@@ -121,7 +147,7 @@ class Workshop:
             ]  # fmt: skip
             return [
                 None if s is None or isinstance(p, UnsupportedError)
-                else (relative(p["latency_ms"], slowest), 1 - s.result())
+                else (relative(candidates.nominal_latencies(p), slowest), 1 - s.result())
                 for p, s in zip(plans, scores, strict=True)
             ]  # fmt: skip
 
@@ -163,9 +189,9 @@ def _collected(made: Mapping[Recipe, Mapping[str, Any] | UnsupportedError]) -> P
     # The sort is stable: recipes of one sparsity stay as they were given, allocated ones before uniform ones.
     plans.sort(key=lambda p: (p[1]["sparsity"], p[0].allocation == "uniform"))
     recipes: dict[str, Recipe] = {}
-    latency: dict[str, Mapping[str, float]] = {}
+    latency: dict[str, Mapping[Place, float]] = {}
     sparsity: dict[str, float] = {}
-    draws: dict[str, Mapping[str, Draw]] = {}
+    draws: dict[str, Mapping[Place, Draw]] = {}
     refusals: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
     for recipe, found in plans:
@@ -178,7 +204,7 @@ def _collected(made: Mapping[Recipe, Mapping[str, Any] | UnsupportedError]) -> P
             name = replace(recipe, sparsity=found["sparsity"], mark="").name + f"-{len(recipes)}"
         seen[key] = name
         recipes[name] = recipe
-        latency[name] = found["latency_ms"]
+        latency[name] = candidates.latencies_of(found)
         sparsity[name] = found["sparsity"]
         draws[name] = candidates.draws_of(found)
         refusals |= found["refusals"]

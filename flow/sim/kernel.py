@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ COMPILE_SECONDS = 900.0
 RUN_SECONDS = 3600.0
 _SHOWN = 4000
 _KERNEL_ERROR, _DEADLOCK = 1, 4
+_AT_WORK: set[int] = set()
+"""Process groups of the tools that run; changed under `_STARTING`."""
+_STARTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -85,24 +89,28 @@ def run_tool(
         environment["TMPDIR"] = str(scratch)
     pipe = subprocess.PIPE
     try:
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            errors="replace",
-            env=environment,
-            cwd=place,
-            process_group=0,
-        ) as process:
+        with _STARTING:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+                errors="replace",
+                env=environment,
+                cwd=place,
+                process_group=0,
+            )
+            _AT_WORK.add(process.pid)
+        with process:
             try:
                 said = process.communicate(timeout=timeout)
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _kill(process.pid)
                 process.communicate()
                 raise
+            finally:
+                _AT_WORK.discard(process.pid)
     except subprocess.TimeoutExpired as error:
         raise ToolError(
             f"{command[0]}: found it running after {timeout:.0f} s; expected it to end; stopped it"
@@ -112,6 +120,18 @@ def run_tool(
             f"{command[0]}: found {error.strerror or error}; expected a program that runs"
         ) from error
     return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def end_tools() -> None:
+    """Kill whatever `run_tool` runs, for a process that is about to end without unwinding; it starts nothing more."""
+    _STARTING.acquire()
+    for group in list(_AT_WORK):
+        _kill(group)
 
 
 def compile_kernel(

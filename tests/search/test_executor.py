@@ -102,6 +102,15 @@ def test_closing_ends_what_runs(tmp_path: Path) -> None:
     wait_for(future.done)
 
 
+def test_closing_ends_the_tools_that_workers_run(tmp_path: Path) -> None:
+    crew = Processes(1)
+    crew.submit(works.run_tool_until_killed, tmp_path)
+    wait_for((tmp_path / "tool").exists)
+    crew.close()
+    pid = int((tmp_path / "tool").read_text())
+    wait_for(lambda: gone(pid))
+
+
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from flow.search.executor import Processes; import search_works "

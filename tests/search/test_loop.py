@@ -81,7 +81,10 @@ def test_from_loose_to_tight(flow: Flow, place: Path) -> None:
     assert page.startswith("<!DOCTYPE html>")
     # An http address only names the namespace: nothing is fetched.
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
-    assert page.count('class="point') == sum(p["accuracy"] is not None for p in found["points"])
+    assert page.count('class="point') == sum(
+        p["accuracy"] is not None and p["level"] == "nominal" for p in found["points"]
+    )
+    assert {verdict["level"] for verdict in found["boards"]} == {"nominal"}
     assert "ulx3s-85f with dense" in page
 
     by_board = {p["board"]: p["latency_ms"] for p in found["points"] if p["candidate"] == "dense"}
@@ -155,6 +158,7 @@ def test_options_and_constraints_are_checked_together() -> None:
     with pytest.raises(FlowError) as caught:
         SelectOptions(
             objective="best",  # type: ignore[arg-type]
+            levels="half",  # type: ignore[arg-type]
             sparsities=(0.5, 1.0),
             prices={"u250": -1.0},
             trials=-1,
@@ -163,6 +167,7 @@ def test_options_and_constraints_are_checked_together() -> None:
     assert str(caught.value) == (
         "flow select: found options that cannot be used\n"
         "  - objective: found 'best'; expected one of cheapest, smallest, least-energy\n"
+        "  - levels: found 'half'; expected one of all, nominal\n"
         "  - sparsities: found 1; expected at least 0 and less than 1\n"
         "  - price of u250: found -1; expected a number above 0\n"
         "  - trials: found -1; expected at least 0\n"

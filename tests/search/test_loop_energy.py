@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flow.boards import load_board
+from flow.emit.build import Build
 from flow.errors import FlowError
 from flow.search.loop import Constraints
 from tests.search.test_loop import BOARDS, place, run
@@ -17,9 +18,9 @@ Flow = Callable[..., Any]
 __all__ = ["place"]
 
 
-def points(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
-    """Energy and power by board and candidate."""
-    return {(point["board"], point["candidate"]): point["draw"] for point in found["points"]}
+def points(found: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Energy and power by board, level and candidate."""
+    return {(point["board"], point["level"], point["candidate"]): point["draw"] for point in found["points"]}
 
 
 def test_energy_and_power_bound_the_choice(flow: Flow, place: Path) -> None:
@@ -27,13 +28,15 @@ def test_energy_and_power_bound_the_choice(flow: Flow, place: Path) -> None:
     plain = run(flow, place, "100ms", 0.0).json()
     known = points(plain)
     assert plain["energy_constraint_mj"] is None
-    assert {board for board, _ in known} == set(BOARDS)
+    assert {(board, level) for board, level, _ in known} == {
+        (board, level) for board in BOARDS for level in ("nominal", "half")
+    }
     assert all(draw["energy_mj"] > 0 and draw["peak_w"] > 0 for draw in known.values())
     first = plain["winner"]
-    assert first["board"] == BOARDS[0]
-    assert first["draw"] == known[first["board"], first["candidate"]]
+    assert (first["board"], first["level"]) == (BOARDS[0], "nominal")
+    assert first["draw"] == known[first["board"], "nominal", first["candidate"]]
 
-    peaks = {board: min(draw["peak_w"] for (b, _), draw in known.items() if b == board) for board in BOARDS}
+    peaks = {b: min(draw["peak_w"] for (board, *_), draw in known.items() if board == b) for b in BOARDS}
     assert peaks["ulx3s-85f"] < peaks["pynq-z2"] < peaks["u250"]
     least = run(flow, place, "100ms", 0.0, "--objective", "least-energy").json()
     lowest = min(draw["energy_mj"] for draw in known.values())
@@ -50,6 +53,51 @@ def test_energy_and_power_bound_the_choice(flow: Flow, place: Path) -> None:
     assert {verdict["reason"] for verdict in missed.json()["boards"]} == {"too much power"}
     (gives,) = [r for r in missed.json()["relaxed"] if r["constraint"] == "power"]
     assert gives["draw"]["peak_w"] == min(draw["peak_w"] for draw in known.values())
+
+
+def test_a_slower_level_wins_where_power_is_short(flow: Flow, place: Path) -> None:
+    """Its build is lowered at that level; with the nominal levels alone nothing serves."""
+    power = ("--power", "0.2W", "--board", "ulx3s-45f")
+    plain = run(flow, place, "100ms", 0.0, *power, "--levels", "nominal")
+    known = points(run(flow, place, "100ms", 0.0).json())
+    at = {
+        level: min(
+            draw["peak_w"]
+            for (board, name, _), draw in known.items()
+            if (board, name) == ("ulx3s-85f", level)
+        )
+        for level in ("nominal", "half")
+    }
+    assert at["half"] < at["nominal"]
+    limit = f"{(at['half'] + at['nominal']) / 2:.9f}W"
+    assert plain.status == 1
+    assert {point["level"] for point in plain.json()["points"]} == {"nominal"}
+    refused = run(flow, place, "100ms", 0.0, "--power", limit, "--levels", "nominal").json()
+    assert refused["boards"][0]["reason"] == "too much power"
+    found = run(flow, place, "100ms", 0.0, "--power", limit).json()
+    best = found["winner"]
+    assert (best["board"], best["level"]) == ("ulx3s-85f", "half")
+
+    build = Build.open(place / "out")
+    assert (build.manifest["level"], build.board) == ("half", load_board("ulx3s-85f").at("half"))
+    estimate = build.report["estimate"]
+    assert (estimate["level"], estimate["clock_mhz"]) == ("half", load_board("ulx3s-85f").clock_mhz / 2)
+    assert estimate["latency_ms"] == pytest.approx(best["latency_ms"], abs=1e-6)
+    assert estimate["energy"]["peak_w"] == pytest.approx(best["draw"]["peak_w"], abs=1e-4)
+    told = flow("estimate", place / "out", "--json").json()["boards"][0]
+    assert (told["level"], told["latency_ms"]) == ("half", estimate["latency_ms"])
+    told = flow("estimate", place / "out", "--level", "nominal", "--json").json()["boards"][0]
+    assert (told["level"], told["clock_mhz"]) == ("nominal", 2 * estimate["clock_mhz"])
+
+    page = (place / "out.html").read_text()
+    assert f"<h1>ulx3s-85f at level half with {best['candidate']}</h1>" in page
+    assert f"<dd>half, {estimate['clock_mhz']:g} MHz</dd>" in page
+    words = [str(w) for w in ("--journal", place / "journal", "-o", place / "out", "--board", "ulx3s-85f")]
+    text = flow(
+        "select", place / "float.pt2", "--data", place / "data.npz", "--latency", "100ms", "--accuracy", 0.0,
+        "--jobs", 1, "--sparsity", 0, "--sparsity", 0.5, "--power", limit, *words,
+    ).out  # fmt: skip
+    assert "ulx3s-85f at level half with" in text
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flow.search.choose import Draw, Limits, Measured, choose
+from flow.search.choose import Draw, Limits, Measured, Place, choose
 from flow.search.misses import relaxations
 
-BOARDS = ("small", "large")
+PLACES = (Place("small"), Place("small", "half"), Place("large"), Place("large", "half"))
 CANDIDATES = ("dense", "half", "tenth")
 AMOUNTS = st.sampled_from([0.5, 1.0, 2.0, 4.0])
 SCORES = st.sampled_from([0.5, 0.8, 0.9, 1.0])
-COSTS = st.dictionaries(st.sampled_from(BOARDS), st.tuples(AMOUNTS, AMOUNTS, AMOUNTS))
+COSTS = st.dictionaries(st.sampled_from(PLACES), st.tuples(AMOUNTS, AMOUNTS, AMOUNTS))
 KEYS = {"latency": "latency_ms", "energy": "energy_mj", "power": "power_w"}
 
 
@@ -26,19 +26,19 @@ KEYS = {"latency": "latency_ms", "energy": "energy_mj", "power": "power_w"}
     st.builds(Limits, AMOUNTS, SCORES, AMOUNTS, AMOUNTS),
 )
 def test_they_are_the_least(
-    costs: dict[str, dict[str, tuple[float, float, float]]], scores: dict[str, float], limits: Limits
+    costs: dict[str, dict[Place, tuple[float, float, float]]], scores: dict[str, float], limits: Limits
 ) -> None:
-    planned = {name: {board: cost[0] for board, cost in costs[name].items()} for name in CANDIDATES}
-    draws = {name: {board: Draw(*cost[1:]) for board, cost in costs[name].items()} for name in CANDIDATES}
+    planned = {name: {place: cost[0] for place, cost in costs[name].items()} for name in CANDIDATES}
+    draws = {name: {place: Draw(*cost[1:]) for place, cost in costs[name].items()} for name in CANDIDATES}
     measured: dict[str, Measured] = {}
 
     def measure(name: str) -> Measured:
         measured[name] = Measured(scores[name], planned[name], draws[name])
         return measured[name]
 
-    if choose(BOARDS, CANDIDATES, planned, measure, limits, draws=draws).winner is not None:
+    if choose(PLACES, CANDIDATES, planned, measure, limits, draws=draws).winner is not None:
         return
-    found = {r.constraint: r for r in relaxations(BOARDS, planned, measure, measured, limits, draws)}
+    found = {r.constraint: r for r in relaxations(PLACES, planned, measure, measured, limits, draws)}
     pairs = [(*cost, scores[name]) for name in CANDIDATES for cost in costs[name].values()]
     for place, constraint in enumerate(KEYS):
         loose = replace(limits, **{KEYS[constraint]: inf})
@@ -50,6 +50,7 @@ def test_they_are_the_least(
         assert (constraint in found) == bool(good)
         if good:
             relaxed = found[constraint]
+            assert relaxed.latency_ms == planned[relaxed.candidate][relaxed.place]
             assert relaxed.draw is not None
             amounts = (relaxed.latency_ms, relaxed.draw.energy_mj, relaxed.draw.peak_w)
             assert amounts[place] == min(good)
@@ -61,7 +62,8 @@ def test_they_are_the_least(
 
 
 def test_limits_that_nobody_set_need_not_give() -> None:
+    small = Place("small")
     found = relaxations(
-        ("small",), {"dense": {"small": 2.0}}, lambda _: Measured(1.0, {"small": 2.0}), {}, Limits(1.0, 0.5)
+        (small,), {"dense": {small: 2.0}}, lambda _: Measured(1.0, {small: 2.0}), {}, Limits(1.0, 0.5)
     )
     assert [relaxed.constraint for relaxed in found] == ["latency"]

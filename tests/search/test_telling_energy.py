@@ -19,7 +19,7 @@ LIMITS = Constraints(2.5, 0.9, energy_mj=5.0, power_w=10.0)
 
 def found(*verdicts: Verdict[str], winner: Verdict[str] | None = LARGE) -> Selection:
     points = tuple(
-        Point(v.board, v.candidate or "", v.latency_ms or 0.0, v.accuracy, v.draw) for v in verdicts
+        Point(v.board, v.candidate or "", v.latency_ms or 0.0, v.accuracy, v.draw, v.level) for v in verdicts
     )
     tested = 0.96 if winner else None
     return Selection(Choice(winner, verdicts), LIMITS, "top-1 accuracy", points, {}, tested, None)
@@ -64,6 +64,30 @@ def test_misses() -> None:
         gives(relaxed, missed)
         == "power would have to give: to 15 W, 1.50 times the constraint, for small with half"
     )
+
+
+def test_a_level_is_said_where_it_is_not_nominal() -> None:
+    slow, large = replace(SMALL, level="half"), replace(LARGE, level="low-voltage")
+    won = found(slow, large, winner=large)
+    assert summary(won).startswith("large at level low-voltage with half: 2 ms of 2.5 ms")
+    assert "takes least, half at level half, takes 6 mJ" in reason(slow, won)
+    won = replace(
+        won,
+        points=(
+            *won.points,
+            Point("large", "half", 1.0, 0.95),
+            Point("large", "half", 4.0, 0.95, level="half"),
+        ),
+    )
+    page = page_of(won, "m.pt2")
+    assert "<h1>large at level low-voltage with half</h1>" in page
+    assert "<td>small at level half</td>" in page
+    assert page.count('class="point winner"') == 1
+    assert "large at level low-voltage, half: 2 ms, 0.9500" in page
+    assert "large, half: 1 ms, 0.9500" in page
+    assert "large at level half" not in page, "nothing was decided at that level"
+    relaxed = Relaxed("power", "small", "half", 1.0, 0.95, Draw(4.0, 15.0), "half")
+    assert gives(relaxed, found(slow, winner=None)).endswith(", for small at level half with half")
 
 
 def test_without_energy_nothing_is_said_of_it() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from flow.errors import UnsupportedError
+from flow.sim.kernel import run_tool
 
 
 def where(number: int) -> tuple[int, int, int]:
@@ -25,6 +26,11 @@ def wait_once(folder: Path, number: int) -> int:
         time.sleep(600)
     time.sleep(0.2)
     return number * number
+
+
+def run_tool_until_killed(folder: Path) -> None:
+    """A tool that writes its number and waits."""
+    run_tool(["sh", "-c", f"echo $$ > {folder}/part; mv {folder}/part {folder}/tool; sleep 600"], 600.0)
 
 
 def die(folder: Path) -> None:
