@@ -7,7 +7,7 @@ from flow.engine import Engine
 
 BLOCK_BEATS = 2048
 """Beats of one block of the image's memory (templates/chip/chip_image.v): a block RAM of 18 Kibit holds 8 bits of each
-of them, its parity bits unused. Shallower blocks of more bits would be as many, with as many more wires to choose from."""
+of them, its parity bits unused. As many shallower ones would bring more wires to choose among."""
 _BLOCK_BITS = 8
 
 

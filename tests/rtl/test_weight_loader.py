@@ -41,7 +41,14 @@ CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
     # A dense record of one cycle fills its beat: records follow each other without a cycle between.
     "wide records": (
         Loader(64, 1, 64, 8, 3),
-        {"structures": ["dense"], "pace": ["dense"], "pace_groups": 200, "jobs": 2, "damaged": 6, "reasons": 1},
+        {
+            "structures": ["dense"],
+            "pace": ["dense"],
+            "pace_groups": 200,
+            "jobs": 2,
+            "damaged": 6,
+            "reasons": 1,
+        },
     ),
     # The reference engine: what it does is seen above, here its pace counts.
     "reference": (
