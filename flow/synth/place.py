@@ -39,6 +39,10 @@ write_verilog -noattr -nostr netlist.v
 """
 _FASTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
+_LOOSER = 0.05
+"""Share of the sites by which regions may be fuller than the device."""
+_DENSEST = 0.9
+"""nextpnr's own density of a region, however empty the device is: what it packs so close it cannot route."""
 Progress = Callable[[str], None]
 
 
@@ -192,6 +196,11 @@ def place_and_route(
     kept = (REPORT, "nextpnr.log", "chip.config", BITSTREAM)
     folder = _cached("routed", key, given, kept, make)
     return read_placed(folder, {name: tool.version for name, tool in tools.items()})
+
+
+def spread(share: float) -> tuple[str, str]:
+    """nextpnr's option that spreads cells over a device of whose look-up tables a `share` is used, 0 to 1."""
+    return "--placer-heap-beta", f"{min(share + _LOOSER, _DENSEST):.2f}"
 
 
 def read_placed(folder: Path, tools: Mapping[str, str]) -> Placed:

@@ -119,6 +119,15 @@ def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert placed.bitstream.read_text() == "bits\n"
 
 
+def test_cells_are_spread_over_the_device() -> None:
+    """Regions a little fuller than the device, never fuller than nextpnr's own choice; looser than the device they
+    could not hold the cells."""
+    assert place.spread(0.54) == ("--placer-heap-beta", "0.59")
+    assert place.spread(0.97) == ("--placer-heap-beta", "0.90")
+    for used in range(0, 85):
+        assert used / 100 < float(place.spread(used / 100)[1]) <= 0.9
+
+
 def test_a_report_without_a_clock(tmp_path: Path) -> None:
     """Nothing is made up."""
     (tmp_path / "nextpnr.json").write_text('{"fmax": {}, "utilization": {}}')
