@@ -124,7 +124,7 @@ def test_cells_are_spread_over_the_device() -> None:
     could not hold the cells."""
     assert place.spread(0.54) == ("--placer-heap-beta", "0.59")
     assert place.spread(0.97) == ("--placer-heap-beta", "0.90")
-    for used in range(0, 85):
+    for used in range(85):
         assert used / 100 < float(place.spread(used / 100)[1]) <= 0.9
 
 
