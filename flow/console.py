@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,14 +41,32 @@ if TYPE_CHECKING:  # a command loads what it needs: `flow boards list` no operat
     from flow.sim.simulate import SimReport
     from flow.synth.chip import SynthReport
 
+
+def end_without_reader() -> None:
+    """End as any program whose reader is gone: there is nothing to say and nothing to tidy up, results come last.
+
+    The signal itself stays ignored until then: it would also end flow where a worker that died leaves a pipe behind.
+    """
+    try:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    except ValueError:  # in the thread that shows progress
+        os._exit(128 + signal.SIGPIPE)
+    os.kill(os.getpid(), signal.SIGPIPE)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        end_without_reader()
+
+
 FILE_WIDTH = 220
 """Columns of a table that goes to a file or pipe: nothing is folded there."""
 _TERMINAL = sys.stdout is not None and sys.stdout.isatty()
 # File and module names are shown as they are: `[`, `:` and the like mean nothing.
-OUT = Console(
+OUT = _Console(
     highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _TERMINAL else FILE_WIDTH
 )
-ERR = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+ERR = _Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 

@@ -26,8 +26,6 @@ def _watch_signals() -> None:
     for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _stop)
-    # Results are printed last: where their reader is gone there is nothing to say and nothing to tidy up.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _open_closed_streams() -> None:
@@ -51,6 +49,8 @@ def run() -> None:
         status = end.code
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        console.end_without_reader()
     except OSError as error:
         console.print_error(f"stdout: found {error.strerror}; expected room for the result; free some")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends

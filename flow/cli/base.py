@@ -39,6 +39,8 @@ class Group(click.Group):
             console.print_error(
                 "memory: found none left; expected a machine with more; use a smaller model or fewer samples"
             )
+        except BrokenPipeError:
+            console.end_without_reader()
         except OSError as error:
             where = error.filename or "flow"
             console.print_error(

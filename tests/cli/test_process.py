@@ -142,6 +142,23 @@ def test_reader_that_goes_away(digits_build: Path) -> None:
     assert (process.returncode, err) == (-signal.SIGPIPE, "")
 
 
+def test_a_pipe_that_a_worker_leaves_behind() -> None:
+    """The queue of a pool whose worker died is such a pipe: it is an error there, and not the end of flow."""
+    code = """
+import os, sys
+from flow.cli import _watch_signals
+_watch_signals()
+reader, writer = os.pipe()
+os.close(reader)
+try:
+    os.write(writer, b"work")
+except BrokenPipeError:
+    sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=DEADLINE)
+    assert done.returncode == 7
+
+
 def test_no_room_for_the_result(digits_build: Path) -> None:
     for command in (("report", digits_build), ("boards", "list", "--json")):
         with Path("/dev/full").open("w") as full:
