@@ -299,5 +299,5 @@ def test_no_operator_is_free(operator: type[DeviceOp], engine: Engine) -> None:
     assert all(term.amount >= 0 for term in small.terms)
     assert {(t.block, t.name) for t in large.terms} == {(t.block, t.name) for t in small.terms}
     assert sum(t.amount for t in large.terms) > sum(t.amount for t in small.terms) > 0
-    fields = {"cycles", "fetch", "load", "lag", "macs", "bound", "resources"}
+    fields = {"cycles", "fetch", "load", "lag", "macs", "bound", "resources", "feed"}
     assert set(Estimate.__dataclass_fields__) == fields
