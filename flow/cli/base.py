@@ -48,9 +48,18 @@ class Group(click.Group):
                 "check the path and the space left"
             )
         except KeyboardInterrupt as error:
-            console.print_note("interrupted")
-            return ctx.exit(error.status if isinstance(error, Interrupted) else 128 + signal.SIGINT)
+            return _interrupted(ctx, error)
+        except RuntimeError as error:
+            # What is raised while Python names the attributes of a class, as in an import, comes wrapped.
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                return _interrupted(ctx, error.__cause__)
+            raise
         return ctx.exit(2)
+
+
+def _interrupted(ctx: click.Context, error: KeyboardInterrupt) -> Any:
+    console.print_note("interrupted")
+    return ctx.exit(error.status if isinstance(error, Interrupted) else 128 + signal.SIGINT)
 
 
 def json_option(command: Command) -> Command:

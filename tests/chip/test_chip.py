@@ -66,10 +66,10 @@ def test_a_clock_without_the_baud_rate() -> None:
 def test_presets_hold_the_image() -> None:
     """Whole blocks, a beat a line, most significant byte first."""
     files = preset_files(IMAGE, 8)
-    assert sorted(files) == [f"image_{n:02d}.hex" for n in range(3)]
+    assert sorted(files) == [f"image_{n:02d}.hex" for n in range(2)]
     lines = b"".join(files[name] for name in sorted(files)).split()
-    assert len(lines) == 3 * 1024
-    assert b"".join(bytes.fromhex(line.decode())[::-1] for line in lines) == IMAGE.ljust(8 * 3 * 1024, b"\0")
+    assert len(lines) == 2 * 2048
+    assert b"".join(bytes.fromhex(line.decode())[::-1] for line in lines) == IMAGE.ljust(8 * 2 * 2048, b"\0")
 
 
 def test_boards_without_a_shell_have_no_chip(tmp_path: Path) -> None:
@@ -89,12 +89,12 @@ def test_an_image_that_does_not_fit_beside_the_engine() -> None:
     """The largest that does is taken."""
     board = load_board("ulx3s-85f")
     own, shell = engine_usage(ENGINE, board).bram18, shell_bram18(ENGINE)
-    blocks = (board.bram18 - own - shell) // 4
-    largest = bytes(blocks * 1024 * 8)
+    blocks = (board.bram18 - own - shell) // 8
+    largest = bytes(blocks * 2048 * 8)
     assert len(chip_files(ENGINE, board, largest)) > blocks > 9
     with pytest.raises(FitError) as caught:
         chip_files(ENGINE, board, largest + b"\1")
-    held = 4 * (blocks + 1)
+    held = 8 * (blocks + 1)
     assert str(caught.value) == (
         f"ulx3s-85f: found {own + held + shell} block RAM of 18 Kibit needed: {own} by the engine, {held} by the image "
         f"of {len(largest) + 1} bytes, 5 by the shell; expected at most 208; use a smaller model, or an engine with "

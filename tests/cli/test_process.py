@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from flow.cli.base import Group, Interrupted
+
 FLOW = (sys.executable, "-m", "flow")
 DEADLINE = 120.0
 
@@ -140,6 +142,19 @@ def test_reader_that_goes_away(digits_build: Path) -> None:
     err = process.stderr.read()
     process.wait(DEADLINE)
     assert (process.returncode, err) == (-signal.SIGPIPE, "")
+
+
+def test_interrupted_while_a_class_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python 3.11 wraps what comes then, as in the middle of an import."""
+    group = Group("flow")
+
+    @group.command()
+    def work() -> None:
+        raise RuntimeError("Error calling __set_name__") from Interrupted(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        group.main(["work"])
+    assert (ended.value.code, capsys.readouterr().err) == (143, "interrupted\n")
 
 
 def test_a_pipe_that_a_worker_leaves_behind() -> None:
