@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from evidence import RESULTS, ROOT
+from compression_tables import largest, results
+from evidence import ROOT
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
@@ -28,12 +28,6 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.3,
 }
 MARKS = {"hp": "o", "block": "s", "nm": "^", "pattern": "D", "unstructured": "x"}
-
-
-def results(name: str) -> dict[str, Any] | None:
-    """One file of evidence, None where there is none yet."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def draw() -> Iterator[Path]:
@@ -138,9 +132,3 @@ def bits(axes: Axes, data: dict[str, Any]) -> None:
         f"Index of a 768 x 3072 matrix, B = {rows[0]['banks']}, R = {rows[0]['block_rows']}", fontsize=10
     )
     _legend(axes)
-
-
-def largest(data: dict[str, Any], block_rows: int = 16) -> list[dict[str, Any]]:
-    """Results of the 768x3072 matrix with blocks of so many rows."""
-    wanted = (768, 3072, block_rows)
-    return [row for row in data["matrices"] if (row["rows"], row["columns"], row["block_rows"]) == wanted]

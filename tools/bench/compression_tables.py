@@ -5,14 +5,26 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`; what is between
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from compression_plots import largest, results
-from evidence import ROOT
+from evidence import RESULTS, ROOT
 
 DOCUMENT = ROOT / "docs" / "compression.md"
+
+
+def results(name: str) -> dict[str, Any] | None:
+    """One file of evidence, None where there is none yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def largest(data: dict[str, Any], block_rows: int = 16) -> list[dict[str, Any]]:
+    """Results of the 768x3072 matrix with blocks of so many rows."""
+    wanted = (768, 3072, block_rows)
+    return [row for row in data["matrices"] if (row["rows"], row["columns"], row["block_rows"]) == wanted]
 
 
 def write() -> None:
