@@ -7,13 +7,16 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from flow import console
 from flow.cli.base import EXISTING, board_file_option, json_option, main, read_boards
 from flow.errors import FlowError
+
+if TYPE_CHECKING:  # a command loads what it needs
+    from flow.search.loop import Constraints
 
 MOST_TRIALS = 1000
 """With --time alone."""
@@ -120,7 +123,7 @@ def select_command(
     from flow.boards import list_boards
     from flow.compress.train import TrainOptions
     from flow.search.executor import cores
-    from flow.search.loop import SPARSITIES, Constraints, Levels, Means, Objective, SelectOptions, select
+    from flow.search.loop import SPARSITIES, Levels, Means, Objective, SelectOptions, select
 
     if distill_steps and train_steps:
         raise FlowError("flow select: found both --distill-steps and --train-steps; expected one of them")
@@ -145,12 +148,7 @@ def select_command(
     boards = read_boards(names if names or board_file else list_boards(), board_file)
     with console.spinner() as tell:
         means = Means(place, jobs or cores(), scheduler, tell)
-        limits = Constraints(
-            _amount("--latency", latency, {"us": 1e-3, "ms": 1.0, "s": 1e3}, "5ms"),
-            accuracy,
-            _amount("--energy", energy, {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}, "5mJ"),
-            _amount("--power", power, {"mW": 1e-3, "W": 1.0}, "10W"),
-        )
+        limits = _constraints(latency, accuracy, energy, power)
         found = select(model, data, boards, limits, output, means, options)
     if as_json:
         console.print_json(found.to_json())
@@ -158,6 +156,17 @@ def select_command(
         console.show_selection(found, output)
     equal = found.confirmed is None or not found.confirmed["mismatches"]
     sys.exit(0 if found.winner is not None and equal else 1)
+
+
+def _constraints(latency: str, accuracy: float, energy: str | None, power: str | None) -> Constraints:
+    from flow.search.loop import Constraints
+
+    return Constraints(
+        _amount("--latency", latency, {"us": 1e-3, "ms": 1.0, "s": 1e3}, "5ms"),
+        accuracy,
+        _amount("--energy", energy, {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}, "5mJ"),
+        _amount("--power", power, {"mW": 1e-3, "W": 1.0}, "10W"),
+    )
 
 
 def _amount(option: str, text: str | None, units: Mapping[str, float], example: str) -> float:

@@ -26,6 +26,11 @@ from flow.boards import NOMINAL
 Name = TypeVar("Name", bound=str)
 
 
+def at_level(name: str, level: str) -> str:
+    """A name, with the level where that is not the nominal one."""
+    return name if level == NOMINAL else f"{name} at level {level}"
+
+
 class Place(NamedTuple):
     """A board at a level of clock and voltage, both by name."""
 
@@ -33,7 +38,7 @@ class Place(NamedTuple):
     level: str = NOMINAL
 
     def __str__(self) -> str:
-        return self.board if self.level == NOMINAL else f"{self.board} at level {self.level}"
+        return at_level(self.board, self.level)
 
 
 @dataclass(frozen=True)

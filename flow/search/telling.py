@@ -5,19 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from flow.boards import NOMINAL
 from flow.cost.energy import METHOD
 from flow.search.chart import duration
+from flow.search.choose import at_level
 
 if TYPE_CHECKING:
     from flow.search.choose import Verdict
     from flow.search.loop import Selection
     from flow.search.misses import Relaxed
-
-
-def _at(name: str, level: str) -> str:
-    """A candidate, with the level where it is not the nominal one."""
-    return name if level == NOMINAL else f"{name} at level {level}"
 
 
 def wanted(found: Selection) -> list[str]:
@@ -71,7 +66,7 @@ def confirmation(found: Selection) -> str:
 
 def reason(judged: Verdict[Any], found: Selection) -> str:
     """Why a board did not serve, and by how much."""
-    limits, candidate = found.constraints, _at(judged.candidate or "", judged.level)
+    limits, candidate = found.constraints, at_level(judged.candidate or "", judged.level)
     if judged.reason == "too slow" and judged.latency_ms is not None:
         return (
             f"its fastest candidate, {candidate}, takes {duration(judged.latency_ms)}, "

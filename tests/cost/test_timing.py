@@ -99,6 +99,21 @@ def test_the_last_word_of_a_record_is_claimed_with_its_first_chunk(chunks: int) 
     assert unit.record(shape) == 10_000 + linear.SLOT + loader.ROOM + (chunks - 1) + 2
 
 
+@pytest.mark.parametrize(("rows", "beat_bytes", "groups"), [(1, 64, 1), (1, 128, 1), (2, 64, 1), (1, 64, 8)])
+def test_records_that_fill_their_beats_follow_each_other(rows: int, beat_bytes: int, groups: int) -> None:
+    """A record begins beside the last take of the one before: as many cycles as beats, and none between."""
+    engine = Engine(8, 64, rows, norm_lanes=1, heads=1, beat_bytes=beat_bytes)
+    beats = -(-(8 + 8 * rows + 64 * rows * groups) // beat_bytes)
+    shape = records.record_shape(engine, 8, groups, 1, 0, records.NONE, 0, beats)
+    assert shape.beats == beats
+    reader = memory.Reader(beat_bytes, spans=[memory.Span(0, 0, 40 * beats, False)])
+    unit = loader.Loader(Timing(engine), reader)
+    for _ in range(30):
+        unit.taken.append(unit.record(shape))
+        unit.ring.freed_all([(unit.taken[-1], groups)])
+    assert {after - before for before, after in pairwise(unit.taken[5:])} == {beats}
+
+
 def test_beats_that_wait_are_told_from_beats_that_are_late() -> None:
     """Of three beats one is taken as it comes, one waits three cycles, and one could not be taken sooner."""
     reader = memory.Reader(8, spans=[memory.Span(0, 0, 3, False)])

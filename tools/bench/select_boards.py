@@ -258,7 +258,8 @@ def main(argv: list[str] | None = None) -> int:
     again_rows, again = run(case, state, chosen.jobs)
     # What a run took that went on after it was stopped is not what the work takes.
     took = state / "seconds.json"
-    spent: float | None = json.loads(took.read_text()) if took.exists() else first if fresh else None
+    known: float | None = json.loads(took.read_text()) if took.exists() else None
+    spent = first if fresh else known
     took.write_text(json.dumps(spent))
     data = {
         "boards": list(case.boards),
