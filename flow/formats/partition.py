@@ -39,6 +39,14 @@ def partition(nonzero: Mask, kept: Flags, limits: Ints, width: int) -> Ints:
     return groups
 
 
+def _members(groups: Ints, most: int) -> Ints:
+    """How many columns each of the first `most` groups has, [blocks, most, B]."""
+    blocks, _, banks = groups.shape
+    block, offset, bank = np.nonzero((groups >= 0) & (groups < most))
+    cell = (block * most + groups[block, offset, bank]) * banks + bank
+    return np.bincount(cell, minlength=blocks * most * banks).reshape(blocks, most, banks)
+
+
 def slots(groups: Ints, width: int, count: Ints) -> Ints:
     """Place of every column in its bank's list, [blocks, D, B]: group*width + position; -1 where not listed.
 
@@ -47,7 +55,7 @@ def slots(groups: Ints, width: int, count: Ints) -> Ints:
     """
     blocks, depth, banks = groups.shape
     most = int(count.max(initial=1))
-    room = np.stack([width - (groups == g).sum(axis=1) for g in range(most)], axis=1)
+    room = width - _members(groups, most)
     if not room[np.arange(most) < count[:, None]].any():
         return np.where(groups < 0, -1, groups * width + positions(groups))
     following = _following(groups, count)

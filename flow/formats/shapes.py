@@ -162,6 +162,7 @@ def joins(width: int, entries: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4096)
 def code_rate(width: int, entries: int) -> float:
     """The fewest bits a group of V = `width` columns and `entries` subsets takes, joined with others or alone."""
     times = max(joins(width, entries), default=1)

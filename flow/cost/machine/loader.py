@@ -129,31 +129,41 @@ class Loader:
         pushes: list[int] = []
         take = 0
         beat_bits = 8 * self.timing.engine.beat_bytes
+        # The loop that estimates spend most of their time in: a look-up of a name less a beat tells.
+        leaves, held, push = self._leaves, self._slice, pushes.append
+        first, last, need = record.weight_first, record.weight_last, record.weight_need
+        ready = 0
+        if self._groups >= AHEAD:
+            ready = self.taken[self._groups - AHEAD] + 1
         for beat in range(record.beats):
-            ready = 0
-            if beat == 0 and self._groups >= AHEAD:
-                ready = self.taken[self._groups - AHEAD] + 1
-            if not record.weight_first <= beat <= record.weight_last:
-                pushes.append(self._beat(ready))
+            if not first <= beat <= last:
+                push(leaves(ready))
+                ready = 0
                 continue
-            pushes.append(self._beat(max(ready, self._slice[0] + 1)))
-            leave = pushes[-1] + 1
-            if beat == record.weight_first:
+            free = held[0] + 1
+            leave = leaves(free if free > ready else ready)
+            ready = 0
+            push(leave)
+            leave += 1
+            if beat == first:
                 # One that holds no weights waits for the last take of the record before.
                 leave = max(leave, self._unpacked + (0 if record.takes else 1))
-            elif beat > record.weight_need:
+            elif beat > need:
                 # Beside the take before the first one that needs it.
-                bits = (beat - record.weight_first) * beat_bits - record.weight_start
-                leave = max(leave, take + bits // record.take_bits - 1)
-            self._slice.append(max(leave, self._slice[-1] + 1))
-            if beat == record.weight_need:
-                take = max(self._slice[-1] + 1, self.ring.room(word))
+                bits = (beat - first) * beat_bits - record.weight_start
+                beside = take + bits // record.take_bits - 1
+                if beside > leave:
+                    leave = beside
+            held.append(leave if leave > held[-1] else held[-1] + 1)
+            if beat == need:
+                take = max(held[-1] + 1, self.ring.room(word))
         return pushes, take
 
-    def _beat(self, ready: int) -> int:
+    def _leaves(self, ready: int) -> int:
         """When the next beat leaves the router, not before `ready`. All its stages stand and move together; one beat
         waits in front of them."""
-        accepted = self.reader.take(max(self._open, self._accepted + 1))
+        accepted = self._accepted + 1
+        accepted = self.reader.take(accepted if accepted > self._open else self._open)
         stalls = self._stalls
         leave = accepted + ROUTER
         if stalls:
@@ -162,7 +172,8 @@ class Loader:
             if stalls and stalls[0][0] <= accepted:
                 accepted = stalls.popleft()[1]
                 leave = accepted + ROUTER
-            leave += sum(until - since for since, until in stalls)
+            for since, until in stalls:
+                leave += until - since
         if ready > leave:
             stalls.append((leave, ready))
             leave = ready

@@ -66,7 +66,7 @@ class Reader:
     held: int = 0
     """Cycles that beats waited at the front of the queue: whoever takes them was slower than they came."""
     _there: list[int] = field(default_factory=list)
-    """From when each of them might have been taken."""
+    """From when each beat that was asked for might be taken, as long as those before it are gone."""
     _probed: int = 0
     _head: int = 0
     _idle: int = 0
@@ -76,10 +76,6 @@ class Reader:
     _ends: list[int] = field(default_factory=list)
     """The cycle in which the last beat of each burst stands at the port."""
     _clock: float = 0.0
-    _booked: int = 0
-    _starts: list[tuple[int, float]] = field(default_factory=list)
-    """First beat of each burst, and when it stands at the port."""
-    _at: int = 0
     _offset: int = 0
     _left: int = 0
 
@@ -91,22 +87,25 @@ class Reader:
 
     def first(self, beat: int) -> int:
         """The cycle from which a beat may be taken, as long as those before it are gone."""
-        while self._booked <= beat:
+        there = self._there
+        while len(there) <= beat:
             self.advance()
-        starts = self._starts
-        while self._at + 1 < len(starts) and starts[self._at + 1][0] <= beat:
-            self._at += 1
-        start, since = starts[self._at]
-        return ceil(since + (beat - start) * self.pace) + FIFO + SLICE
+        return there[beat]
 
     def take(self, earliest: int) -> int:
         """Take the next beat in cycle `earliest` or as soon as it is there; returns the cycle."""
-        beat = len(self.pops)
-        self._there.append(self.first(beat))
-        soonest = max(self._there[beat], self.pops[-1] + 1 if beat else 0)
-        cycle = max(earliest, soonest)
-        self.held += cycle - soonest
-        self.pops.append(cycle)
+        pops, there = self.pops, self._there
+        beat = len(pops)
+        while len(there) <= beat:
+            self.advance()
+        soonest = there[beat]
+        if beat and pops[-1] >= soonest:
+            soonest = pops[-1] + 1
+        cycle = soonest
+        if earliest > soonest:
+            cycle = earliest
+            self.held += earliest - soonest
+        pops.append(cycle)
         return cycle
 
     def _probes(self, before: int | None) -> None:
@@ -144,13 +143,13 @@ class Reader:
         page = PAGE_BYTES // self.beat_bytes
         size = min(self._left, MOST_BURST, page - self._offset % page)
         cycle = max(self._idle, self._accepted)
-        freed = self._booked + size - FIFO_BEATS - 1
+        freed = len(self._there) + size - FIFO_BEATS - 1
         if freed >= 0:
             cycle = max(cycle, self._left_fifo(freed) + 1)
         self._probes(cycle)
         cycle = max(cycle, self._accepted)
-        self._starts.append((self._booked, self._burst(cycle, size)))
-        self._booked += size
+        since = self._burst(cycle, size) + FIFO + SLICE
+        self._there += [ceil(since + beat * self.pace) for beat in range(size)]
         self._idle = cycle + BURST
         self._offset, self._left = self._offset + size, self._left - size
 
