@@ -129,6 +129,13 @@ def broken(**changes: object) -> Figure:
             broken(boxes=(*SMALL.boxes, Box("out", (1, 0), ports="data_o", signals="data_o"))),
             ["small: box 'out': expected one of module, signals and ports"],
         ),
+        (
+            broken(boxes=(SMALL.boxes[0], replace(SMALL.boxes[1], supposes="Width=Width Depth=3 Lanes=1"))),
+            [
+                "small: box 'words': supposes Depth = 3; found 1<<DepthLog2",
+                "small: box 'words': supposes Lanes = 1; found None",
+            ],
+        ),
         (broken(boxes=(*SMALL.boxes, SMALL.boxes[0])), ["small: found two boxes 'in'"]),
         (
             broken(boxes=SMALL.boxes[:1], wires=(), leaves_out="nobody"),
@@ -198,6 +205,7 @@ def test_widths_and_ways() -> None:
     assert module.directions == {"clk_i": "input", "a_i": "input", "b_o": "output"}
     (inner,) = module.instances.values()
     assert inner.module == "other"
+    assert inner.parameters == {"Width": "2"}
     assert inner.ports == {"clk_i": {"clk_i"}, "x_i": {"one", "six"}, "y_o": {"more"}}
     start, end = frozenset({"a_i"}), frozenset({"b_o"})
     assert module.reaches(start, end, 3)
@@ -284,6 +292,16 @@ def test_every_figure_is_shown_with_words() -> None:
             assert (DOCS / path).is_file(), path
             shown.append(path)
     assert sorted(shown) == sorted(f"images/blocks/{name}.svg" for name in NAMES)
+
+
+def test_the_table_names_modules_that_there_are() -> None:
+    """Of the first column, in docs/microarchitecture.md's table of modules and in docs/chip.md's."""
+    named: list[str] = []
+    for page in ("microarchitecture.md", "chip.md"):
+        rows = (DOCS / page).read_text().split("| module | what it does |")[1].split("\n\n")[0]
+        named += [name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])]
+    assert len(named) > 30
+    assert set(named) - set(verilog()) == {"NAME_stage"}
 
 
 def test_no_drawing_in_letters_is_left() -> None:

@@ -85,6 +85,22 @@ def _instance(figure: Figure, key: str, modules: Mapping[str, Module]) -> str | 
     return at.name
 
 
+def _constant(figure: Figure, box: Box, name: str, modules: Mapping[str, Module]) -> str | None:
+    """Text of a parameter or constant, from the box outwards, without spaces."""
+    holders = [modules[figure.module]]
+    found = None
+    for instance in box.path:
+        there = holders[-1].instances.get(instance)
+        if there is None:
+            return None
+        found = there.parameters.get(name)
+        holders.append(modules[there.module])
+    for module in () if found is not None else reversed(holders):
+        if name in module.constants:
+            return "".join(module.constants[name].split())
+    return found
+
+
 def _box(figure: Figure, box: Box, modules: Mapping[str, Module]) -> Iterator[str]:
     where = f"{figure.name}: box '{box.key}'"
     if (bool(box.module) + bool(box.signals) + bool(box.ports)) != 1:
@@ -92,6 +108,11 @@ def _box(figure: Figure, box: Box, modules: Mapping[str, Module]) -> Iterator[st
     if box.module and _instance(figure, box.key, modules) != box.module:
         yield f"{where}: found {_instance(figure, box.key, modules)} in {figure.module}; expected {box.module}"
     module = modules[figure.module]
+    for pair in box.supposes.split():
+        name, _, text = pair.partition("=")
+        found = _constant(figure, box, name, modules)
+        if found != text:
+            yield f"{where}: supposes {name} = {text}; found {found}"
     for name in box.signals.split():
         if name not in module.nets:
             yield f"{where}: found no wire or register '{name}' in {figure.module}"

@@ -32,6 +32,8 @@ class Box:
         when: the cycle in which what the box holds is there, above the box.
         times: how often the instance is there.
         memory: it is drawn as a memory.
+        supposes: what the box's numbers rest on, `Name=Text` for each, without spaces: a parameter of the instance,
+            or a constant of its module or of one that holds it.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Box:
     when: str = ""
     times: str = ""
     memory: bool = False
+    supposes: str = ""
 
     @property
     def path(self) -> tuple[str, ...]:

@@ -29,10 +29,11 @@ _KNOWN = {"Tokens": "T", "Banks": "B", "Rows": "P", "Heads": "H", "NormLanes": "
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance: its module, and for each of its ports the names that are connected to it."""
+    """An instance: its module, for each of its ports the names that are connected to it, and its parameters' texts."""
 
     module: str
     ports: Mapping[str, frozenset[str]]
+    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,19 @@ class Module:
             if match[1] not in self.modules or match[1] == self.name:
                 continue
             at = match.end()
+            parameters: dict[str, str] = {}
             if self.text[at] == "#":
-                at = _closing(self.text, self.text.index("(", at)) + 1
+                start = self.text.index("(", at)
+                at = _closing(self.text, start) + 1
+                parameters = {
+                    name: "".join(text.split()) for name, text in _connections(self.text[start + 1 : at - 1])
+                }
             name = _NAME.search(self.text, at)
             assert name is not None
             open_at = self.text.index("(", name.end())
             connections = self.text[open_at + 1 : _closing(self.text, open_at)]
-            result[name[0]] = Instance(match[1], dict(_connections(connections)))
+            ports = {port: _names(text) for port, text in _connections(connections)}
+            result[name[0]] = Instance(match[1], ports, parameters)
         return result
 
     @cached_property
@@ -197,10 +204,11 @@ def _closing(text: str, at: int) -> int:
     raise ValueError(f"found no end of the parenthesis at {text[at : at + 40]!r}")
 
 
-def _connections(text: str) -> Iterator[tuple[str, frozenset[str]]]:
+def _connections(text: str) -> Iterator[tuple[str, str]]:
+    """Names of ports or parameters, and what stands in their parentheses."""
     for match in re.finditer(r"\.(\w+)\s*(?=\()", text):
         close = _closing(text, match.end())
-        yield match[1], _names(text[match.end() + 1 : close])
+        yield match[1], text[match.end() + 1 : close]
 
 
 def _names(text: str) -> frozenset[str]:

@@ -128,7 +128,14 @@ SOFTMAX = Figure(
             "maxima.tree", (0, 1), "largest of P keys:\nlog₂P + 1 cycles", module="maximum_tree", times="A T"
         ),
         Box("held", (0, 2), "of the slot's pair", signals="maximum_q seen2_q", title="maximum", when="e2"),
-        Box("loader.beats", (1, 0), "a whole table", module="fifo", memory=True),
+        Box(
+            "loader.beats",
+            (1, 0),
+            "a whole table",
+            module="fifo",
+            memory=True,
+            supposes="DepthLog2=BeatsLog2 BeatsLog2=8-IndexBits",
+        ),
         Box(
             "exponent.two",
             (0, 3),
@@ -141,7 +148,13 @@ SOFTMAX = Figure(
         Box("numerators.low_plane", (0, 4), "numerators", module="ram_1r1w", memory=True),
         Box("numerators.high_plane", (1, 4), "numerators", module="ram_1r1w", memory=True),
         Box("sums.tree", (2, 3), "P numerators of a query:\nlog₂P cycles", module="sum_tree", times="A T"),
-        Box("sums.divider", (2, 2), "19 cycles,\none query a cycle", module="reciprocal"),
+        Box(
+            "sums.divider",
+            (2, 2),
+            "19 cycles,\none query a cycle",
+            module="reciprocal",
+            supposes="Latency=DividerLatency DividerLatency=19",
+        ),
         Box("out", (2, 1), "r, n of two pairs", ports="scale_*", beyond="post_pipeline"),
     ),
     wires=(

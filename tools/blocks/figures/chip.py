@@ -20,7 +20,14 @@ CHIP = Figure(
         Box(
             "shell.image", (2, 2), "the image in block RAM,\na beat a cycle", module="chip_image", memory=True
         ),
-        Box("shell.streams", (2, 3), "256 beats each way", module="stream_buffers", memory=True),
+        Box(
+            "shell.streams",
+            (2, 3),
+            "256 beats each way",
+            module="stream_buffers",
+            memory=True,
+            supposes="BufferLog2=StreamLog2 StreamLog2=8",
+        ),
         Box("engine", (3, 2), "registers, AXI4, streams", module="flow_engine", span=(1, 2)),
         Box("led", (3, 0), "what happened", ports="led", title="lights"),
     ),

@@ -22,7 +22,14 @@ NORM = Figure(
         Box(
             "product", (1, 3), "C r, centre r", signals="factor2_q offset_q centre_q", title="token's factors"
         ),
-        Box("tokens", (2, 3), "128 tokens, at least 4 tiles", module="fifo", memory=True),
+        Box(
+            "tokens",
+            (2, 3),
+            "128 tokens, at least 4 tiles",
+            module="fifo",
+            memory=True,
+            supposes="DepthLog2=AheadLog2 AheadLog2=TokensLog2+2>7?TokensLog2+2:7",
+        ),
         Box(
             "tile",
             (2, 2),
@@ -31,10 +38,23 @@ NORM = Figure(
             title="tile's factors",
         ),
         Box("apply", (2, 1), "the second pass", module="line_reader"),
-        Box("lane", (3, 1), "normalised: 11 cycles", module="norm_lane", times="L T"),
+        Box(
+            "lane",
+            (3, 1),
+            "normalised: 11 cycles",
+            module="norm_lane",
+            times="L T",
+            supposes="LaneLatency=11",
+        ),
         Box("constants", (4, 1), "gains and biases", module="norm_constants", memory=True),
         Box("beats", (4, 0), "", ports="data_*", beyond="memory_reader"),
-        Box("collect", (3, 2), "32 places; one or two\noutputs, byte planes", module="norm_collect"),
+        Box(
+            "collect",
+            (3, 2),
+            "32 places; one or two\noutputs, byte planes",
+            module="norm_collect",
+            supposes="Places=32",
+        ),
         Box("writers", (3, 3), "at most one write a cycle", ports="write_*", beyond="write_arbiter"),
     ),
     wires=(
@@ -79,10 +99,11 @@ DEVIATION = Figure(
             signals="spread4_q spread5_q spread6_q square4_q square5_q",
             title="A",
             when="4, 5, 6",
+            supposes="Steps=6",
         ),
-        Box("square_root", (1, 2), "a bit a stage: 32", module="isqrt"),
+        Box("square_root", (1, 2), "a bit a stage: 32", module="isqrt", supposes="Width=64"),
         Box("deviation", (1, 1), "at least 1", signals="deviation_q", title="sd", when="+ 1"),
-        Box("divider", (1, 0), "a bit a stage: 19", module="reciprocal"),
+        Box("divider", (1, 0), "a bit a stage: 19", module="reciprocal", supposes="Latency=19"),
         Box("out", (2, 0), "r, n", ports="r_o n_o valid_o", title="1/sd", when="58"),
     ),
     wires=(
@@ -152,7 +173,7 @@ COLLECT = Figure(
         Box(
             "y", (0, 0), "L channels of T tokens,\ntwo outputs", ports="y0_i y1_i valid_i", beyond="norm_lane"
         ),
-        Box("queue", (0, 1), "32 places", module="fifo", memory=True),
+        Box("queue", (0, 1), "32 places", module="fifo", memory=True, supposes="DepthLog2=5"),
         Box(
             "slots", (0, 2), "plane s waits s cycles", signals="slot1_q slot2_q slot3_q", title="planes apart"
         ),

@@ -33,6 +33,7 @@ POST = Figure(
             module="requantise_row",
             times="H P",
             span=(3, 1),
+            supposes="Stages=14+Extra",
         ),
         Box(
             "control",
@@ -210,9 +211,9 @@ TABLE = Figure(
             memory=True,
             when="2",
         ),
-        Box("lanes", (1, 1), "which of four", module="delay_line"),
+        Box("lanes", (1, 1), "which of four", module="delay_line", supposes="Length=2"),
         Box("entry", (0, 2), "", signals="entry_q", title="choice", when="3"),
-        Box("last", (0, 3), "", module="delay_line", when="4"),
+        Box("last", (0, 3), "", module="delay_line", when="4", supposes="Length=1"),
         Box("out", (1, 3), "", ports="entry_o", title="entries"),
     ),
     wires=(

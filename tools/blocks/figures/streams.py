@@ -43,7 +43,14 @@ TENSOR_OUT = Figure(
         Box("operand", (1, 0), "the same", ports="operand_*", title="OPERAND0, OPERAND1"),
         Box("piece", (0, 1), "what a beat holds", signals="chosen data_q", title="piece of a line"),
         Box("clean", (0, 2), "0 beyond the length", signals="clean beat_q", title="beat"),
-        Box("beats", (0, 3), "8 places", module="fifo", memory=True),
+        Box(
+            "beats",
+            (0, 3),
+            "8 places",
+            module="fifo",
+            memory=True,
+            supposes="DepthLog2=PlacesLog2 PlacesLog2=3",
+        ),
         Box("out", (0, 4), "a beat a cycle", ports="stream_*", title="stream out"),
         Box(
             "read",
