@@ -141,7 +141,7 @@ class Loader:
                 ready = 0
                 continue
             free = held[0] + 1
-            leave = leaves(free if free > ready else ready)
+            leave = leaves(max(ready, free))
             ready = 0
             push(leave)
             leave += 1
@@ -152,8 +152,7 @@ class Loader:
                 # Beside the take before the first one that needs it.
                 bits = (beat - first) * beat_bits - record.weight_start
                 beside = take + bits // record.take_bits - 1
-                if beside > leave:
-                    leave = beside
+                leave = max(leave, beside)
             held.append(leave if leave > held[-1] else held[-1] + 1)
             if beat == need:
                 take = max(held[-1] + 1, self.ring.room(word))
@@ -163,7 +162,7 @@ class Loader:
         """When the next beat leaves the router, not before `ready`. All its stages stand and move together; one beat
         waits in front of them."""
         accepted = self._accepted + 1
-        accepted = self.reader.take(accepted if accepted > self._open else self._open)
+        accepted = self.reader.take(max(self._open, accepted))
         stalls = self._stalls
         leave = accepted + ROUTER
         if stalls:
