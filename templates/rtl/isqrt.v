@@ -29,8 +29,12 @@ module isqrt #(
     end
 
     // Field i is what stage i takes over: field 0 is wired to the input.
+    wire [Steps*(Stages+1)-1:0] root;
+    // verilator lint_off UNUSEDSIGNAL
+    // Behind the last stage the root alone matters.
     wire [Width*(Stages+1)-1:0] value;
-    wire [Steps*(Stages+1)-1:0] rest, root;
+    wire [Steps*(Stages+1)-1:0] rest;
+    // verilator lint_on UNUSEDSIGNAL
     assign value[0 +: Width] = value_i;
     assign rest[0 +: Steps] = {Steps{1'b0}};
     assign root[0 +: Steps] = {Steps{1'b0}};

@@ -58,10 +58,13 @@ module reciprocal #(
     end
 
     // Field i is what stage i takes over.
+    wire [6*(Stages+1)-1:0]        n;
+    // verilator lint_off UNUSEDSIGNAL
+    // Behind the last stage r and n alone matter; in front of it r has a bit less.
+    wire [17*(Stages+1)-1:0]       r;
     wire [RestBits*(Stages+1)-1:0] rest;
     wire [Width*(Stages+1)-1:0]    value;
-    wire [17*(Stages+1)-1:0]       r;
-    wire [6*(Stages+1)-1:0]        n;
+    // verilator lint_on UNUSEDSIGNAL
     assign rest[0 +: RestBits] = {1'b0, begun_rest_q};
     assign value[0 +: Width] = begun_value_q;
     assign r[0 +: 17] = 17'd0;
@@ -76,7 +79,7 @@ module reciprocal #(
             wire                takes = Fold == 1 || valid_q[s*Fold + 1];
             wire [RestBits-1:0] rest_now = takes ? rest[s*RestBits +: RestBits] : rest_q;
             wire [Width-1:0]    value_now = takes ? value[s*Width +: Width] : value_q;
-            wire [16:0]         r_now = takes ? r[s*17 +: 17] : r_q;
+            wire [15:0]         r_now = takes ? r[s*17 +: 16] : r_q[15:0];
             wire [5:0]          n_now = takes ? n[s*6 +: 6] : n_q;
             wire [RestBits:0]   difference = {1'b0, rest_now} - {2'b00, value_now};
             wire                fits = ~difference[RestBits];
@@ -84,7 +87,7 @@ module reciprocal #(
                 // What is left is below the divisor: doubling it loses no bit.
                 rest_q <= {fits ? difference[Width-1:0] : rest_now[Width-1:0], 1'b0};
                 value_q <= value_now;
-                r_q <= {r_now[15:0], fits};
+                r_q <= {r_now, fits};
                 n_q <= n_now;
             end
             assign rest[(s+1)*RestBits +: RestBits] = rest_q;
