@@ -40,6 +40,7 @@ from flow.engine.ports import (
     STREAM_OUT,
     control_address_bits,
 )
+from flow.engine.timing import Timing
 from flow.errors import UnsupportedError
 from flow.ops.post import OUTSIDE, PostStage
 
@@ -156,6 +157,11 @@ class RtlContext:
     def stage_latency(self) -> int:
         """Cycles from the values that stages of plug-ins take to their results: of the slowest, at least 4."""
         return max(4, *(stage.latency for stage in self.outside), 0)
+
+    @property
+    def norm_fold(self) -> int:
+        """Cycles from one token to the next in a norm's root and division."""
+        return Timing(self.engine).norm_fold
 
     @property
     def parameters(self) -> tuple[tuple[str, int], ...]:

@@ -11,6 +11,11 @@ from functools import cached_property
 
 from flow.engine.parameters import Engine
 
+FOLD_LINES = 4
+"""Lines of a norm's tiles that its statistics keep up with: 4*B channels."""
+MOST_FOLD = 8
+"""Beyond it a root of 32 digits saves little more."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -53,12 +58,26 @@ class Timing:
         return 6 + 32 + 1 + self.reciprocal
 
     @property
+    def norm_fold(self) -> int:
+        """Cycles from one token to the next in a norm's root and division, which have that much fewer stages: as many
+        as keep up with tiles of `FOLD_LINES` lines, at most `MOST_FOLD` (norm_unit.v: `Fold`)."""
+        engine = self.engine
+        pieces = engine.banks // min(engine.norm_lanes, engine.banks)
+        return max(1, min(MOST_FOLD, FOLD_LINES * pieces // engine.tokens))
+
+    @property
+    def norm_tile(self) -> int:
+        """Cycles in which a tile's tokens leave the statistics of a norm; tiles come no closer (norm_statistics.v)."""
+        return self.engine.tokens * self.norm_fold
+
+    @property
     def norm_scale(self) -> int:
         """From the last values of a tile to the read of its first line to be normalised: x, the moments' tree and
-        accumulator, deviations of T tokens one a cycle, two products, a queue, and the tile's tokens gathered
+        accumulator, deviations of T tokens one behind the other, two products, a queue, and the tile's tokens gathered
         (norm_unit.v)."""
         lanes = min(self.engine.norm_lanes, self.engine.banks)
-        return 2 + (2 + (lanes - 1).bit_length()) + self.deviation + self.engine.tokens + 4
+        tokens = self.norm_tile - self.norm_fold + 1
+        return 2 + (2 + (lanes - 1).bit_length()) + self.deviation + tokens + 4
 
     def softmax(self, abreast: int) -> int:
         """From the start of a pass of no groups of keys to the first slot that may use its numerators: the

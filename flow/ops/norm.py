@@ -72,8 +72,9 @@ class Norm(DeviceOp):
         tiles normalised while those of the next ones are gathered.
 
         Channels that fill a line up are read as any other. A line pair takes four cycles of the store's port,
-        two for each reader, and four in `norm_collect`. `scale` = log2 L + T + 66 (`norm_unit.v`): sums,
-        deviations one a cycle, and the tile's tokens gathered. Where `D*B/L < T`, tiles do not overlap.
+        two for each reader, and four in `norm_collect`. `scale` = log2 L + (T - 1)*F + 67 (`norm_unit.v`): sums,
+        deviations one every F cycles (`Timing.norm_fold`), and the tile's tokens gathered. Where `D*B/L < T*F`, tiles
+        do not overlap.
         """
         lanes, timing = min(engine.norm_lanes, engine.banks), timing_of(engine)
         sweep = work.depth * (engine.banks // lanes)
@@ -81,7 +82,7 @@ class Norm(DeviceOp):
         tiles = engine.tiles(work.tokens)
         scale = timing.norm_scale
         run = tiles * max(sweep, ports)
-        if sweep < engine.tokens:
+        if sweep < timing.norm_tile:
             run += (tiles - 1) * (scale - timing.deviation)
         wait = max(0, timing.array + timing.post + 3 - 2 * (tiles - 1))
         cycles = wait + FIRST_READ + sweep + scale + run

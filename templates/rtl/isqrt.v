@@ -1,9 +1,11 @@
 // floor(sqrt(value)), `Width` an even number of bits.
 //
-// Digit by digit, a bit of the root a stage: a value every cycle, the root exactly Width/2 cycles after it (a value
-// sampled at the end of cycle t is answered in cycle t + Width/2).
+// Digit by digit, a bit of the root a cycle: the root exactly Width/2 cycles after its value (a value sampled at the end
+// of cycle t is answered in cycle t + Width/2). A value stays `Fold` cycles in each stage, so that values come at least
+// `Fold` cycles apart, and there are that much fewer stages.
 module isqrt #(
-    parameter Width = 64
+    parameter Width = 64,
+    parameter Fold = 1
 ) (
     input  wire               clk_i,
     input  wire               rst_ni,
@@ -14,44 +16,53 @@ module isqrt #(
 );
 
     localparam Steps = Width / 2;
-    // The rest of a stage is at most twice its root; two more bits come in before the comparison.
+    localparam Stages = (Steps + Fold - 1) / Fold;
+    // The rest of a digit is at most twice its root; two more bits come in before the comparison.
     localparam TrialBits = Steps + 2;
 
-    // Field i is what stage i starts from: field 0 is wired to the input.
-    reg  [Steps-1:0]           valid_q;
-    reg  [Width*(Steps-1)-1:0] value_q;
-    reg  [Steps*(Steps-1)-1:0] rest_q;
-    reg  [Steps*Steps-1:0]     root_q;
-    wire [Width*Steps-1:0]     value = {value_q, value_i};
-    wire [Steps*Steps-1:0]     rest = {rest_q, {Steps{1'b0}}};
-    wire [Steps*Steps-1:0]     root = {root_q[Steps*(Steps-1)-1:0], {Steps{1'b0}}};
-    wire [Steps-1:0]           fits;
-    wire [Steps*Steps-1:0]     left;
+    // Bit i of valid: a value came i cycles ago.
+    reg  [Steps-1:0] valid_q;
+    wire [Steps-1:0] valid = {valid_q[Steps-2:0], valid_i};
+    always @(posedge clk_i) begin
+        if (!rst_ni) valid_q <= {Steps{1'b0}};
+        else valid_q <= valid;
+    end
+
+    // Field i is what stage i takes over: field 0 is wired to the input.
+    wire [Steps*(Stages+1)-1:0] root;
+    // verilator lint_off UNUSEDSIGNAL
+    // Behind the last stage the root alone matters.
+    wire [Width*(Stages+1)-1:0] value;
+    wire [Steps*(Stages+1)-1:0] rest;
+    // verilator lint_on UNUSEDSIGNAL
+    assign value[0 +: Width] = value_i;
+    assign rest[0 +: Steps] = {Steps{1'b0}};
+    assign root[0 +: Steps] = {Steps{1'b0}};
     genvar s;
     generate
-        for (s = 0; s < Steps; s = s + 1) begin : step
-            wire [TrialBits-1:0] taken = {rest[s*Steps +: Steps], value[s*Width + Width - 2 +: 2]};
-            wire [TrialBits-1:0] trial = {root[s*Steps +: Steps], 2'b01};
+        for (s = 0; s < Stages; s = s + 1) begin : stage
+            reg  [Width-1:0]     value_q;
+            reg  [Steps-1:0]     rest_q, root_q;
+            wire                 takes = Fold == 1 || valid[s*Fold];
+            wire [Width-1:0]     value_now = takes ? value[s*Width +: Width] : value_q;
+            wire [Steps-1:0]     rest_now = takes ? rest[s*Steps +: Steps] : rest_q;
+            wire [Steps-1:0]     root_now = takes ? root[s*Steps +: Steps] : root_q;
+            wire [TrialBits-1:0] taken = {rest_now, value_now[Width-1 -: 2]};
+            wire [TrialBits-1:0] trial = {root_now, 2'b01};
             wire [TrialBits:0]   difference = {1'b0, taken} - {1'b0, trial};
-            assign fits[s] = ~difference[TrialBits];
-            assign left[s*Steps +: Steps] = fits[s] ? difference[Steps-1:0] : taken[Steps-1:0];
+            wire                 fits = ~difference[TrialBits];
+            always @(posedge clk_i) begin
+                value_q <= {value_now[Width-3:0], 2'b00};
+                rest_q <= fits ? difference[Steps-1:0] : taken[Steps-1:0];
+                root_q <= {root_now[Steps-2:0], fits};
+            end
+            assign value[(s+1)*Width +: Width] = value_q;
+            assign rest[(s+1)*Steps +: Steps] = rest_q;
+            assign root[(s+1)*Steps +: Steps] = root_q;
         end
     endgenerate
 
-    integer i;
-    always @(posedge clk_i) begin
-        for (i = 0; i < Steps - 1; i = i + 1) begin
-            value_q[i*Width +: Width] <= {value[i*Width +: Width-2], 2'b00};
-            rest_q[i*Steps +: Steps] <= left[i*Steps +: Steps];
-        end
-        for (i = 0; i < Steps; i = i + 1) begin
-            root_q[i*Steps +: Steps] <= {root[i*Steps +: Steps-1], fits[i]};
-        end
-        if (!rst_ni) valid_q <= {Steps{1'b0}};
-        else valid_q <= {valid_q[Steps-2:0], valid_i};
-    end
-
     assign valid_o = valid_q[Steps-1];
-    assign root_o = root_q[(Steps-1)*Steps +: Steps];
+    assign root_o = root[Stages*Steps +: Steps];
 
 endmodule

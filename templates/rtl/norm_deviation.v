@@ -1,9 +1,10 @@
 // 1/sd of one token from its sums: A = C*sum(x^2) - centre^2 + epsilon, sd = max(isqrt(A), 1), (r, n) = reciprocal(sd).
 //
-// A token every cycle, never stalled; the answer comes 58 cycles later. The words of the step stay the
-// same. Six multipliers of at most 18 x 18 bits with registers before and behind.
+// Never stalled; the answer comes 58 cycles later. Tokens come at least `Fold` cycles apart, a power of two. The words of
+// the step stay the same. Six multipliers of at most 18 x 18 bits with registers before and behind.
 module norm_deviation #(
-    parameter CountBits = 12
+    parameter CountBits = 12,
+    parameter Fold = 1
 ) (
     input  wire                  clk_i,
     input  wire                  rst_ni,
@@ -67,7 +68,7 @@ module norm_deviation #(
 
     wire        root_valid;
     wire [31:0] root;
-    isqrt #(.Width(64)) square_root (
+    isqrt #(.Width(64), .Fold(Fold)) square_root (
         .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(valid_q[Steps-1]), .value_i(spread6_q), .valid_o(root_valid),
         .root_o(root)
     );
@@ -80,7 +81,7 @@ module norm_deviation #(
         else deviation_valid_q <= root_valid;
     end
 
-    reciprocal #(.Width(32)) divider (
+    reciprocal #(.Width(32), .Fold(Fold)) divider (
         .clk_i(clk_i), .rst_ni(rst_ni), .valid_i(deviation_valid_q), .value_i(deviation_q), .valid_o(valid_o),
         .r_o(r_o), .n_o(n_o)
     );

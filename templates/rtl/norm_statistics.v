@@ -1,14 +1,16 @@
 // The statistics of token tiles: for each token its centre (sum x, or 0 where not centred) and (r, n) = 1/sd.
 //
 // Values come L channels of all T tokens a cycle, `first_i` and `last_i` marking a tile's first and last cycle; tokens
-// leave one a cycle in order, the centre at once (centre_valid_o), r and n `norm_deviation`'s latency later. Nothing is
-// ever stalled: a user leaves room for what comes, and at least T cycles between one `last_i` and the next.
+// leave in order, one every `Fold` cycles, the centre at once (centre_valid_o), r and n `norm_deviation`'s latency later.
+// Nothing is ever stalled: a user leaves room for what comes, and at least T*Fold cycles between one `last_i` and the next.
 // `tile_done_o`: a tile's last token leaves.
 // Values of token t of lane l: x_i[(l*T + t)*16 +: 16].
 module norm_statistics #(
     parameter Tokens = 2,
     parameter Lanes = 4,
-    parameter CountBits = 12
+    parameter CountBits = 12,
+    // A power of two.
+    parameter Fold = 1
 ) (
     input  wire                       clk_i,
     input  wire                       rst_ni,
@@ -56,13 +58,24 @@ module norm_statistics #(
     reg [CountTokenBits-1:0]    left_q;
 
     wire taken = last_q[MomentsLatency-1];
-    wire leaving = left_q != {CountTokenBits{1'b0}};
+    // The roots take a token.
+    wire takes;
+    wire leaving = left_q != {CountTokenBits{1'b0}} && takes;
+    generate
+        if (Fold == 1) begin : unfolded
+            assign takes = 1'b1;
+        end else begin : folded
+            reg [$clog2(Fold)-1:0] gap_q;
+            assign takes = gap_q == {$clog2(Fold){1'b0}};
+            always @(posedge clk_i) gap_q <= taken ? {$clog2(Fold){1'b0}} : gap_q + 1'b1;
+        end
+    endgenerate
 
     always @(posedge clk_i) begin
         if (taken) begin
             sums_q <= sums;
             squares_q <= squares;
-        end else begin
+        end else if (takes) begin
             sums_q <= sums_q >> SumBits;
             squares_q <= squares_q >> SquareBits;
         end
@@ -76,11 +89,11 @@ module norm_statistics #(
         end
     end
 
-    assign tile_done_o = left_q == {{(CountTokenBits-1){1'b0}}, 1'b1};
+    assign tile_done_o = leaving && left_q == {{(CountTokenBits-1){1'b0}}, 1'b1};
     assign centre_valid_o = leaving;
     assign centre_o = centred_i ? sums_q[SumBits-1:0] : {SumBits{1'b0}};
 
-    norm_deviation #(.CountBits(CountBits)) deviation (
+    norm_deviation #(.CountBits(CountBits), .Fold(Fold)) deviation (
         .clk_i(clk_i),
         .rst_ni(rst_ni),
         .channels_i(channels_i),

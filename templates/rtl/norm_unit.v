@@ -1,9 +1,9 @@
 // NORM: LayerNorm and RMSNorm over channels, token tile by token tile, L channels of T tokens a cycle.
 //
-// Every tile is read twice: once for its statistics (sums, square root, reciprocal: one token a cycle, about 65 cycles
-// behind the tile's last channel), once to be normalised. Statistics run ahead, up to 128 tokens and at least 4 tiles,
-// so a tile takes max(D*B/L, 4*D, T + 4) cycles where reads and writes are granted at once; where D*B/L < T each
-// tile's statistics wait for those of the tile before. The source may be the place of an output that has its base and
+// Every tile is read twice: once for its statistics (sums, square root, reciprocal: a token every `Fold` cycles, the first
+// about 65 cycles behind the tile's last channel), once to be normalised. Statistics run ahead, up to 128 tokens and at
+// least 4 tiles, so a tile takes max(D*B/L, 4*D, T + 4) cycles where reads and writes are granted at once; where
+// D*B/L < T*Fold each tile's statistics wait for those of the tile before. The source may be the place of an output that has its base and
 // two planes.
 //
 // The next step's constants are loaded (load_start_i with load_depth_i and load_outputs_i, stable until load_done_o)
@@ -18,7 +18,9 @@ module norm_unit #(
     parameter Banks = 8,
     parameter NormLanes = 2,
     parameter Depth = 16,
-    parameter BeatBytes = 8
+    parameter BeatBytes = 8,
+    // Cycles that a root and a division take a digit stage: a power of two.
+    parameter Fold = 1
 ) (
     input  wire                      clk_i,
     input  wire                      rst_ni,
@@ -85,6 +87,8 @@ module norm_unit #(
     localparam Places = 32;
     localparam LaneLatency = 11;
     localparam TokenBits = $clog2(Tokens + 1);
+    // In which a tile's tokens leave the statistics.
+    localparam TileCycles = Tokens * Fold;
 
     // The step.
     reg        busy_q, waiting_q, running_q;
@@ -130,8 +134,8 @@ module norm_unit #(
             shift1_q <= shift1_i[5:0];
             bits0_q <= bits0_i[4:0];
             bits1_q <= bits1_i[4:0];
-            // Tiles too short to let their tokens leave one a cycle: one at a time.
-            single_q <= {depth_i[15:0], {PiecesLog2{1'b0}}} < Tokens[15+PiecesLog2:0];
+            // Tiles too short to let their tokens leave meanwhile: one at a time.
+            single_q <= {depth_i[15:0], {PiecesLog2{1'b0}}} < TileCycles[15+PiecesLog2:0];
         end
     end
 
@@ -173,7 +177,7 @@ module norm_unit #(
     wire [SumBits-1:0] centre;
     wire [16:0]        scale_r;
     wire [5:0]         scale_n;
-    norm_statistics #(.Tokens(Tokens), .Lanes(Lanes), .CountBits(CountBits)) statistics (
+    norm_statistics #(.Tokens(Tokens), .Lanes(Lanes), .CountBits(CountBits), .Fold(Fold)) statistics (
         .clk_i(clk_i), .rst_ni(rst_ni), .channels_i(channels_q), .centred_i(centred_q), .epsilon_i(epsilon_q),
         .valid_i(scan_fire_q), .first_i(scan_first_q), .last_i(scan_last_q), .x_i(scan_x),
         .tile_done_o(tile_measured), .centre_valid_o(centre_valid), .centre_o(centre), .scale_valid_o(scale_valid),

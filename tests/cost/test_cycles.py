@@ -16,6 +16,7 @@ from flow.cost.machine.records import record_shapes, row_groups
 from flow.cost.resources import CALIBRATED, CALIBRATION
 from flow.emit.lower import lay_out
 from flow.engine import Engine, Opcode
+from flow.engine.timing import Timing
 from flow.formats import encode
 from flow.ir import Graph
 from flow.ops import Attention, DeviceConstant, DeviceOutput, Linear, Norm, Pool
@@ -113,16 +114,20 @@ def test_a_step_waits_for_its_loading_where_most_of_its_cycles_go_there() -> Non
 def test_a_norm_sweeps_its_lanes_or_its_ports() -> None:
     (graph, *_) = Norm.examples()
     norm = next(n.op for n in graph if isinstance(n.op, Norm))
-    # The first tile of a sum comes late. Two lines of 8 banks in 4 pieces a tile; the first tile's scale takes
-    # log2 L + T + 66 cycles.
+    # The first tile of a sum comes late. Four lines of 8 banks in 4 pieces a tile; the first tile's scale takes
+    # log2 L + (T - 1)*F + 67 cycles: its tokens come every F cycles, which four lines have time for.
     wait = WAY + 3 - 2 * 3
-    assert norm.estimate(ENGINE, work(planes=2)).cycles == wait + 5 + 8 + (1 + 4 + 66) + 4 * 8
+    assert Timing(ENGINE).norm_fold == 4
+    deep = norm.estimate(ENGINE, work(planes=2, depth=4))
+    assert deep.cycles == wait + 5 + 16 + (1 + 3 * 4 + 67) + 4 * 16
+    # With two lines tiles wait for each other: they have fewer pieces than their tokens take.
+    shallow = norm.estimate(ENGINE, work(planes=2))
+    assert shallow.cycles == wait + 5 + 8 + (1 + 3 * 4 + 67) + 4 * 8 + 3 * (1 + 3 * 4 + 67 - 58)
     wide = Engine(4, 8, 2, norm_lanes=8, heads=1)
-    ported = norm.estimate(wide, work(planes=2))
-    # A line in one piece: but two readers take a line pair of the port in four cycles. Tiles of fewer pieces than
-    # tokens wait for each other.
+    ported = norm.estimate(wide, work(planes=2, depth=4))
+    # A line in one piece: but two readers take a line pair of the port in four cycles.
     assert ported.bound == "ports"
-    assert ported.cycles == wait + 5 + 2 + (3 + 4 + 66) + 4 * 4 * 2 + 3 * (3 + 4 + 66 - 58)
+    assert ported.cycles == wait + 5 + 4 + (3 + 3 + 67) + 4 * 4 * 4
     slow = norm.estimate(ENGINE, work(planes=2, preload=1000, beat_cycles=1.5))
     assert (slow.fetch, slow.load, slow.feed) == (1500, 1000, "memory bandwidth")
     assert slow.lag == slow.cycles

@@ -1,4 +1,4 @@
-"""Division and square root: exact, a value every cycle, after a constant time."""
+"""Division and square root: exact, a value every `Fold` cycles, after a constant time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from tests.rtl.harness import simulate
 
 
-@pytest.mark.parametrize("width", [1, 5, 24, 32])
-def test_reciprocal(width: int, tmp_path: Path) -> None:
-    case = {"unit": "reciprocal", "width": width, "latency": 19, "seed": width}
-    simulate("reciprocal", {"Width": width}, "bench_reciprocal", tmp_path, case, ports_only=True)
+@pytest.mark.parametrize(("width", "fold"), [(1, 1), (5, 1), (24, 1), (32, 1), (32, 2), (9, 4), (32, 8)])
+def test_reciprocal(width: int, fold: int, tmp_path: Path) -> None:
+    case = {"unit": "reciprocal", "width": width, "fold": fold, "latency": 19, "seed": width}
+    parameters = {"Width": width, "Fold": fold}
+    simulate("reciprocal", parameters, "bench_reciprocal", tmp_path, case, ports_only=True)
 
 
-@pytest.mark.parametrize("width", [4, 30, 64])
-def test_isqrt(width: int, tmp_path: Path) -> None:
-    case = {"unit": "isqrt", "width": width, "latency": width // 2, "seed": width}
-    simulate("isqrt", {"Width": width}, "bench_reciprocal", tmp_path, case, ports_only=True)
+@pytest.mark.parametrize(("width", "fold"), [(4, 1), (30, 1), (64, 1), (30, 2), (4, 4), (64, 8)])
+def test_isqrt(width: int, fold: int, tmp_path: Path) -> None:
+    case = {"unit": "isqrt", "width": width, "fold": fold, "latency": width // 2, "seed": width}
+    simulate("isqrt", {"Width": width, "Fold": fold}, "bench_reciprocal", tmp_path, case, ports_only=True)

@@ -48,7 +48,7 @@ class NormModel:
         self.lanes = min(engine.norm_lanes, engine.banks)
         self.pieces = engine.banks // self.lanes
         self.ahead = max(4, 128 // engine.tokens)
-        self.single = depth * self.pieces < engine.tokens
+        self.single = depth * self.pieces < timing.norm_tile
         # Cycles of each tile: last value measured, scale factors there, normalising begun.
         self.whole: list[int] = []
         self.measured: list[int] = []
@@ -111,7 +111,7 @@ class NormModel:
         return want
 
     def _whole(self, tile: int) -> int:
-        """From when the scale of all tokens of a tile is there: they leave the queue one a cycle."""
+        """From when the scale of all tokens of a tile is there: those that wait leave the queue one a cycle."""
         if tile == 0:
             return self.whole[0]
         return max(self.whole[tile], self.switched[tile - 1] + self.timing.engine.tokens + 1)
