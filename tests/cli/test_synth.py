@@ -94,7 +94,7 @@ def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.Monk
         "utilization": {"DP16KD": {"used": 3, "available": 208}},
     }
     (tmp_path / "netlist").mkdir()
-    (tmp_path / "netlist" / "netlist.json").write_text("{}")
+    (tmp_path / "netlist" / "netlist.json").write_text('{"modules": {"chip": {"attributes": {"top": "01"}}}}')
     (tmp_path / "report").write_text(json.dumps(report))
     (tmp_path / "fails").write_text("")
     script = f"test -e {tmp_path}/fails && exit 1; cp {tmp_path}/report nextpnr.json; touch chip.config nextpnr.log; "
@@ -119,13 +119,24 @@ def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert placed.bitstream.read_text() == "bits\n"
 
 
-def test_cells_are_spread_over_the_device() -> None:
-    """Regions a little fuller than the device, never fuller than nextpnr's own choice; looser than the device they
-    could not hold the cells."""
-    assert place.spread(0.54) == ("--placer-heap-beta", "0.59")
-    assert place.spread(0.97) == ("--placer-heap-beta", "0.90")
-    for used in range(85):
-        assert used / 100 < float(place.spread(used / 100)[1]) <= 0.9
+def test_the_placer_fits_the_room_there_is() -> None:
+    """Electrostatic where it has room; else regions a little fuller than the device, never fuller than nextpnr's own
+    choice: looser than the device they could not hold the cells."""
+    assert place.placer(0.54) == place.placer(0.7) == ("--placer", "static")
+    assert place.placer(0.74) == ("--placer-heap-beta", "0.79")
+    assert place.placer(0.97) == ("--placer-heap-beta", "0.90")
+
+
+def test_settings_go_into_the_top_module() -> None:
+    """And nowhere else: a library's modules come first."""
+    leaf: dict[str, Any] = {"attributes": {"blackbox": "0" * 31 + "1", "top": "0" * 32}, "ports": {}}
+    top = {"attributes": {"top": "0" * 31 + "1"}, "ports": {}, "cells": {}}
+    netlist = {"creator": "Yosys", "modules": {"LUT4": leaf, "$chip": top}}
+    found = json.loads(place.with_settings(json.dumps(netlist, indent=2).encode(), {"a/b": "15"}))
+    assert found["modules"] == {"LUT4": leaf, "$chip": {**top, "settings": {"a/b": "15"}}}
+    for count, modules in ((0, {"LUT4": leaf}), (2, {"a": top, "b": top})):
+        with pytest.raises(ToolError, match=f"found {count} top modules; expected one"):
+            place.with_settings(json.dumps({"modules": modules}).encode(), {})
 
 
 def test_a_report_without_a_clock(tmp_path: Path) -> None:
