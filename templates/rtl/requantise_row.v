@@ -50,7 +50,14 @@ module requantise_row #(
     /* verilator no_inline_module */
 
     localparam HasSecond = Attends != 0 || Adds != 0;
-    localparam KeptBits = AccBits + 20;
+    // A first product beyond 2^32 saturates, whatever is added: a zero below 2^31, a residual's product of at most 2^30.
+    // It is kept with a bit below the point until it is rounded; it may still be near while the fine shift is to come.
+    localparam NearBits = 34;
+    localparam FineBits = NearBits + 7;
+    localparam CoarseBits = AccBits + 19;
+    localparam KeptBits = 35;
+    // Limits of 17 bits are compared with numbers that are as near.
+    localparam LimitBits = 18;
 
     // Names end with the stage that the register belongs to.
     reg signed [AccBits-1:0] sum1_q [0:Tokens-1], x2_q [0:Tokens-1];
@@ -59,9 +66,11 @@ module requantise_row #(
     reg signed [35:0] lower3_q [0:Tokens-1];
     reg signed [AccBits:0] upper3_q [0:Tokens-1];
     reg signed [AccBits+17:0] product4_q [0:Tokens-1];
-    reg signed [AccBits+18:0] coarse5_q [0:Tokens-1], fine6_q [0:Tokens-1], scaled7_q [0:Tokens-1];
+    reg signed [CoarseBits-1:0] coarse5_q [0:Tokens-1];
+    reg signed [NearBits-1:0] fine6_q [0:Tokens-1], scaled7_q [0:Tokens-1];
     reg signed [KeptBits-1:0] kept8_q [0:Tokens-1], kept9_q [0:Tokens-1], kept10_q [0:Tokens-1], kept11_q [0:Tokens-1];
-    reg signed [KeptBits-1:0] kept12_q [0:Tokens-1], total13_q [0:Tokens-1];
+    reg signed [KeptBits-1:0] kept12_q [0:Tokens-1];
+    reg signed [KeptBits:0]   total13_q [0:Tokens-1];
     reg signed [17:0] second8_q [0:Tokens-1];
     reg signed [33:0] second9_q [0:Tokens-1];
     reg signed [34:0] coarse10_q [0:Tokens-1], fine11_q [0:Tokens-1], second12_q [0:Tokens-1];
@@ -69,10 +78,15 @@ module requantise_row #(
     reg        [2:0]  shift10_q;
     reg [Tokens*16-1:0] index9_q, value14_q;
 
-    wire signed [KeptBits-1:0] low = {{(KeptBits-17){low_i[16]}}, low_i};
-    wire signed [KeptBits-1:0] high = {{(KeptBits-17){high_i[16]}}, high_i};
-    wire signed [KeptBits-1:0] first = {{(KeptBits-16){table_first_i[15]}}, table_first_i};
-    wire signed [KeptBits-1:0] last = {{(KeptBits-16){1'b0}}, table_last_i};
+    // Blocking temporaries of one token.
+    reg                        far, sign;
+    reg signed [FineBits-1:0]  fine;
+    reg signed [LimitBits-1:0] limited;
+
+    wire signed [LimitBits-1:0] low = {low_i[16], low_i};
+    wire signed [LimitBits-1:0] high = {high_i[16], high_i};
+    wire signed [LimitBits-1:0] first = {{(LimitBits-16){table_first_i[15]}}, table_first_i};
+    wire signed [LimitBits-1:0] last = {{(LimitBits-16){1'b0}}, table_last_i};
 
     assign index_o = index9_q;
     assign value_o = value14_q;
@@ -87,8 +101,12 @@ module requantise_row #(
         if (valid_i[13]) begin
             /* verilator unroll_full */
             for (t = 0; t < Tokens; t = t + 1) begin
+                sign = total13_q[t][KeptBits];
+                far = total13_q[t][KeptBits:LimitBits-1] != {(KeptBits-LimitBits+2){sign}};
+                limited = total13_q[t][LimitBits-1:0];
                 value14_q[t*16+:16] <= LooksUp != 0 && table_i ? entry_i[t*16+:16]
-                    : total13_q[t] > high ? high[15:0] : total13_q[t] < low ? low[15:0] : total13_q[t][15:0];
+                    : (far ? !sign : limited > high) ? high[15:0] : (far ? sign : limited < low) ? low[15:0]
+                    : limited[15:0];
             end
         end
         if (valid_i[12]) begin
@@ -124,8 +142,11 @@ module requantise_row #(
             for (t = 0; t < Tokens; t = t + 1) begin
                 kept9_q[t] = kept8_q[t];
                 second9_q[t] = second8_q[t] * factor8_q;
-                index9_q[t*16+:16] <= kept8_q[t] < first ? table_first_i
-                    : kept8_q[t] > last ? table_last_i : kept8_q[t][15:0];
+                sign = kept8_q[t][KeptBits-1];
+                far = kept8_q[t][KeptBits-1:LimitBits-1] != {(KeptBits-LimitBits+1){sign}};
+                limited = kept8_q[t][LimitBits-1:0];
+                index9_q[t*16+:16] <= (far ? sign : limited < first) ? table_first_i
+                    : (far ? !sign : limited > last) ? table_last_i : limited[15:0];
             end
         end
         if (valid_i[7]) begin
@@ -145,7 +166,13 @@ module requantise_row #(
         end
         if (valid_i[5]) begin
             /* verilator unroll_disable */
-            for (t = 0; t < Tokens; t = t + 1) fine6_q[t] = coarse5_q[t] >>> shift5_q[t][2:0];
+            for (t = 0; t < Tokens; t = t + 1) begin
+                sign = coarse5_q[t][CoarseBits-1];
+                fine = $signed(coarse5_q[t][FineBits-1:0]) >>> shift5_q[t][2:0];
+                far = coarse5_q[t][CoarseBits-1:FineBits-1] != {(CoarseBits-FineBits+1){sign}}
+                    || fine[FineBits-1:NearBits-1] != {(FineBits-NearBits+1){sign}};
+                fine6_q[t] = far ? {sign, {(NearBits-1){~sign}}} : fine[NearBits-1:0];
+            end
         end
         if (valid_i[4]) begin
             /* verilator unroll_disable */

@@ -79,7 +79,7 @@ class Block:
         self.words = {
             "out_bits": out_bits,
             "out_signed": signed,
-            "out_zero": int(rng.integers(-70000, 70000) >> rng.integers(0, 17)),
+            "out_zero": int(rng.integers(-(2**31), 2**31) >> rng.integers(0, 32)),
             "out_depth": int(rng.integers(1, 5)),
             "base": int(rng.integers(0, 2**32)),
             "table_bits": table_bits,
