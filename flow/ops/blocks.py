@@ -206,9 +206,10 @@ def norm(engine: Engine) -> Resources:
     count = clog2(engine.depth * B + 1) if engine.depth * B > 1 else 2
     row, group = max(W // 8, L), min(W // 8, L)
     rows = -(-engine.depth * B // row)
-    # Stages of the root and of the division.
+    # Stages of the root and of the division; a token that stays in one for some cycles needs choices there.
     fold = Timing(engine).norm_fold
     digits = -(-32 // fold) + -(-17 // fold)
+    roots = {"digits": digits if fold == 1 else 0, "folded": digits if fold > 1 else 0}
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
         Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm"),
@@ -217,7 +218,7 @@ def norm(engine: Engine) -> Resources:
         Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),
     )
     return _block(
-        {"norm": {"one": 1, "digits": digits, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
+        {"norm": {"one": 1, **roots, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
         memories,
         dsp=5 + 3 + T * L + 2 * T * L,
         wide=(Multiplier(1, count, count - 4), Multiplier(2 * T * L, 15 + (count + 1) // 2, 16)),

@@ -129,11 +129,12 @@ def test_latencies_by_hand() -> None:
     assert (TIMING.levels, TIMING.array, TIMING.residual) == (6, 15, 3)
     # Two of the longest row groups fit the row buffer.
     assert Timing(replace(ENGINE, row_cycles=500)).ring_words == 1024
-    # Sums of 16 lanes take four levels; four lines in as many pieces have time for two cycles a token.
-    assert (TIMING.norm_fold, TIMING.norm_tile) == (2, 16)
-    assert TIMING.norm_scale == 2 + (2 + 4) + 58 + (7 * 2 + 1) + 4
-    # Never less than a cycle, never more than eight.
-    assert Timing(replace(ENGINE, norm_lanes=64)).norm_fold == 1
-    assert Timing(replace(ENGINE, norm_lanes=1)).norm_fold == 8
+    # Sums of 16 lanes take four levels; four lines in as many pieces have time for two cycles a token, which
+    # is not worth it.
+    assert (TIMING.norm_fold, TIMING.norm_tile) == (1, 8)
+    assert TIMING.norm_scale == 2 + (2 + 4) + 58 + 8 + 4
+    assert [Timing(replace(ENGINE, norm_lanes=lanes)).norm_fold for lanes in (64, 8, 4, 1)] == [1, 4, 8, 8]
+    folded = Timing(replace(ENGINE, norm_lanes=8))
+    assert (folded.norm_tile, folded.norm_scale) == (32, 2 + (2 + 3) + 58 + (7 * 4 + 1) + 4)
     # With 15 cycles of the array, a reciprocal of 19 comes a cycle late: 7 more divisions of one head, 15 of two.
     assert (TIMING.softmax(1), TIMING.softmax(2)) == (6 + 3 + 7 + 1 + 2, 6 + 3 + 15 + 1 + 2)
