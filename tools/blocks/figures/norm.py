@@ -15,7 +15,7 @@ NORM = Figure(
         Box(
             "statistics.deviation",
             (0, 3),
-            "A, root, reciprocal:\n58 cycles, one token a cycle",
+            "A, root, reciprocal:\n58 cycles, a token every F",
             module="norm_deviation",
         ),
         Box("centres", (1, 2), "of 128 tokens", module="fifo", memory=True),
