@@ -14,7 +14,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,10 @@ COMPILE_SECONDS = 900.0
 RUN_SECONDS = 3600.0
 _SHOWN = 4000
 _KERNEL_ERROR, _DEADLOCK = 1, 4
+_WATCH_SECONDS = 2.0
+"""Between two looks at a tool that is watched."""
 _AT_WORK: set[int] = set()
-"""Process groups of the tools that run; changed under `_STARTING`."""
+"""Process groups of the tools that run; added to under `_STARTING`."""
 _STARTING = threading.Lock()
 
 
@@ -77,11 +80,13 @@ def run_tool(
     scratch: Path | None = None,
     variables: Mapping[str, str] | None = None,
     place: Path | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, in the folder `place`; temporary files go to `scratch`.
 
-    `variables` are set beside those of our own environment. The program leads a process group, so that nothing that it
-    started (the passes of g++) outlives an interruption.
+    `variables` are set beside those of our own environment. `watch` is called every few seconds; what it raises ends
+    the program. The program leads a process group, so that nothing that it started (the passes of g++) outlives an
+    interruption.
     """
     # Messages of the tools are read by machine: they have to be English.
     environment = {**os.environ, "LC_ALL": "C", **(variables or {})}
@@ -104,7 +109,7 @@ def run_tool(
             _AT_WORK.add(process.pid)
         with process:
             try:
-                said = process.communicate(timeout=timeout)
+                said = _said(process, timeout, watch)
             except BaseException:
                 _kill(process.pid)
                 process.communicate()
@@ -120,6 +125,22 @@ def run_tool(
             f"{command[0]}: found {error.strerror or error}; expected a program that runs"
         ) from error
     return subprocess.CompletedProcess(command, process.returncode, *said)
+
+
+def _said(
+    process: subprocess.Popen[str], timeout: float, watch: Callable[[], None] | None
+) -> tuple[str, str]:
+    """What a program said until its end, on stdout and stderr."""
+    if watch is None:
+        return process.communicate(timeout=timeout)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(timeout=min(_WATCH_SECONDS, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout) from None
+            watch()
 
 
 def _kill(group: int) -> None:

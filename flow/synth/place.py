@@ -31,6 +31,11 @@ NETLIST = "netlist.json"
 NETLIST_VERILOG = "netlist.v"
 BITSTREAM = "chip.bit"
 REPORT = "nextpnr.json"
+LOG = "nextpnr.log"
+SEEDS = (1, 2, 3)
+"""Of nextpnr's placements, tried in order until one can be routed."""
+PATIENCE = 20
+"""Rounds of the router in a row that may bring it no nearer: it would go on for ever."""
 _FORMAT = 1
 _SHOWN = 3000
 _SCRIPT = """read_verilog {files}
@@ -48,6 +53,7 @@ _LOOSER = 0.05
 """Share of the sites by which regions of the analytic placer may be fuller than the device."""
 _DENSEST = 0.9
 """nextpnr's own density of such a region, however empty the device is: what it packs so close it cannot route."""
+_ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
 _TOP = re.compile(rb'"[^"\s]+": \{\s*(?P<opens>)"attributes": \{[^{}]*"top": "0*1"')
 Progress = Callable[[str], None]
 
@@ -59,13 +65,15 @@ class Tool:
     command: tuple[str, ...]
     version: str
 
-    def run(self, arguments: Sequence[str], place: Path, what: str) -> str:
-        """Run it in the folder `place`; returns what it said.
+    def run(
+        self, arguments: Sequence[str], place: Path, what: str, watch: Callable[[], None] | None = None
+    ) -> str:
+        """Run it in the folder `place`; returns what it said. What `watch` raises, every few seconds, ends it.
 
         Raises:
             ToolError: it fails; shows its message.
         """
-        done = run_tool([*self.command, *arguments], SECONDS, None, None, place)
+        done = run_tool([*self.command, *arguments], SECONDS, None, None, place, watch)
         if done.returncode:
             said = _last(done.stdout + done.stderr) or f"nothing, and ended with {done.returncode}"
             raise ToolError(f"{what}: found that it fails; expected a chip; it said: {said}")
@@ -186,22 +194,68 @@ def place_and_route(
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
     given = {NETLIST: with_settings((netlist / NETLIST).read_bytes(), _SETTINGS), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER)))
+    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, *map(str, SEEDS))))
 
     def make(place: Path) -> None:
-        tell("place and route with nextpnr")
         arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
-        nextpnr.run(
-            [*options, *_ROUTER, *arguments, "--timing-allow-fail", "-q", "--log", "nextpnr.log"],
-            place,
-            "nextpnr-ecp5",
-        )
+        arguments += ["--timing-allow-fail", "-q", "--log", LOG]
+        for seed in SEEDS:
+            tell(f"place and route with nextpnr, seed {seed}")
+            (place / LOG).unlink(missing_ok=True)
+            rounds = Rounds(place / LOG, tell)
+            try:
+                nextpnr.run(
+                    [*options, *_ROUTER, *arguments, "--seed", str(seed)], place, "nextpnr-ecp5", rounds.look
+                )
+                break
+            except StandsStillError as error:
+                tell(str(error))
+        else:
+            raise ToolError(
+                f"nextpnr-ecp5: found no way for the last {rounds.best:,} of the chip's wires with any of "
+                f"{len(SEEDS)} placements; expected all of them routed; lower the model to an engine with fewer "
+                "multipliers or narrower lines"
+            )
         tell("pack with ecppack")
         ecppack.run(["--compress", "chip.config", BITSTREAM], place, "ecppack")
 
-    kept = (REPORT, "nextpnr.log", "chip.config", BITSTREAM)
+    kept = (REPORT, LOG, "chip.config", BITSTREAM)
     folder = _cached("routed", key, given, kept, make)
     return read_placed(folder, {name: tool.version for name, tool in tools.items()})
+
+
+class StandsStillError(Exception):
+    """The router comes no nearer to the end."""
+
+
+@dataclass
+class Rounds:
+    """nextpnr's rounds of routing, read from its log while it runs."""
+
+    log: Path
+    tell: Progress
+    seen: int = 0
+    best: int = 0
+    """Wires in each other's way, at the fewest."""
+    _best_at: int = 0
+
+    def look(self) -> None:
+        """Tell of new rounds.
+
+        Raises:
+            StandsStillError: the last `PATIENCE` rounds brought the router no nearer.
+        """
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        for number, overused in _ROUND.findall(said)[self.seen :]:
+            self.seen, left = int(number), int(overused)
+            if self.seen == 1 or left < self.best:
+                self.best, self._best_at = left, self.seen
+            self.tell(f"route with nextpnr: round {number}, {left:,} wires in each other's way")
+        if self.seen - self._best_at >= PATIENCE:
+            raise StandsStillError(
+                f"stopped after round {self.seen}: {self.best:,} wires have been in each other's way for "
+                f"{PATIENCE} rounds"
+            )
 
 
 def with_settings(netlist: bytes, settings: Mapping[str, str]) -> bytes:

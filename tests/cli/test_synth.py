@@ -119,6 +119,50 @@ def test_a_routed_chip_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert placed.bitstream.read_text() == "bits\n"
 
 
+def test_a_router_that_stands_still_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next seed is tried; where none is left, the error says how near it came. Nothing is kept."""
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(place, "PATIENCE", 3)
+    monkeypatch.setattr("flow.sim.kernel._WATCH_SECONDS", 0.05)
+    (tmp_path / "netlist").mkdir()
+    (tmp_path / "netlist" / "netlist.json").write_text('{"modules": {"chip": {"attributes": {"top": "01"}}}}')
+    report = {"fmax": {"clk": {"achieved": 40.0, "constraint": 36.0}}, "utilization": {}}
+    (tmp_path / "report").write_text(json.dumps(report))
+    # All come down to 7 wires and go on for ever; seed 2 gets through once the file is gone.
+    script = f"""lefts="30 7 9 8 7"
+        case "$*" in *"seed 2"*) test -e {tmp_path}/stands || lefts="30 20 7 1 0";; esac
+        n=1
+        for left in $lefts; do echo "iter=$n wires=100 overused=$left overuse=1" >> nextpnr.log; n=$((n+1)); done
+        test $left -gt 0 && exec sleep 60
+        cp {tmp_path}/report nextpnr.json; touch chip.config"""
+    tools = {
+        "nextpnr-ecp5": Tool(("sh", "-c", script, "nextpnr"), "1"),
+        "ecppack": Tool(("sh", "-c", "echo bits > chip.bit"), "1"),
+    }
+    told: list[str] = []
+
+    def route() -> place.Placed:
+        return place.place_and_route(tmp_path / "netlist", b"pins", ("--85k",), tools, told.append)
+
+    (tmp_path / "stands").write_text("")
+    with pytest.raises(ToolError) as caught:
+        route()
+    assert str(caught.value) == (
+        "nextpnr-ecp5: found no way for the last 7 of the chip's wires with any of 3 placements; expected all of them "
+        "routed; lower the model to an engine with fewer multipliers or narrower lines"
+    )
+    assert not list((tmp_path / "cache" / "synth").glob("routed-*[0-9a-f]"))
+    (tmp_path / "stands").unlink()
+    told.clear()
+    assert route().clock.achieved_mhz == 40.0
+    assert told[:2] == [
+        "place and route with nextpnr, seed 1", "route with nextpnr: round 1, 30 wires in each other's way"
+    ]  # fmt: skip
+    assert told.count("stopped after round 5: 7 wires have been in each other's way for 3 rounds") == 1
+    assert "place and route with nextpnr, seed 2" in told
+    assert "place and route with nextpnr, seed 3" not in told
+
+
 def test_the_placer_fits_the_room_there_is() -> None:
     """Electrostatic where it has room; else regions a little fuller than the device, never fuller than nextpnr's own
     choice: looser than the device they could not hold the cells."""
