@@ -32,8 +32,8 @@ NETLIST_VERILOG = "netlist.v"
 BITSTREAM = "chip.bit"
 REPORT = "nextpnr.json"
 LOG = "nextpnr.log"
-SEEDS = (1, 2, 3)
-"""Of nextpnr's placements, tried in order until one can be routed."""
+SEEDS = ((), ("--seed", "2"), ("--seed", "3"))
+"""nextpnr's options for placements that are tried in order until one can be routed: the first is its own."""
 PATIENCE = 20
 """Rounds of the router in a row that may bring it no nearer: it would go on for ever."""
 _FORMAT = 1
@@ -44,7 +44,7 @@ write_verilog -noattr -nostr netlist.v
 """
 _ROUTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
-_SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
+_SETTINGS = {"router2/bbMargin/x": "40", "router2/bbMargin/y": "40"}
 """Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself
 (3) the router finds no way around a crowded region, and its last few wires wander without end."""
 _MOST_SPREAD = 0.7
@@ -194,19 +194,17 @@ def place_and_route(
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
     given = {NETLIST: with_settings((netlist / NETLIST).read_bytes(), _SETTINGS), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, *map(str, SEEDS))))
+    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, str(SEEDS))))
 
     def make(place: Path) -> None:
         arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
         arguments += ["--timing-allow-fail", "-q", "--log", LOG]
-        for seed in SEEDS:
-            tell(f"place and route with nextpnr, seed {seed}")
+        for number, seed in enumerate(SEEDS, 1):
+            tell(f"place and route with nextpnr, placement {number} of at most {len(SEEDS)}")
             (place / LOG).unlink(missing_ok=True)
             rounds = Rounds(place / LOG, tell)
             try:
-                nextpnr.run(
-                    [*options, *_ROUTER, *arguments, "--seed", str(seed)], place, "nextpnr-ecp5", rounds.look
-                )
+                nextpnr.run([*options, *_ROUTER, *arguments, *seed], place, "nextpnr-ecp5", rounds.look)
                 break
             except StandsStillError as error:
                 tell(str(error))
