@@ -156,8 +156,9 @@ def test_a_router_that_stands_still_is_stopped(tmp_path: Path, monkeypatch: pyte
     told.clear()
     assert route().clock.achieved_mhz == 40.0
     assert told[:2] == [
-        "place and route with nextpnr, placement 1 of at most 3", "route with nextpnr: round 1, 30 wires in each other's way"
-    ]  # fmt: skip
+        "place and route with nextpnr, placement 1 of at most 3",
+        "route with nextpnr: round 1, 30 wires in each other's way",
+    ]
     assert told.count("stopped after round 5: 7 wires have been in each other's way for 3 rounds") == 1
     assert "place and route with nextpnr, placement 2 of at most 3" in told
     assert "place and route with nextpnr, placement 3 of at most 3" not in told
