@@ -44,7 +44,7 @@ write_verilog -noattr -nostr netlist.v
 """
 _ROUTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
-_SETTINGS = {"router2/bbMargin/x": "40", "router2/bbMargin/y": "40"}
+_SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
 """Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself
 (3) the router finds no way around a crowded region, and its last few wires wander without end."""
 _MOST_SPREAD = 0.7
