@@ -32,7 +32,7 @@ NETLIST_VERILOG = "netlist.v"
 BITSTREAM = "chip.bit"
 REPORT = "nextpnr.json"
 LOG = "nextpnr.log"
-SEEDS = ((), ("--seed", "2"), ("--seed", "3"))
+PLACEMENTS = ((), ("--seed", "2"), ("--seed", "3"))
 """nextpnr's options for placements that are tried in order until one can be routed: the first is its own."""
 PATIENCE = 20
 """Rounds of the router in a row that may bring it no nearer: it would go on for ever."""
@@ -194,24 +194,24 @@ def place_and_route(
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
     given = {NETLIST: with_settings((netlist / NETLIST).read_bytes(), _SETTINGS), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, str(SEEDS))))
+    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, str(PLACEMENTS))))
 
     def make(place: Path) -> None:
         arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
         arguments += ["--timing-allow-fail", "-q", "--log", LOG]
-        for number, seed in enumerate(SEEDS, 1):
-            tell(f"place and route with nextpnr, placement {number} of at most {len(SEEDS)}")
+        for number, choice in enumerate(PLACEMENTS, 1):
+            tell(f"place and route with nextpnr, placement {number} of at most {len(PLACEMENTS)}")
             (place / LOG).unlink(missing_ok=True)
             rounds = Rounds(place / LOG, tell)
             try:
-                nextpnr.run([*options, *_ROUTER, *arguments, *seed], place, "nextpnr-ecp5", rounds.look)
+                nextpnr.run([*options, *_ROUTER, *arguments, *choice], place, "nextpnr-ecp5", rounds.look)
                 break
             except StandsStillError as error:
                 tell(str(error))
         else:
             raise ToolError(
                 f"nextpnr-ecp5: found no way for the last {rounds.best:,} of the chip's wires with any of "
-                f"{len(SEEDS)} placements; expected all of them routed; lower the model to an engine with fewer "
+                f"{len(PLACEMENTS)} placements; expected all of them routed; lower the model to an engine with fewer "
                 "multipliers or narrower lines"
             )
         tell("pack with ecppack")

@@ -12,6 +12,7 @@ import pytest
 from flow.boards import load_board
 from flow.cost import estimate_layout
 from flow.cost.cycles import StepForm, beat_cycles, chained, program_cycles, step_estimate, step_work
+from flow.cost.machine import Task, Walk
 from flow.cost.machine.records import record_shapes, row_groups
 from flow.cost.resources import CALIBRATED, CALIBRATION
 from flow.emit.lower import lay_out
@@ -131,6 +132,25 @@ def test_a_norm_sweeps_its_lanes_or_its_ports() -> None:
     slow = norm.estimate(ENGINE, work(planes=2, preload=1000, beat_cycles=1.5))
     assert (slow.fetch, slow.load, slow.feed) == (1500, 1000, "memory bandwidth")
     assert slow.lag == slow.cycles
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lanes", "channels", "frame", "simulated"),
+    [(4, 1, 20, 33, 614), (2, 1, 8, 17, 422), (4, 2, 20, 30, 362), (4, 1, 60, 33, 758)],
+)
+def test_folded_norms_take_what_simulation_found(
+    tokens: int, lanes: int, channels: int, frame: int, simulated: int
+) -> None:
+    """Cycles of the Verilog (`simulate` of tools/bench/cycles.py): tiles that are too short for their tokens wait for
+    each other, those of 60 channels do not."""
+    engine = Engine(
+        tokens, 8, 2, lanes, 1, 8, 8, ("add", "norm"), 64, 512, 512, 256, 16, 16
+    )  # fmt: skip
+    assert Timing(engine).norm_fold > 1
+    layout = lay_out(norm_graph(tokens=frame, channels=channels), engine)
+    tasks = [Task.of(engine, placed.record, frame, placed.encoded) for placed in layout.placed]
+    (alone,) = Walk(engine, tasks).frames(1)
+    assert alone[1].cycles == simulated
 
 
 def test_attention_by_pairs_of_heads_and_tiles() -> None:

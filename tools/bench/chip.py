@@ -5,8 +5,8 @@ netlist after synthesis answers the same frame through the same two wires. Statu
 is missed, or not measured: 64 multipliers, 80 MHz by nextpnr's report, 1 ms an image, a bitstream, no frame that
 differs from golden.
 
-The engine is given, not fitted: the estimate counts modules synthesised one by one, and refuses an engine that fits
-once the chip is flattened. `synthesis.resources` has both counts.
+The engine is given, not fitted, so that the chip changes with the Verilog alone. `synthesis.resources` has the counts
+of the flattened chip, and those of the estimate, which adds up modules synthesised one by one.
 
 `python tools/bench/chip.py [--frames N] [--netlist]`; writes results/chip.json.
 """
