@@ -17,8 +17,8 @@ from flow.passes.lay_out import Layout
 
 CYCLES_METHOD = "the Verilog engine's timing, walked row group by row group"
 METHOD = (
-    "resources by Yosys' rules for memories and multipliers; logic fitted to two synthesised engines a family "
-    "(UltraScale+, whose figures 7 series takes, and ECP5), of earlier Verilog, and tested on no others"
+    "resources by Yosys' rules for memories and multipliers; logic fitted to eight synthesised engines a family "
+    "(UltraScale+, whose figures 7 series takes, and ECP5), within 4 % of Yosys on four others of each"
 )
 LIMITS = {
     "multipliers": "compute",

@@ -141,10 +141,11 @@ def requantise(engine: Engine) -> Resources:
 
 
 def add(engine: Engine) -> Resources:
-    """The residual of T*P lanes: a second product, and the choice of their bank group."""
+    """The residual of T*P lanes: a second product, which an engine with attention has, and the choice of their bank
+    group."""
     T, B, P = engine.tokens, engine.banks, engine.rows
-    shared = has(engine, "attention")
-    return _block({"post": {"residual": T * P, "line": T * B}}, dsp=0 if shared else T * P)
+    products = 0 if has(engine, "attention") else T * P
+    return _block({"post": {"second": products, "residual": T * P, "line": T * B}}, dsp=products)
 
 
 def table(engine: Engine) -> Resources:

