@@ -104,15 +104,15 @@ def plan(netlist: bytes, placed: bytes, share: float) -> Plan:
     top = top_of(data)
     wires = Wires(top_of(msgspec.json.decode(placed))["cells"])
     before = wires.length()
-    sites = {name: str(site) for name, site in wires.assign().items()}
-    lost = [name for name, cell in top["cells"].items() if cell["type"] in BLOCKS and name not in sites]
-    if lost:
-        raise ToolError(
-            f"nextpnr-ecp5: found no site of {lost[0]} in its placement; expected one of every block"
-        )
+    sites = wires.assign()
     rows = wires.free_rows(share)
-    for name, bel in sites.items():
-        top["cells"][name]["attributes"]["BEL"] = bel
+    for name, cell in top["cells"].items():
+        if cell["type"] in BLOCKS:
+            if name not in sites:
+                raise ToolError(
+                    f"nextpnr-ecp5: found no site of {name} in its placement; expected one of every block"
+                )
+            cell["attributes"]["BEL"] = str(sites[name])
     for site in wires.tables(rows):
         top["cells"][f"{SPACER}${site}"] = _spacer(site)
     return Plan(msgspec.json.encode(data), len(sites), (before, wires.length()), rows)

@@ -1,0 +1,210 @@
+"""Blocks that change sites, and rows that stay free: on placements made up here, and with nextpnr itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flow.errors import ToolError
+from flow.synth.floorplan import SPACER, Wires, plan, top_of, without_spacers
+from flow.synth.place import _SETTINGS, find_tools, placer
+from flow.synth.yosys import Yosys
+
+Cells = dict[str, dict[str, Any]]
+
+
+def cell(kind: str, bel: str | None, *wires: int) -> dict[str, Any]:
+    """A cell on a site, with an end of each wire."""
+    attributes = {} if bel is None else {"NEXTPNR_BEL": bel}
+    return {
+        "type": kind,
+        "attributes": attributes,
+        "connections": {f"P{n}": [w] for n, w in enumerate(wires)},
+    }
+
+
+def chip(cells: Cells) -> bytes:
+    """A netlist of these cells."""
+    return json.dumps(
+        {"modules": {"top": {"attributes": {"top": "01"}, "cells": cells, "netnames": {}}}}
+    ).encode()
+
+
+def boxes(cells: Cells, sites: dict[str, tuple[int, int]]) -> int:
+    """Half the perimeters of the boxes around the wires' ends, from the definition."""
+    ends: dict[int, list[str]] = {}
+    for name, found in cells.items():
+        for (wire,) in found["connections"].values():
+            ends.setdefault(wire, []).append(name)
+    return sum(
+        max(sites[n][axis] for n in names) - min(sites[n][axis] for n in names)
+        for names in ends.values()
+        for axis in (0, 1)
+    )
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> Cells:
+    """Up to four block RAMs and three multipliers, each with wires of its own to logic."""
+    cells: Cells = {}
+    wire = 0
+    for kind, rows, most in (("DP16KD", (22, 46), 4), ("MULT18X18D", (10, 34), 3)):
+        sites = draw(st.permutations([(x, y) for y in rows for x in (4, 6, 30, 60)]))
+        for n in range(draw(st.integers(0, most))):
+            x, y = sites[n]
+            mine = list(range(wire, wire + draw(st.integers(1, 3))))
+            wire += len(mine)
+            cells[f"{kind}.{n}"] = cell(kind, f"X{x}/Y{y}/EBR0", *mine)
+            for w in mine:
+                at = f"X{draw(st.integers(2, 70))}/Y{draw(st.sampled_from([5, 20, 30, 45]))}/SLICEA.K{w % 2}"
+                cells[f"logic.{w}"] = cell("TRELLIS_COMB", at, w)
+    return cells
+
+
+@settings(max_examples=60)
+@given(cells=placements())
+def test_blocks_take_the_sites_of_least_wire(cells: Cells) -> None:
+    """No permutation of a kind's sites is shorter, where every wire has one block."""
+    wires = Wires(cells)
+    at = {name: (site.x, site.y) for name, site in wires.site.items()}
+    assert wires.length() == boxes(cells, at)
+    found = wires.assign()
+    for kind in ("DP16KD", "MULT18X18D"):
+        names = [name for name in cells if cells[name]["type"] == kind]
+        taken = [at[name] for name in names]
+        now = [(found[name].x, found[name].y) for name in names]
+        assert sorted(now) == sorted(taken)
+        at |= dict(zip(names, now, strict=True))
+        best = min(
+            (boxes(cells, {**at, **dict(zip(names, order, strict=True))}) for order in permutations(taken)),
+            default=0,
+        )
+        assert boxes(cells, at) == best or not names
+    assert wires.length() == boxes(cells, at)
+
+
+def test_wires_between_blocks_never_grow_longer() -> None:
+    """Four in a ring, every second one in the other row; the round that would take two across is taken back."""
+    spots = [(4, 22), (60, 46), (6, 22), (58, 46)]
+    cells = {f"b{n}": cell("DP16KD", f"X{x}/Y{y}/EBR0", n, (n + 1) % 4) for n, (x, y) in enumerate(spots)}
+    wires = Wires(cells)
+    before = wires.length()
+    wires.assign()
+    assert wires.length() <= before
+
+
+def rows_of(share: float) -> tuple[int, ...]:
+    """Of a chip of ten rows of logic, with two blocks in row 5 and one in row 8."""
+    logic = {f"l{y}": cell("TRELLIS_COMB", f"X3/Y{y}/SLICEA.K0", y) for y in range(1, 13) if y not in (5, 8)}
+    blocks = {f"b{n}": cell("DP16KD", f"X{n}/Y{y}/EBR0", y) for n, y in enumerate((5, 5, 8))}
+    return Wires({**logic, **blocks}).free_rows(share)
+
+
+def test_rows_beside_the_fullest_blocks_stay_free_as_far_as_there_is_room() -> None:
+    assert rows_of(0.0) == rows_of(0.25) == (4, 6, 7, 9)
+    assert rows_of(0.49) == (4, 6)
+    assert rows_of(0.55) == (4,)
+    assert rows_of(0.65) == rows_of(0.7) == rows_of(0.9) == ()
+
+
+def test_spacers_come_and_go() -> None:
+    """Eight look-up tables a column and row; the cells of the chip keep everything else."""
+    cells = {
+        "logic": cell("LUT4", None, 1), "memory": cell("DP16KD", None, 1), "reset": cell("DCCA", None)
+    }  # fmt: skip
+    placed = {
+        "logic$pack": cell("TRELLIS_COMB", "X7/Y6/SLICEC.K1", 1), "memory": cell("DP16KD", "X9/Y5/EBR1", 1),
+        "register": cell("TRELLIS_FF", "X7/Y9/SLICEC.FF1", 2),
+    }  # fmt: skip
+    made = plan(chip(cells), chip(placed), 0.0)
+    assert (made.blocks, made.wire, made.rows) == (1, (3, 3), (6,))
+    top = top_of(json.loads(made.netlist))["cells"]
+    assert top["memory"]["attributes"] == {"BEL": "X9/Y5/EBR1"}
+    assert [top.pop(name) for name in ("logic", "reset")] == [cells["logic"], cells["reset"]]
+    spacers = {name: found for name, found in top.items() if name.startswith(SPACER)}
+    assert {found["attributes"]["BEL"] for found in spacers.values()} == {
+        f"X7/Y6/SLICE{s}.K{k}" for s in "ABCD" for k in (0, 1)
+    }
+    left = top_of(json.loads(without_spacers(chip({**placed, **spacers}), {"router": "router2"})))
+    assert (left["cells"], left["settings"]) == (placed, {"router": "router2"})
+
+
+def test_what_is_no_placement_is_refused() -> None:
+    lost = {"memory": cell("DP16KD", None, 1)}
+    with pytest.raises(
+        ToolError, match="found no site of memory in its placement; expected one of every block"
+    ):
+        plan(chip(lost), chip(lost), 0.5)
+    leaf = {"attributes": {"top": "0" * 32}, "cells": {}}
+    for count, modules in (
+        (0, {"LUT4": leaf}),
+        (2, {n: json.loads(chip({}))["modules"]["top"] for n in "ab"}),
+    ):
+        with pytest.raises(ToolError, match=f"found {count} top modules; expected one"):
+            top_of({"modules": modules})
+
+
+VERILOG = """module small(input clk, input [17:0] d, input [9:0] at, output reg [17:0] q);
+    reg [17:0] memory [0:1023];
+    reg [17:0] read, d_q;
+    reg [35:0] product;
+    always @(posedge clk) begin
+        d_q <= d;
+        if (d[0]) memory[at] <= d_q;
+        read <= memory[at];
+        product <= read * d_q;
+        q <= product[35:18] ^ product[17:0];
+    end
+endmodule
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["--25k", "--45k", "--85k"])
+def test_nextpnr_takes_the_plan(device: str, tmp_path: Path) -> None:
+    """It places around blocks that stand and rows that are taken, and routes what is left without them."""
+    (tmp_path / "small.v").write_text(VERILOG)
+    Yosys.find().run("read_verilog small.v\nsynth_ecp5 -top small -json netlist.json\n", tmp_path, "small")
+    nextpnr = find_tools()["nextpnr-ecp5"]
+    options = [device, "--package", "CABGA381", "--freq", "36", "-q", "--timing-allow-fail", *placer(0.1)]
+    place = ["--no-route", "--write", "placed.json"]
+    nextpnr.run([*options, "--json", "netlist.json", *place], tmp_path, "nextpnr-ecp5")
+    made = plan((tmp_path / "netlist.json").read_bytes(), (tmp_path / "placed.json").read_bytes(), 0.1)
+    (tmp_path / "planned.json").write_bytes(made.netlist)
+    nextpnr.run([*options, "--json", "planned.json", *place], tmp_path, "nextpnr-ecp5")
+    again = top_of(json.loads((tmp_path / "placed.json").read_text()))["cells"]
+    wanted = {
+        name: found["attributes"]["BEL"]
+        for name, found in top_of(json.loads(made.netlist))["cells"].items()
+        if "BEL" in found["attributes"]
+    }
+    stands = {name: found["attributes"].get("NEXTPNR_BEL") for name, found in again.items()}
+    assert {name: stands[name] for name in wanted} == wanted
+    assert len([name for name in wanted if not name.startswith(SPACER)]) == made.blocks >= 2
+    assert {int(re.findall(r"Y(\d+)", bel)[0]) for bel in wanted.values() if "SLICE" in bel} == set(made.rows)
+    logic = [n for n, found in again.items() if found["type"] == "TRELLIS_COMB" and not n.startswith(SPACER)]
+    assert logic
+    assert made.rows
+    routed = without_spacers((tmp_path / "placed.json").read_bytes(), _SETTINGS)
+    (tmp_path / "placed.json").write_bytes(routed)
+    route = [
+        "--json",
+        "placed.json",
+        "--no-pack",
+        "--no-place",
+        "--router",
+        "router2",
+        "--report",
+        "report.json",
+    ]
+    nextpnr.run([*options, *route, "--textcfg", "chip.config"], tmp_path, "nextpnr-ecp5")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["utilization"]["TRELLIS_COMB"]["used"] == len(logic)
+    assert report["fmax"]
