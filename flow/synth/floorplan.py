@@ -1,16 +1,14 @@
-"""Where a chip's block RAMs and multipliers stand, and which rows of the device stay free of logic.
+"""On which sites a chip's block RAMs and multipliers stand.
 
 nextpnr's electrostatic placer takes a block for something that fits anywhere; then it puts each on the free site that
-it happens to find, and the logic follows. And it packs the logic in the middle of the device, to seven tenths of the
-sites, though half of the device may be free. So a chip is placed twice. After the first time blocks change places: the
-assignment of least wire, given where the logic stands. The second time they stay, and cells that do nothing keep the
-rows beside them free, through which every wire to a block goes; they are gone before routing.
+it happens to find, and the logic follows. So a chip is placed twice. After the first time blocks change places: the
+assignment of least wire, given where the logic stands. The second time they stay, and the logic follows once more.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +21,6 @@ from flow.errors import ToolError
 
 BLOCKS = ("DP16KD", "MULT18X18D")
 """Cells that fit on few sites, in rows of their own."""
-LOGIC = ("TRELLIS_COMB", "TRELLIS_FF")
-FULLEST = 0.7
-"""Share of the look-up tables up to which nextpnr's electrostatic placer has room to move cells: its own target. Rows
-are kept free as far as what they hold and the chip's logic stay below."""
-SPACER = "flow_spacer"
-"""What the names of the cells that keep a row free begin with."""
-_TABLES = tuple(f"SLICE{slice_}.K{which}" for slice_ in "ABCD" for which in "01")
 _MOST_PINS = 3000
 """Of a wire that counts: clocks have wires of their own."""
 _ROUGH = 3
@@ -65,13 +56,11 @@ class Plan:
     Attributes:
         blocks: how many.
         wire: tiles of all wires to blocks (half the perimeter of the box around their ends), before and after.
-        rows: kept free of logic.
     """
 
     netlist: bytes
     blocks: int
     wire: tuple[int, int]
-    rows: tuple[int, ...]
 
 
 def top_of(netlist: Netlist) -> dict[str, Any]:
@@ -93,9 +82,9 @@ def top_of(netlist: Netlist) -> dict[str, Any]:
     return found
 
 
-def plan(netlist: bytes, placed: bytes, share: float) -> Plan:
-    """`netlist` with its blocks on the sites of the placement `placed` of it, of which they take others, and rows kept
-    free; `share` of the device's look-up tables is used, 0 to 1.
+def plan(netlist: bytes, placed: bytes, settings: Mapping[str, str]) -> Plan:
+    """`netlist` with its blocks on the sites of the placement `placed` of it, of which they take others, and with
+    settings of nextpnr in its top module.
 
     Raises:
         ToolError: as `top_of`, or a block was not placed.
@@ -105,7 +94,6 @@ def plan(netlist: bytes, placed: bytes, share: float) -> Plan:
     wires = Wires(top_of(msgspec.json.decode(placed))["cells"])
     before = wires.length()
     sites = wires.assign()
-    rows = wires.free_rows(share)
     for name, cell in top["cells"].items():
         if cell["type"] in BLOCKS:
             if name not in sites:
@@ -113,36 +101,8 @@ def plan(netlist: bytes, placed: bytes, share: float) -> Plan:
                     f"nextpnr-ecp5: found no site of {name} in its placement; expected one of every block"
                 )
             cell["attributes"]["BEL"] = str(sites[name])
-    for site in wires.tables(rows):
-        top["cells"][f"{SPACER}${site}"] = _spacer(site)
-    return Plan(msgspec.json.encode(data), len(sites), (before, wires.length()), rows)
-
-
-def without_spacers(placed: bytes, settings: Mapping[str, str]) -> bytes:
-    """A placed chip without the cells that kept rows free, and with settings of nextpnr.
-
-    Raises:
-        ToolError: as `top_of`.
-    """
-    data: Netlist = msgspec.json.decode(placed)
-    top = top_of(data)
-    for kind in ("cells", "netnames"):
-        top[kind] = {name: found for name, found in top[kind].items() if not name.startswith(SPACER)}
     top["settings"] = {**top.get("settings", {}), **settings}
-    return msgspec.json.encode(data)
-
-
-def _spacer(site: Site) -> dict[str, Any]:
-    """A look-up table of nothing on a site."""
-    inputs = "ABCD"
-    return {
-        "hide_name": 0,
-        "type": "LUT4",
-        "parameters": {"INIT": "0" * 16},
-        "attributes": {"BEL": str(site)},
-        "port_directions": {**dict.fromkeys(inputs, "input"), "Z": "output"},
-        "connections": {**{port: ["0"] for port in inputs}, "Z": []},
-    }
+    return Plan(msgspec.json.encode(data), len(sites), (before, wires.length()))
 
 
 class Wires:
@@ -213,17 +173,3 @@ class Wires:
         sites = [self.site[name] for name in names]
         columns, rows = [site.x for site in sites], [site.y for site in sites]
         return min(columns), max(columns), min(rows), max(rows)
-
-    def free_rows(self, share: float) -> tuple[int, ...]:
-        """Rows of logic beside rows of blocks, the fullest ones' first, as many as there is room for."""
-        blocks = Counter(self.site[name].y for names in self.blocks.values() for name in names)
-        logic = {site.y for name, site in self.site.items() if self.kind[name] in LOGIC}
-        fullest = sorted(blocks, key=lambda row: (-blocks[row], row))
-        beside = dict.fromkeys(y for row in fullest for y in (row - 1, row + 1) if y in logic)
-        room = max(0, int((FULLEST - share) * len(logic)))
-        return tuple(sorted(list(beside)[:room]))
-
-    def tables(self, rows: Sequence[int]) -> list[Site]:
-        """Look-up tables of the rows, in all columns that have logic."""
-        columns = sorted({site.x for name, site in self.site.items() if self.kind[name] in LOGIC})
-        return [Site(x, y, name) for y in rows for x in columns for name in _TABLES]

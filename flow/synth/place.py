@@ -46,11 +46,13 @@ _SCRIPT = """read_verilog {files}
 synth_ecp5 -top {top} -json netlist.json
 write_verilog -noattr -nostr netlist.v
 """
-_ROUTER = ("--no-pack", "--no-place", "--router", "router2")
+_ROUTER = ("--router", "router2")
 """Of nextpnr: its own choice takes several times as long to route a device that is four fifths full."""
 _SETTINGS = {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}
 """Of nextpnr, which has no options for them: tiles that a wire may stray from the box around its ends. Left to itself
 (3) the router finds no way around a crowded region, and its last few wires wander without end."""
+_MOST_SPREAD = 0.7
+"""Share of the sites up to which nextpnr's electrostatic placer has room to move cells: its own target density."""
 _LOOSER = 0.05
 """Share of the sites by which regions of the analytic placer may be fuller than the device."""
 _DENSEST = 0.9
@@ -197,22 +199,17 @@ def place_and_route(
     nextpnr, ecppack = tools["nextpnr-ecp5"], tools["ecppack"]
     tell = progress or (lambda _: None)
     given = {NETLIST: (netlist / NETLIST).read_bytes(), PINS: constraints}
-    options = [*options, "--lpf", PINS, "--timing-allow-fail", "-q"]
+    options = [*options, *placer(share), "--lpf", PINS, "--timing-allow-fail", "-q"]
     key = _key(
-        given,
-        "\0".join(
-            (nextpnr.version, ecppack.version, *options, *placer(share), str(_SETTINGS), str(PLACEMENTS))
-        ),
+        given, "\0".join((nextpnr.version, ecppack.version, *options, str(_SETTINGS), str(PLACEMENTS)))
     )
 
     def make(place: Path) -> None:
         best = 0
         for number, choice in enumerate(PLACEMENTS, 1):
             of = f"placement {number} of at most {len(PLACEMENTS)}"
-            attempt = _Attempt(place, nextpnr, options, tell)
             try:
-                attempt.place([*placer(share), *choice], share, of)
-                attempt.route()
+                _Attempt(place, nextpnr, [*options, *choice], tell).run(of)
                 break
             except StandsStillError as error:
                 best = error.best
@@ -240,35 +237,28 @@ class _Attempt:
     options: Sequence[str]
     tell: Progress
 
-    def place(self, choice: Sequence[str], share: float, what: str) -> None:
-        """Place, let blocks change sites, and place what is around them."""
-        self.tell(f"place with nextpnr, {what}")
-        self._place(NETLIST, choice)
-        netlist, placed = ((self.home / name).read_bytes() for name in (NETLIST, _PLACED))
-        plan = floorplan.plan(netlist, placed, share)
-        self.tell(
-            f"{plan.blocks} blocks exchange their sites: {plan.wire[0]:,} tiles of wire to them become "
-            f"{plan.wire[1]:,}; place the logic again, {len(plan.rows)} rows beside them free"
-        )
-        (self.home / _PLANNED).write_bytes(plan.netlist)
-        self._place(_PLANNED, choice)
-        placed = (self.home / _PLACED).read_bytes()
-        (self.home / _PLACED).write_bytes(floorplan.without_spacers(placed, _SETTINGS))
+    def run(self, what: str) -> None:
+        """Place, let blocks change sites, place what is around them, and route.
 
-    def _place(self, netlist: str, choice: Sequence[str]) -> None:
-        self._run(["--json", netlist, "--no-route", "--write", _PLACED, *choice])
-
-    def route(self) -> None:
-        """Route.
+        Both of the last in one run: nextpnr's JSON leaves out what block inputs are tied to.
 
         Raises:
-            StandsStillError: it comes no nearer to the end.
+            StandsStillError: the router comes no nearer to the end.
         """
+        self.tell(f"place with nextpnr, {what}")
+        self._nextpnr(["--json", NETLIST, "--no-route", "--write", _PLACED])
+        netlist, placed = ((self.home / name).read_bytes() for name in (NETLIST, _PLACED))
+        plan = floorplan.plan(netlist, placed, _SETTINGS)
+        self.tell(
+            f"{plan.blocks} blocks exchange their sites: {plan.wire[0]:,} tiles of wire to them become "
+            f"{plan.wire[1]:,}; place the logic again"
+        )
+        (self.home / _PLANNED).write_bytes(plan.netlist)
         (self.home / LOG).unlink(missing_ok=True)
         results = ("--textcfg", "chip.config", "--report", REPORT, "--log", LOG)
-        self._run(["--json", _PLACED, *_ROUTER, *results], Rounds(self.home / LOG, self.tell).look)
+        self._nextpnr(["--json", _PLANNED, *_ROUTER, *results], Rounds(self.home / LOG, self.tell).look)
 
-    def _run(self, arguments: Sequence[str], watch: Callable[[], None] | None = None) -> None:
+    def _nextpnr(self, arguments: Sequence[str], watch: Callable[[], None] | None = None) -> None:
         self.nextpnr.run([*self.options, *arguments], self.home, "nextpnr-ecp5", watch)
 
 
@@ -317,7 +307,7 @@ def placer(share: float) -> tuple[str, str]:
     The electrostatic placer leaves a quarter less wire than the analytic one where it has room; where it has none, it
     loses all that in making its placement legal, and the analytic one is told to spread cells over the whole device.
     """
-    if share <= floorplan.FULLEST:
+    if share <= _MOST_SPREAD:
         return "--placer", "static"
     return "--placer-heap-beta", f"{min(share + _LOOSER, _DENSEST):.2f}"
 

@@ -1,4 +1,4 @@
-"""Blocks that change sites, and rows that stay free: on placements made up here, and with nextpnr itself."""
+"""Blocks that change sites: on placements made up here, and with nextpnr itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flow.errors import ToolError
-from flow.synth.floorplan import SPACER, Wires, plan, top_of, without_spacers
+from flow.synth.floorplan import Wires, plan, top_of
 from flow.synth.place import _SETTINGS, find_tools, placer
 from flow.synth.yosys import Yosys
 
@@ -100,40 +100,20 @@ def test_wires_between_blocks_never_grow_longer() -> None:
     assert wires.length() <= before
 
 
-def rows_of(share: float) -> tuple[int, ...]:
-    """Of a chip of ten rows of logic, with two blocks in row 5 and one in row 8."""
-    logic = {f"l{y}": cell("TRELLIS_COMB", f"X3/Y{y}/SLICEA.K0", y) for y in range(1, 13) if y not in (5, 8)}
-    blocks = {f"b{n}": cell("DP16KD", f"X{n}/Y{y}/EBR0", y) for n, y in enumerate((5, 5, 8))}
-    return Wires({**logic, **blocks}).free_rows(share)
-
-
-def test_rows_beside_the_fullest_blocks_stay_free_as_far_as_there_is_room() -> None:
-    assert rows_of(0.0) == rows_of(0.25) == (4, 6, 7, 9)
-    assert rows_of(0.49) == (4, 6)
-    assert rows_of(0.55) == (4,)
-    assert rows_of(0.65) == rows_of(0.7) == rows_of(0.9) == ()
-
-
-def test_spacers_come_and_go() -> None:
-    """Eight look-up tables a column and row; the cells of the chip keep everything else."""
+def test_only_blocks_are_told_where_to_stand() -> None:
+    """The other cells are as they were; the router's settings go into the top module."""
     cells = {
         "logic": cell("LUT4", None, 1), "memory": cell("DP16KD", None, 1), "reset": cell("DCCA", None)
     }  # fmt: skip
     placed = {
-        "logic$pack": cell("TRELLIS_COMB", "X7/Y6/SLICEC.K1", 1), "memory": cell("DP16KD", "X9/Y5/EBR1", 1),
-        "register": cell("TRELLIS_FF", "X7/Y9/SLICEC.FF1", 2),
+        "logic$pack": cell("TRELLIS_COMB", "X7/Y6/SLICEC.K1", 1), "memory": cell("DP16KD", "X9/Y5/EBR1", 1)
     }  # fmt: skip
-    made = plan(chip(cells), chip(placed), 0.0)
-    assert (made.blocks, made.wire, made.rows) == (1, (3, 3), (6,))
-    top = top_of(json.loads(made.netlist))["cells"]
-    assert top["memory"]["attributes"] == {"BEL": "X9/Y5/EBR1"}
-    assert [top.pop(name) for name in ("logic", "reset")] == [cells["logic"], cells["reset"]]
-    spacers = {name: found for name, found in top.items() if name.startswith(SPACER)}
-    assert {found["attributes"]["BEL"] for found in spacers.values()} == {
-        f"X7/Y6/SLICE{s}.K{k}" for s in "ABCD" for k in (0, 1)
-    }
-    left = top_of(json.loads(without_spacers(chip({**placed, **spacers}), {"router": "router2"})))
-    assert (left["cells"], left["settings"]) == (placed, {"router": "router2"})
+    made = plan(chip(cells), chip(placed), {"a/b": "15"})
+    assert (made.blocks, made.wire) == (1, (3, 3))
+    top = top_of(json.loads(made.netlist))
+    assert top["settings"] == {"a/b": "15"}
+    assert top["cells"].pop("memory") == {**cells.pop("memory"), "attributes": {"BEL": "X9/Y5/EBR1"}}
+    assert top["cells"] == cells
 
 
 def test_what_is_no_placement_is_refused() -> None:
@@ -141,7 +121,7 @@ def test_what_is_no_placement_is_refused() -> None:
     with pytest.raises(
         ToolError, match="found no site of memory in its placement; expected one of every block"
     ):
-        plan(chip(lost), chip(lost), 0.5)
+        plan(chip(lost), chip(lost), {})
     leaf = {"attributes": {"top": "0" * 32}, "cells": {}}
     for count, modules in (
         (0, {"LUT4": leaf}),
@@ -169,42 +149,32 @@ endmodule
 @pytest.mark.slow
 @pytest.mark.parametrize("device", ["--25k", "--45k", "--85k"])
 def test_nextpnr_takes_the_plan(device: str, tmp_path: Path) -> None:
-    """It places around blocks that stand and rows that are taken, and routes what is left without them."""
+    """It places around blocks that stand, and their inputs stay tied as they are without a plan."""
     (tmp_path / "small.v").write_text(VERILOG)
     Yosys.find().run("read_verilog small.v\nsynth_ecp5 -top small -json netlist.json\n", tmp_path, "small")
     nextpnr = find_tools()["nextpnr-ecp5"]
     options = [device, "--package", "CABGA381", "--freq", "36", "-q", "--timing-allow-fail", *placer(0.1)]
-    place = ["--no-route", "--write", "placed.json"]
-    nextpnr.run([*options, "--json", "netlist.json", *place], tmp_path, "nextpnr-ecp5")
-    made = plan((tmp_path / "netlist.json").read_bytes(), (tmp_path / "placed.json").read_bytes(), 0.1)
+
+    def run(*arguments: str) -> None:
+        nextpnr.run([*options, *arguments], tmp_path, "nextpnr-ecp5")
+
+    def ties(config: str) -> list[str]:
+        return sorted(re.findall(r"enum: CIB\.\w+MUX [01]", (tmp_path / config).read_text()))
+
+    run("--json", "netlist.json", "--no-route", "--write", "placed.json")
+    run("--json", "netlist.json", "--router", "router2", "--textcfg", "plain.config")
+    made = plan((tmp_path / "netlist.json").read_bytes(), (tmp_path / "placed.json").read_bytes(), _SETTINGS)
     (tmp_path / "planned.json").write_bytes(made.netlist)
-    nextpnr.run([*options, "--json", "planned.json", *place], tmp_path, "nextpnr-ecp5")
-    again = top_of(json.loads((tmp_path / "placed.json").read_text()))["cells"]
+    results = ("--report", "report.json", "--write", "routed.json")
+    run("--json", "planned.json", "--router", "router2", "--textcfg", "chip.config", *results)
+    routed = top_of(json.loads((tmp_path / "routed.json").read_text()))["cells"]
     wanted = {
         name: found["attributes"]["BEL"]
         for name, found in top_of(json.loads(made.netlist))["cells"].items()
         if "BEL" in found["attributes"]
     }
-    stands = {name: found["attributes"].get("NEXTPNR_BEL") for name, found in again.items()}
-    assert {name: stands[name] for name in wanted} == wanted
-    assert len([name for name in wanted if not name.startswith(SPACER)]) == made.blocks >= 2
-    assert {int(re.findall(r"Y(\d+)", bel)[0]) for bel in wanted.values() if "SLICE" in bel} == set(made.rows)
-    logic = [n for n, found in again.items() if found["type"] == "TRELLIS_COMB" and not n.startswith(SPACER)]
-    assert logic
-    assert made.rows
-    routed = without_spacers((tmp_path / "placed.json").read_bytes(), _SETTINGS)
-    (tmp_path / "placed.json").write_bytes(routed)
-    route = [
-        "--json",
-        "placed.json",
-        "--no-pack",
-        "--no-place",
-        "--router",
-        "router2",
-        "--report",
-        "report.json",
-    ]
-    nextpnr.run([*options, *route, "--textcfg", "chip.config"], tmp_path, "nextpnr-ecp5")
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["utilization"]["TRELLIS_COMB"]["used"] == len(logic)
-    assert report["fmax"]
+    assert len(wanted) == made.blocks >= 2
+    assert {name: routed[name]["attributes"]["NEXTPNR_BEL"] for name in wanted} == wanted
+    assert len(ties("plain.config")) > 20
+    assert ties("chip.config") == ties("plain.config")
+    assert json.loads((tmp_path / "report.json").read_text())["fmax"]
