@@ -49,7 +49,7 @@ def test_the_pins_exist_on_the_die(name: str) -> None:
     pins = (asset_dir("templates") / "chip" / shell.constraints).read_bytes()
     netlist = synthesise({"ulx3s.v": BLINK}, shell.top, Yosys.find())
     options = (f"--{shell.device}", "--package", shell.package, "--speed", str(shell.speed))
-    placed = place_and_route(netlist, pins, options, find_tools())
+    placed = place_and_route(netlist, pins, options, 0.0, find_tools())
     assert placed.bitstream.stat().st_size > 1000
     report = json.loads((placed.bitstream.parent / "nextpnr.json").read_text(encoding="utf-8"))
     have = {cell: counts["available"] for cell, counts in report["utilization"].items()}
