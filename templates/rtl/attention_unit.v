@@ -465,7 +465,7 @@ module attention_unit #(
     );
     assign write_space_o = space;
     assign write_line_o = {{(32-TagLineBits){1'b0}}, clear_line[TagLineBits-1:0]};
-    assign write_data_o = {(Banks*Tokens*8){1'b0}};
+    assign write_data_o = 0;
 
     // Results of the slot chosen in cycle t - 1 are written in t + ArrayLatency + WriteLatency.
     localparam Way = ArrayLatency + WriteLatency + 1;

@@ -131,7 +131,7 @@ module column_map #(
     reg [WordBits-1:0]   word_q;
     reg [ChunkBits-1:0]  data_q;
 
-    integer i;
+    integer i, entry;
 
     // ---- Requests
     wire [CountBits-1:0] total = kind_i == Bitmap ? {{(CountBits-12){1'b0}}, depth_i}
@@ -397,8 +397,8 @@ module column_map #(
     reg [ChunkBits-1:0] closed;
     always @* begin
         closed = joined[ChunkBits-1:0];
-        for (i = 0; i < 16; i = i + 1)
-            if (put_tail_q && i[5:0] >= filled) closed[i*OffsetBits +: OffsetBits] = newest;
+        for (entry = 0; entry < 16; entry = entry + 1)
+            if (put_tail_q && entry[5:0] >= filled) closed[entry*OffsetBits +: OffsetBits] = newest;
     end
 
     always @(posedge clk_i) begin

@@ -188,7 +188,7 @@ module pool_unit #(
     integer                 l;
     integer                 t;
     always @* begin
-        sum = {(Lanes*SumBits){1'b0}};
+        sum = 0;
         for (l = 0; l < Lanes; l = l + 1) begin
             for (t = 0; t < Tokens; t = t + 1) begin
                 sum[l*SumBits +: SumBits] = sum[l*SumBits +: SumBits] +

@@ -49,6 +49,13 @@ def test_lint(name: str, tmp_path: Path) -> None:
     assert lint(files, tmp_path) == []
 
 
+@pytest.mark.parametrize("features", [SMALL.features, ()], ids=["all", "array alone"])
+def test_lint_of_wide_lines(features: tuple[str, ...], tmp_path: Path) -> None:
+    """Verilator takes no replication of more than 8,192 bits: a line of 16,384 is zeroed in another way."""
+    files = rtl_files(replace(SMALL, tokens=32, banks=64, rows=1, heads=1, beat_bytes=64, features=features))
+    assert lint(files, tmp_path) == []
+
+
 def test_static_files_are_plain_verilog() -> None:
     """pyverilog reads every file: one module each, of the file's name, with ports that end in _i, _o, _ni or _no."""
     files = rtl_files(SMALL)
