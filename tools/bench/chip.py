@@ -5,8 +5,9 @@ netlist after synthesis answers the same frame through the same two wires. Statu
 is missed, or not measured: 64 multipliers, 80 MHz by nextpnr's report, 1 ms an image, a bitstream, no frame that
 differs from golden.
 
-The engine is given, not fitted, so that the chip changes with the Verilog alone. `synthesis.resources` has the counts
-of the flattened chip, and those of the estimate, which adds up modules synthesised one by one.
+The engine is the one that `flow lower` fits, but given, so that the chip changes with the Verilog alone.
+`synthesis.resources` has the counts of the flattened chip, and those of the estimate, which adds up modules synthesised
+one by one.
 
 `python tools/bench/chip.py [--frames N] [--netlist]`; writes results/chip.json.
 """
@@ -38,16 +39,18 @@ ENGINE = Engine(
     heads=1,
     beat_bytes=8,
     stream_bytes=8,
+    features=("add", "attention", "norm", "pool", "table"),
     sequence=16,
     operand_depth=512,
     store_depth=512,
     values_depth=512,
     depth=32,
-    row_cycles=16,
+    row_cycles=32,
     steps=64,
+    table_bits=8,
 )
-"""32 multipliers: the largest chip of this engine that was seen to route. With tokens = 4, and so 64 multipliers, it
-takes two thirds of the look-up tables and nine tenths of the device's own multipliers, and does not (docs/chip.md)."""
+"""32 multipliers: what `flow lower` fits to this board. With tokens = 4, and so 64 multipliers, the chip takes two
+thirds of the look-up tables and nine tenths of the device's own multipliers, and does not route (docs/chip.md)."""
 SOURCES = (
     "templates/rtl/*",
     "templates/chip/*",
@@ -57,6 +60,7 @@ SOURCES = (
     "boards/ulx3s-85f.toml",
     "flow/emit/chip.py",
     "flow/sim/chip.py",
+    "flow/synth/floorplan.py",
     "flow/synth/place.py",
     "flow/synth/chip.py",
     f"models/{MODEL}",
