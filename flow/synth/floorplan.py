@@ -63,6 +63,19 @@ class Plan:
     wire: tuple[int, int]
 
 
+def read(netlist: bytes) -> Netlist:
+    """A netlist.
+
+    Raises:
+        ToolError: it is no JSON, as where a disk was full.
+    """
+    try:
+        found: Netlist = msgspec.json.decode(netlist, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ToolError(f"netlist: found {error}; expected JSON; is there room in the cache?") from error
+    return found
+
+
 def top_of(netlist: Netlist) -> dict[str, Any]:
     """The module that is marked as the top.
 
@@ -87,11 +100,11 @@ def plan(netlist: bytes, placed: bytes, settings: Mapping[str, str]) -> Plan:
     settings of nextpnr in its top module.
 
     Raises:
-        ToolError: as `top_of`, or a block was not placed.
+        ToolError: as `read` and `top_of`, or a block was not placed.
     """
-    data: Netlist = msgspec.json.decode(netlist)
+    data = read(netlist)
     top = top_of(data)
-    wires = Wires(top_of(msgspec.json.decode(placed))["cells"])
+    wires = Wires(top_of(read(placed))["cells"])
     before = wires.length()
     sites = wires.assign()
     for name, cell in top["cells"].items():

@@ -122,6 +122,9 @@ def test_what_is_no_placement_is_refused() -> None:
         ToolError, match="found no site of memory in its placement; expected one of every block"
     ):
         plan(chip(lost), chip(lost), {})
+    for cut in (b"", chip(lost)[:-9], b"[]"):
+        with pytest.raises(ToolError, match="expected JSON; is there room in the cache"):
+            plan(chip({}), cut, {})
     leaf = {"attributes": {"top": "0" * 32}, "cells": {}}
     for count, modules in (
         (0, {"LUT4": leaf}),
