@@ -119,7 +119,7 @@ def test_a_routed_chip_is_kept_and_read(netlist: Path, tmp_path: Path) -> None:
     (tmp_path / "report").write_text(json.dumps(report))
     (tmp_path / "fails").write_text("")
     script = f"test -e {tmp_path}/fails && exit 1; cp {tmp_path}/report nextpnr.json; touch chip.config nextpnr.log; "
-    script += f"cp planned.json {tmp_path}/routed.json; echo ran >> {tmp_path}/runs"
+    script += f'cp planned.json {tmp_path}/routed.json; echo "$*" > {tmp_path}/arguments; echo ran >> {tmp_path}/runs'
     tools = tools_that(script)
 
     def route() -> place.Placed:
@@ -135,6 +135,10 @@ def test_a_routed_chip_is_kept_and_read(netlist: Path, tmp_path: Path) -> None:
     assert (placed.clock.net, placed.clock.achieved_mhz) == ("$glbnet$clk", 81.5)
     assert placed.utilisation == {"DP16KD": (3, 208)}
     assert placed.bitstream.read_text() == "bits\n"
+    # What is routed is the plan, placed in the same run.
+    arguments = (tmp_path / "arguments").read_text()
+    assert "--json planned.json --router router2 " in arguments
+    assert "--no-p" not in arguments
     # The router's margin is no option of nextpnr: it is read from the chip.
     settings = json.loads((tmp_path / "routed.json").read_text())["modules"]["chip"]["settings"]
     assert settings == {"router2/bbMargin/x": "15", "router2/bbMargin/y": "15"}

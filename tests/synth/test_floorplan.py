@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from itertools import permutations
 from pathlib import Path
@@ -90,10 +91,21 @@ def test_blocks_take_the_sites_of_least_wire(cells: Cells) -> None:
     assert wires.length() == boxes(cells, at)
 
 
-def test_wires_between_blocks_never_grow_longer() -> None:
-    """Four in a ring, every second one in the other row; the round that would take two across is taken back."""
-    spots = [(4, 22), (60, 46), (6, 22), (58, 46)]
-    cells = {f"b{n}": cell("DP16KD", f"X{x}/Y{y}/EBR0", n, (n + 1) % 4) for n, (x, y) in enumerate(spots)}
+@pytest.mark.parametrize("seed", range(6))
+def test_wires_between_blocks_never_grow_longer(seed: int) -> None:
+    """Eight blocks full of wires to each other: each goes where the others were, and what that lengthens is undone."""
+    rng = random.Random(seed)
+    sites = [(x, y) for y in (22, 46) for x in (4, 6, 30, 60)]
+    rng.shuffle(sites)
+    ends: list[list[int]] = [[] for _ in sites]
+    for wire in range(16):
+        ends[wire // 2].append(wire)
+        ends[rng.randrange(8)].append(wire)
+    cells = {}
+    for n, (x, y) in enumerate(sites):
+        cells[f"b{n}"] = cell("DP16KD", f"X{x}/Y{y}/EBR0", *ends[n], 16 + n)
+        at = f"X{rng.randrange(2, 70)}/Y{rng.choice((5, 20, 30, 45))}/SLICEA.K0"
+        cells[f"l{n}"] = cell("TRELLIS_COMB", at, 16 + n)
     wires = Wires(cells)
     before = wires.length()
     wires.assign()
