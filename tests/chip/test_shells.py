@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flow.boards import load_board
 from flow.emit.chip import CHIP, SHELLS, chip_files
+from flow.emit.lower import lower
 from flow.engine import Engine
 from flow.resources import asset_dir
 from flow.synth.place import find_tools, place_and_route, synthesise
@@ -16,6 +18,7 @@ from flow.synth.yosys import Yosys
 ENGINE = Engine(
     2, 4, 1, 1, 1, beat_bytes=8, stream_bytes=8, sequence=16, depth=8, operand_depth=32, store_depth=32, values_depth=32
 )  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
 BLINK = b"""
 module ulx3s (input clk_25mhz, input ftdi_txd, output reg ftdi_rxd, input btn_n, output [7:0] led);
     reg [7:0] count_q;
@@ -26,6 +29,13 @@ module ulx3s (input clk_25mhz, input ftdi_txd, output reg ftdi_rxd, input btn_n,
     end
 endmodule
 """
+
+
+def test_the_chip_on_record_is_the_one_that_lowering_fits() -> None:
+    """What docs/chip.md says came of two commands has the engine that the first of them chooses."""
+    chip = json.loads((ROOT / "tools/bench/results/chip.json").read_text())["chip"]
+    made = lower(ROOT / "models" / chip["model"], load_board("ulx3s-85f"))
+    assert made.manifest["engine"] == chip["engine"]
 
 
 def test_every_size_of_the_die_has_the_shell() -> None:
