@@ -235,3 +235,12 @@ def test_more_of_anything_never_costs_less(field: str) -> None:
     after = engine_usage(Engine(**(values | {field: 2 * values[field]})), board)  # type: ignore[arg-type]
     assert not before.over(after)
     assert after.over(before)
+
+
+@pytest.mark.parametrize("features", [("add",), ("attention",), ("add", "attention")])
+def test_add_and_attention_share_the_second_product(features: tuple[str, ...]) -> None:
+    """One a lane behind the array, with whichever of them is there."""
+    engine = Engine(4, 16, 2, 4, 1, features=features)
+    found = [stages(engine)[name] for name in features]
+    second = sum(t.amount for part in found for t in part.terms if (t.block, t.name) == ("post", "second"))
+    assert second == sum(part.dsp for part in found if part.dsp) == 4 * 2
