@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from mutation.equivalents import read
 from mutation.killers import REFUSED
 from mutation.mutants import MINIMUM, Mutant, draw
+from mutation_rtl import modules
 from mutation_rtl.lexer import Code
-from mutation_rtl.modules import ModuleBenches, module_cases
+from mutation_rtl.memory import Outcomes
+from mutation_rtl.modules import ModuleBenches, ModuleCase, module_cases
 from mutation_rtl.mutants import apply, mutants, sources
 from mutation_rtl.operators import OPERATORS
 
@@ -85,6 +89,32 @@ def test_most_modules_have_a_bench() -> None:
     assert len(benches.cases) > 80
     assert {"step_checker.v.j2", "flow_engine.v.j2", "command_control.v"} <= alone
     assert len(alone) < 16
+
+
+def test_what_was_tried_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of noticed and of unnoticed faults alike; another text, another case or another bench is tried by itself."""
+    tried: list[str] = []
+
+    def simulated(case: ModuleCase, files: Mapping[str, bytes]) -> str:
+        tried.append(case.name)
+        return "bench" if b"wrong" in files["isqrt.v"] else ""
+
+    monkeypatch.setattr(modules, "_simulated", simulated)
+    texts, cases = sources(), [case for case in module_cases() if case.top == "isqrt"]
+    wrong = texts["isqrt.v"] + "// wrong\n"
+
+    def judged(text: str, some: list[ModuleCase]) -> tuple[str, int]:
+        tried.clear()
+        benches = ModuleBenches(some, outcomes=Outcomes(tmp_path))
+        return benches.judge("isqrt.v", texts, text).how, len(tried)
+
+    assert judged(wrong, cases) == ("bench", 2)  # the unchanged module first
+    assert judged(wrong, cases) == ("bench", 0)
+    fine, most = texts["isqrt.v"] + "// fine\n", len(ModuleBenches(cases).chosen("isqrt.v"))
+    assert judged(fine, cases) == ("", 2 * most - 1)
+    assert judged(fine, cases) == ("", 0)
+    other = replace(cases[0], case={**cases[0].case, "seed": -1})
+    assert judged(fine, [other]) == ("", 2)
 
 
 def mutant_of(file: str, kind: str, after: str) -> Mutant:

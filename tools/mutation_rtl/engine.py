@@ -27,6 +27,7 @@ from flow.errors import ToolError
 from flow.resources import asset_dir
 from flow.sim.rtl import UNITS
 from flow.sim.verilator import Model, compile_model, run_bench
+from mutation_rtl.memory import Outcomes, key_of
 
 BESIDE_CLOCK = Path(__file__).resolve().parents[1] / "mutation"
 NOISE = ("+verilator+rand+reset+2", "+verilator+seed+7")
@@ -63,6 +64,7 @@ class WholeEngine:
 
     benches: tuple[Bench, ...]
     name: str = "engine"
+    outcomes: Outcomes = field(default_factory=Outcomes)
     _expected: dict[str, dict[str, Run]] = field(default_factory=dict)
 
     def judge(self, file: str, mutated: str) -> Verdict:
@@ -71,7 +73,8 @@ class WholeEngine:
             files = files_of(bench, file, mutated)
             if files == files_of(bench):
                 continue  # a branch of a template that this engine does not take
-            verdict = self._judge(bench, files)
+            key = _key(bench, files)
+            verdict = self.outcomes.find(key) or self.outcomes.add(key, self._judge(bench, files))
             if verdict.how:
                 return verdict
         return Verdict("")
@@ -108,6 +111,14 @@ class WholeEngine:
                 assert not how, f"{bench.name}: {case.name}: the unchanged engine is killed by {how}"
             self._expected[bench.name] = runs
         return self._expected[bench.name]
+
+
+def _key(bench: Bench, files: Mapping[str, bytes]) -> str:
+    """Names an engine's Verilog, the unchanged one that it is compared with, and all that both are tried with."""
+    given = (FLAGS, NOISE, PATIENCE, STALLS, FIRST, [(case.name, case.digest) for case in bench.cases])
+    unchanged = key_of(bench.name, files_of(bench))
+    beside = {path.name: path.read_bytes() for path in sorted(BESIDE_CLOCK.glob("*.py"))}
+    return key_of(repr((unchanged, *given)), {**cosim_files(bench.engine), **beside, **files})
 
 
 def _parts(bench: Bench) -> tuple[Bench, Bench]:

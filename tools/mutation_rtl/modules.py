@@ -11,6 +11,7 @@ import tempfile
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mutation.killers import REFUSED, Verdict
 
 from flow.errors import ToolError
 from flow.sim.verilator import Model, compile_model, run_bench
+from mutation_rtl.memory import Outcomes, key_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "rtl"
@@ -102,6 +104,7 @@ class ModuleBenches:
     most: int = 3
     """Cases of one module that a mutant meets."""
     name: str = "module"
+    outcomes: Outcomes = field(default_factory=Outcomes)
     _sound: set[str] = field(default_factory=set)
 
     def judge(self, file: str, texts: Mapping[str, str], mutated: str) -> Verdict:
@@ -131,25 +134,42 @@ class ModuleBenches:
 
     def _run(self, case: ModuleCase, texts: Mapping[str, str]) -> str:
         """What goes wrong on a case; nothing where all is well."""
-        harness = importlib.import_module("tests.rtl.harness")
-        names = tuple(sorted(case.units))
-        files = {name: texts[name].encode() for name in names}
-        model = Model(files, names, case.top, FLAGS, parameters=case.parameters, ports_only=case.ports_only)
-        try:
-            program = compile_model(model)
-        except ToolError:
-            return REFUSED
-        try:
-            with tempfile.TemporaryDirectory(prefix="flow-mutation-") as scratch:
-                place = Path(scratch)
-                (place / "case.json").write_text(json.dumps(case.case))
-                folders = [TESTS / "benches"]
-                results = run_bench(
-                    program, folders, case.bench, place, environment={}, arguments=harness.NOISE
-                )
-            return "bench" if not results or any(result.failure for result in results) else ""
-        except ToolError as error:
-            return "timeout" if "found it running" in str(error) else "crash"
-        finally:
-            shutil.rmtree(program.parent, ignore_errors=True)
-            program.parent.with_suffix(".lock").unlink(missing_ok=True)
+        files = {name: texts[name].encode() for name in sorted(case.units)}
+        given = json.dumps([dict(case.parameters), dict(case.case)], sort_keys=True)
+        what = repr((case.top, case.bench, given, case.ports_only, FLAGS))
+        key = key_of(what, files | _bench_files(case.bench))
+        known = self.outcomes.find(key)
+        return (known or self.outcomes.add(key, Verdict(_simulated(case, files)))).how
+
+
+@cache
+def _bench_files(bench: str) -> dict[str, bytes]:
+    """A bench's Python, and that of what benches share."""
+    places = [TESTS / "harness.py", *sorted((TESTS / "benches").glob("*.py"))]
+    return {
+        path.name: path.read_bytes()
+        for path in places if not path.name.startswith("bench_") or path.stem == bench
+    }  # fmt: skip
+
+
+def _simulated(case: ModuleCase, files: Mapping[str, bytes]) -> str:
+    harness = importlib.import_module("tests.rtl.harness")
+    model = Model(
+        files, tuple(files), case.top, FLAGS, parameters=case.parameters, ports_only=case.ports_only
+    )
+    try:
+        program = compile_model(model)
+    except ToolError:
+        return REFUSED
+    try:
+        with tempfile.TemporaryDirectory(prefix="flow-mutation-") as scratch:
+            place = Path(scratch)
+            (place / "case.json").write_text(json.dumps(case.case))
+            folders = [TESTS / "benches"]
+            results = run_bench(program, folders, case.bench, place, environment={}, arguments=harness.NOISE)
+        return "bench" if not results or any(result.failure for result in results) else ""
+    except ToolError as error:
+        return "timeout" if "found it running" in str(error) else "crash"
+    finally:
+        shutil.rmtree(program.parent, ignore_errors=True)
+        program.parent.with_suffix(".lock").unlink(missing_ok=True)

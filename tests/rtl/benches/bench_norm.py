@@ -18,7 +18,9 @@ CASE = json.loads(Path("case.json").read_text())
 T, B, L, DEPTH, BEAT = (CASE[name] for name in ("tokens", "banks", "lanes", "depth", "beat"))
 Int = npt.NDArray[np.int64]
 MOST_TILES = 10
-LINES = 2 * MOST_TILES * DEPTH
+AHEAD = max(4, 128 // T)
+"""Tiles whose statistics may be known before one of them is normalised."""
+LINES = 2 * max(MOST_TILES * DEPTH, 3 * AHEAD)
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,43 @@ async def equals_numerics(dut: Any) -> None:
             del space, base
             ends += [int((lines == 0x7F).sum()), int((lines == 0).sum())]
     assert ends.all()
+
+
+@cocotb.test()
+async def statistics_run_ahead(dut: Any) -> None:
+    """While nothing is written, tiles are scanned as far as there is room for statistics, and no further."""
+    rng = np.random.default_rng(CASE["seed"] + 3)
+    unit = Unit(dut, 0.0)
+    memory = unit.memory
+    await memory.reset()
+    step = _draw(rng, memory, 3, 1, 3 * AHEAD * T)
+    unit.load(step)
+    await _loaded(unit)
+    hold = Hold(memory)
+    memory.agents.append(hold)
+    await _run(unit, step, gate=False)
+    # As many tiles as the queue to the writer has places for, and a few under way, have been read again and have made
+    # room for others.
+    assert 2 * AHEAD < hold.reads <= 2 * AHEAD + 4 * 36, f"{hold.reads} lines of {AHEAD} tiles"
+
+
+class Hold:
+    """Lets nothing be written until the unit has read nothing for a while."""
+
+    def __init__(self, memory: MemoryModel) -> None:
+        self.memory, self.reads, self._last, self._since = memory, 0, 0, 0
+        memory.write_stall = 1.0
+
+    def drive(self) -> None:
+        """It stands between the memory's ports."""
+
+    def look(self) -> None:
+        """Count cycles without a read."""
+        reads = self.memory.reads
+        self._since = 0 if reads != self._last or not reads else self._since + 1
+        self._last = reads
+        if not self.reads and self._since == 300:
+            self.reads, self.memory.write_stall = reads, 0.0
 
 
 async def _loaded(unit: Unit) -> int:

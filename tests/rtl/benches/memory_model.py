@@ -29,11 +29,12 @@ class MemoryModel:
     """Spaces 0 to 2 of `lines` lines of B words of T bytes, and the ports through which a unit sees them.
 
     `tick` begins a cycle: inputs are driven, `set` ones among them, and outputs have settled when it returns. With
-    probability `stall` a port does not answer in a cycle. `on_read(line)` sees every read of the store.
+    probability `stall` a port does not answer in a cycle, the write bus with `write_stall`, which begins as `stall`.
+    `on_read(line)` sees every read of the store.
     """
 
     def __init__(self, dut: Any, seed: int, tokens: int, banks: int, lines: int, stall: float) -> None:
-        self.dut, self.rng, self.stall = dut, random.Random(seed), stall
+        self.dut, self.rng, self.stall, self.write_stall = dut, random.Random(seed), stall, stall
         self.tokens, self.banks = tokens, banks
         shape = (3, lines, banks, tokens)
         self.space: Lines = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
@@ -56,8 +57,8 @@ class MemoryModel:
         self.set(rst_ni=1)
         await self.tick()
 
-    def _gap(self) -> bool:
-        return self.rng.random() < self.stall
+    def _gap(self, stall: float) -> bool:
+        return self.rng.random() < stall
 
     def set(self, **values: int) -> None:
         """Drive input ports NAME_i from the next cycle on, negative values in two's complement of 32 bits."""
@@ -82,12 +83,12 @@ class MemoryModel:
             agent.drive()
         if self._reading:
             data = self._coming.pop(0)
-            granted = not self._gap()
+            granted = not self._gap(self.stall)
             dut.store_grant_i.value = int(granted)
             line = self._noise() if data is None else int.from_bytes(data.tobytes(), "little")
             dut.store_data_i.value = line
         if self._writing:
-            ready = not self._gap()
+            ready = not self._gap(self.write_stall)
             dut.write_ready_i.value = int(ready)
         await ReadOnly()
         if self._reading:
