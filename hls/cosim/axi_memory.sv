@@ -1,9 +1,9 @@
 // An AXI4 memory to read from, as slow and as moody as a bench wants it.
 //
-// A toggle of `reload_i` reads memory.hex of the working directory ($readmemh; addresses in it count beats): what the
-// file names changes, the rest stays. A burst's first beat comes `latency_i` cycles after its address; with
-// `stall_i`/256 probability a cycle lets nothing through, on either channel. Up to `Outstanding` bursts wait in order.
-// What was never written answers with DECERR.
+// A toggle of `reload_i` reads memory.bin of the working directory: 8 bytes that say where its first beat lies, counted in
+// beats, then the beats, each with its most significant byte first. What it holds changes, the rest stays. A burst's first
+// beat comes `latency_i` cycles after its address; with `stall_i`/256 probability a cycle lets nothing through, on either
+// channel. Up to `Outstanding` bursts wait in order. What was never written answers with DECERR.
 module axi_memory #(
     parameter int DataBits = 64,
     parameter int Outstanding = 4
@@ -47,9 +47,22 @@ module axi_memory #(
         return y ^ (y << 5);
     endfunction
 
+    function automatic void reload();
+        int                  file;
+        longint unsigned     place;
+        logic [DataBits-1:0] beat;
+        file = $fopen("memory.bin", "rb");
+        void'($fread(place, file));
+        while ($fread(beat, file) == DataBits / 8) begin
+            content[place] = beat;
+            place = place + 1;
+        end
+        $fclose(file);
+    endfunction
+
     always_ff @(posedge clk_i) begin
         reloaded_q <= reload_i;
-        if (reload_i != reloaded_q) $readmemh("memory.hex", content);
+        if (reload_i != reloaded_q) reload();
     end
 
     // The queues are variables of this process alone.
