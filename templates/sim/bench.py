@@ -179,12 +179,17 @@ class Bench:
         for frame in frames:
             self.source.send_nowait(frame)
 
+    def received(self) -> List[bytes]:
+        """Output frames that have come since the last call."""
+        beat = self.protocol.description["engine"]["stream_bytes"]
+        taken = [self.sink.recv_nowait().tdata for _ in range(self.sink.count())]
+        return [b"".join(number.to_bytes(beat, "little") for number in frame) for frame in taken]
+
     async def collect(self, frames: List[bytes], counts: dict[str, int]) -> list[bytes]:
         """Output frames since `counts`, one for each input frame, and nothing beside them."""
         await self.cycles(4)
         beat = self.protocol.description["engine"]["stream_bytes"]
-        taken = [self.sink.recv_nowait().tdata for _ in range(self.sink.count())]
-        outputs = [b"".join(number.to_bytes(beat, "little") for number in frame) for frame in taken]
+        outputs = self.received()
         now = {name: count - counts[name] for name, count in self.counts().items()}
         sent, received = sum(map(len, frames)) // beat, sum(map(len, outputs)) // beat
         assert len(outputs) == len(frames), f"stream_out: found {len(outputs)} frames; expected {len(frames)}"
