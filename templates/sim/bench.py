@@ -179,7 +179,7 @@ class Bench:
         for frame in frames:
             self.source.send_nowait(frame)
 
-    def received(self) -> List[bytes]:
+    def received(self) -> list[bytes]:
         """Output frames that have come since the last call."""
         beat = self.protocol.description["engine"]["stream_bytes"]
         taken = [self.sink.recv_nowait().tdata for _ in range(self.sink.count())]
