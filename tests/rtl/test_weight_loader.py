@@ -26,7 +26,7 @@ HP = [
 SMALL = ["dense", "dense4", "block", "unstructured", "zeros"]
 
 CASES: dict[str, tuple[Loader, dict[str, Any]]] = {
-    "few banks": (Loader(4, 2, 32, 16, 16), {"structures": HP, "pace": HP}),
+    "few banks": (Loader(4, 2, 32, 16, 16), {"structures": [*HP, "largest"], "pace": HP}),
     "narrow beats": (
         Loader(16, 8, 8, 12, 12),
         {"structures": HP, "pace": ["dense", "hp-4-2", "block"], "jobs": 5},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -144,12 +145,15 @@ class ModuleBenches:
 
 @cache
 def _bench_files(bench: str) -> dict[str, bytes]:
-    """A bench's Python, and that of what benches share."""
-    places = [TESTS / "harness.py", *sorted((TESTS / "benches").glob("*.py"))]
-    return {
-        path.name: path.read_bytes()
-        for path in places if not path.name.startswith("bench_") or path.stem == bench
-    }  # fmt: skip
+    """A bench's Python, and that of what it imports from beside it."""
+    found = {"harness.py": (TESTS / "harness.py").read_bytes()}
+    frontier = [bench]
+    while frontier:
+        place = TESTS / "benches" / f"{frontier.pop()}.py"
+        if place.is_file() and place.name not in found:
+            found[place.name] = place.read_bytes()
+            frontier += re.findall(r"^(?:from|import) (\w+)", place.read_text(), re.MULTILINE)
+    return found
 
 
 def _simulated(case: ModuleCase, files: Mapping[str, bytes]) -> str:

@@ -248,7 +248,11 @@ def decode(loader: Loader, job: Job) -> tuple[list[Group], str]:
 
 
 def structured(kind: str, loader: Loader, rng: np.random.Generator, groups: int) -> EncodedMatrix:
-    """A matrix of `groups` row groups with a structure that `encode` finds again."""
+    """A matrix of `groups` row groups with a structure that `encode` finds again, or one that it would not choose:
+    groups as large as a shape may say.
+    """
+    if kind == "largest":
+        return _largest(loader, rng, groups)
     banks, depth = loader.banks, loader.depth
     rows, columns = groups * loader.rows, depth * banks
     bits = 4 if kind.endswith("4") else 8
@@ -279,6 +283,27 @@ def structured(kind: str, loader: Loader, rng: np.random.Generator, groups: int)
         matrix = random_unstructured(rng, rows, columns, 0.2)
         matrix[rng.random(rows // loader.rows).repeat(loader.rows) < 0.5] = 0
     return encode(matrix, banks=banks, rows_per_group=loader.rows, weight_bits=bits)
+
+
+def _largest(loader: Loader, rng: np.random.Generator, groups: int) -> EncodedMatrix:
+    """One group of 16 weights, or of as many as the loader has room for, in every row and bank."""
+    take = min(16, loader.row_cycles, loader.depth)
+    dims = loader.rows, loader.banks
+    everything = ColumnMap(np.tile(np.arange(loader.depth, dtype=np.uint16), (loader.banks, 1)), loader.depth)
+    found = [
+        RowGroup(
+            1,
+            0,
+            None if number else everything,
+            np.zeros((1, *dims), np.uint16),
+            rng.integers(-128, 128, (take, *dims)).astype(np.int8),
+        )
+        for number in range(groups)
+    ]
+    shape = GroupShape(take, take, take, (tuple(range(take)),))
+    return EncodedMatrix(
+        groups * loader.rows, loader.banks, loader.depth, loader.rows, 8, (shape,), tuple(found)
+    )
 
 
 def _random_shape(rng: random.Random, loader: Loader, entries: int) -> GroupShape:
