@@ -14,12 +14,11 @@ from pathlib import Path
 
 from mutate import TARGET, show
 from mutation.equivalents import BadEquivalentsError, read
-from mutation.mutants import draw
 from mutation.stimulus import benches
 from mutation.trial import Result
 from mutation_rtl.engine import WholeEngine
 from mutation_rtl.modules import ModuleBenches, module_cases
-from mutation_rtl.mutants import mutants, sources
+from mutation_rtl.mutants import draw, mutants, sources
 from mutation_rtl.trial import RtlTrial
 
 from flow.sim import verilator

@@ -44,6 +44,23 @@ class StuckError(AssertionError):
     """No port moved for too long; the message names the one that the engine waits for."""
 
 
+class BeatSink(AxiStreamSink):
+    """Takes a beat as one number: a look at a signal takes as long for a byte as for a beat. Its frames are bytes, every
+    one of which counts (flow_bench.sv demands it).
+    """
+
+    def __init__(self, bus: Any, clock: Any, reset: Any) -> None:
+        self.beat_bytes = len(bus.tdata) // 8
+        del bus.tkeep
+        super().__init__(bus, clock, reset, False, byte_lanes=1)
+
+    def recv_nowait(self, compact: bool = True) -> Any:
+        """The next frame."""
+        frame = super().recv_nowait(compact)
+        frame.tdata = b"".join(number.to_bytes(self.beat_bytes, "little") for number in frame.tdata)
+        return frame
+
+
 class Bench:
     """Everything around an engine, with `dut` the module flow_bench.
 
@@ -65,11 +82,7 @@ class Bench:
         clock, reset = dut.ap_clk, dut.ap_rst_n
         reset.value = 0
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "stream_in"), clock, reset, False)
-        # A look at a signal takes as long for a byte as for a beat, and flow_bench.sv demands that every byte of a beat
-        # counts: frames of this sink are numbers, one a beat.
-        beats = AxiStreamBus.from_prefix(dut, "stream_out")
-        del beats.tkeep
-        self.sink = AxiStreamSink(beats, clock, reset, False, byte_lanes=1)
+        self.sink = BeatSink(AxiStreamBus.from_prefix(dut, "stream_out"), clock, reset)
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_control"), clock, reset, False)
         dut.memory_reload.value = 0
         dut.memory_seed.value = self.random.getrandbits(32)
@@ -179,17 +192,11 @@ class Bench:
         for frame in frames:
             self.source.send_nowait(frame)
 
-    def received(self) -> list[bytes]:
-        """Output frames that have come since the last call."""
-        beat = self.protocol.description["engine"]["stream_bytes"]
-        taken = [self.sink.recv_nowait().tdata for _ in range(self.sink.count())]
-        return [b"".join(number.to_bytes(beat, "little") for number in frame) for frame in taken]
-
     async def collect(self, frames: List[bytes], counts: dict[str, int]) -> list[bytes]:
         """Output frames since `counts`, one for each input frame, and nothing beside them."""
         await self.cycles(4)
         beat = self.protocol.description["engine"]["stream_bytes"]
-        outputs = self.received()
+        outputs = [self.sink.recv_nowait().tdata for _ in range(self.sink.count())]
         now = {name: count - counts[name] for name, count in self.counts().items()}
         sent, received = sum(map(len, frames)) // beat, sum(map(len, outputs)) // beat
         assert len(outputs) == len(frames), f"stream_out: found {len(outputs)} frames; expected {len(frames)}"

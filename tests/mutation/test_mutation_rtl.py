@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from mutation.equivalents import read
 from mutation.killers import REFUSED
-from mutation.mutants import MINIMUM, Mutant, draw
+from mutation.mutants import MINIMUM, Mutant
 from mutation_rtl import modules
 from mutation_rtl.lexer import Code
 from mutation_rtl.memory import Outcomes
 from mutation_rtl.modules import ModuleBenches, ModuleCase, module_cases
-from mutation_rtl.mutants import apply, mutants, sources
+from mutation_rtl.mutants import apply, draw, mutants, sources
 from mutation_rtl.operators import OPERATORS
 
 HEADER = "module m #(\n    parameter A = 1\n) (\n    input wire clk_i\n);\n"

@@ -90,6 +90,6 @@ async def limited(work: Any) -> Any:
 async def collect(bench: Bench, output: bytearray) -> str:
     """Take the output frame; what is wrong with it."""
     await bench.cycles(4)
-    frames = bench.received()
+    frames = [bytes(bench.sink.recv_nowait().tdata) for _ in range(bench.sink.count())]
     output += b"".join(frames)
     return "TLAST" if len(frames) > 1 or not bench.sink.idle() else ""

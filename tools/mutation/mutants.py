@@ -6,8 +6,9 @@ Lines are those of functions: derived constants have their static_assert, pragma
 from __future__ import annotations
 
 import hashlib
+import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -102,15 +103,14 @@ def apply(mutant: Mutant, texts: Mapping[str, str]) -> str:
 
 
 def draw(every: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
-    """Mutants in an order to be tried: `MINIMUM` of each class first, then from all alike; `count` of them or all.
-
-    A mutant's place is a hash of the seed and its key: the sample stays what it was but for the lines that change.
-    """
-    order = sorted(every, key=lambda m: (hashlib.sha256(f"{seed} {m.key}".encode()).digest(), m))
-    classes: dict[str, list[Mutant]] = {kind: [] for kind in sorted({m.kind for m in every})}
-    for mutant in order:
+    """Mutants in an order to be tried: `MINIMUM` of each class first, then from all alike; `count` of them or all."""
+    rng = random.Random(seed)
+    classes: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in every:
         classes[mutant.kind].append(mutant)
-    chosen = [mutant for some in classes.values() for mutant in some[:MINIMUM]]
-    first = set(chosen)
-    rest = [mutant for mutant in order if mutant not in first]
-    return chosen + rest[: max(0, count - len(chosen))]
+    chosen = [
+        m for kind in sorted(classes) for m in rng.sample(classes[kind], min(MINIMUM, len(classes[kind])))
+    ]
+    rest = sorted(set(every) - set(chosen))
+    chosen += rng.sample(rest, min(max(0, count - len(chosen)), len(rest)))
+    return chosen

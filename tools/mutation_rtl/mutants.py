@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from mutation.mutants import Mutant
+from mutation.mutants import MINIMUM, Mutant
 
 from flow.resources import asset_dir
 from mutation_rtl.lexer import Code
@@ -21,6 +22,22 @@ def sources() -> dict[str, str]:
     """Every file of templates/rtl by name."""
     paths = sorted((asset_dir("templates") / "rtl").iterdir())
     return {path.name: path.read_text() for path in paths if path.name.endswith((".v", ".v.j2"))}
+
+
+def draw(every: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
+    """Mutants in an order to be tried: `MINIMUM` of each class first, then from all alike; `count` of them or all.
+
+    A mutant's place is a hash of the seed and its key: the sample stays what it was but for the lines that change, so
+    that after a change of the Verilog most of it is remembered.
+    """
+    order = sorted(every, key=lambda m: (hashlib.sha256(f"{seed} {m.key}".encode()).digest(), m))
+    classes: dict[str, list[Mutant]] = {kind: [] for kind in sorted({m.kind for m in every})}
+    for mutant in order:
+        classes[mutant.kind].append(mutant)
+    chosen = [mutant for some in classes.values() for mutant in some[:MINIMUM]]
+    first = set(chosen)
+    rest = [mutant for mutant in order if mutant not in first]
+    return chosen + rest[: max(0, count - len(chosen))]
 
 
 def mutants(texts: Mapping[str, str]) -> list[Mutant]:
