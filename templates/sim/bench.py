@@ -44,9 +44,10 @@ class StuckError(AssertionError):
     """No port moved for too long; the message names the one that the engine waits for."""
 
 
-class BeatSink(AxiStreamSink):
-    """Takes a beat as one number: a look at a signal takes as long for a byte as for a beat. Its frames are bytes, every
-    one of which counts (flow_bench.sv demands it).
+class BeatSink(AxiStreamSink):  # type: ignore[misc]  # cocotbext.axi has no types
+    """Takes a beat as one number: a look at a signal takes as long for a byte as for a beat.
+
+    Its frames are bytes, every one of which counts (flow_bench.sv demands it).
     """
 
     def __init__(self, bus: Any, clock: Any, reset: Any) -> None:
