@@ -21,11 +21,11 @@ CASES = [
     (16, 8, 8, 1, 2, 18, 32),
     (2, 128, 1, 1, 2, 18, 32),
     (2, 256, 1, 1, 2, 18, 32),
-    # Two token pairs, and segments of one, two, eight and 16 banks.
+    # Two segments of one, two, eight and 16 banks: of one alone, a simulator finds places beyond its sums among them.
     (4, 2, 2, 2, 2, 18, 32),
     (4, 4, 2, 2, 2, 16, 32),
-    (4, 8, 1, 1, 2, 16, 32),
-    (4, 16, 1, 1, 2, 18, 32),
+    (4, 16, 2, 2, 2, 16, 32),
+    (2, 32, 2, 2, 2, 18, 32),
 ]
 
 

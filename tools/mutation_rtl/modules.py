@@ -102,7 +102,7 @@ class ModuleBenches:
     """Runs the benches that a mutated file takes part in, the smallest module first."""
 
     cases: list[ModuleCase]
-    most: int = 12
+    most: int = 16
     """Cases of one module that a mutant meets."""
     name: str = "module"
     outcomes: Outcomes = field(default_factory=Outcomes)
