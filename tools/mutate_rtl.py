@@ -25,7 +25,7 @@ from flow.sim import verilator
 
 RUN_SECONDS = 1500.0
 """A bench that a mutant keeps from ending: benches have limits of their own in cycles, so that this is for the
-simulator that stands still. On a quiet machine none takes a twentieth of it."""
+simulator that stands still. On a quiet machine none takes a tenth of it."""
 EQUIVALENTS = Path(__file__).resolve().parent / "mutation_rtl" / "equivalents.toml"
 SOURCES = (
     "templates/rtl/*", "flow/emit/rtl.py", "tests/rtl/**/*.py", "tools/mutation_rtl/*", "tools/mutate_rtl.py",

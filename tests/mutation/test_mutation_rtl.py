@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mutation.equivalents import read
-from mutation.killers import REFUSED
+from mutation.killers import REFUSED, Verdict
 from mutation.mutants import MINIMUM, Mutant
 from mutation_rtl import modules
 from mutation_rtl.lexer import Code
@@ -115,6 +115,15 @@ def test_what_was_tried_is_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
     assert judged(fine, cases) == ("", 0)
     other = replace(cases[0], case={**cases[0].case, "seed": -1})
     assert judged(fine, [other]) == ("", 2)
+
+
+@pytest.mark.parametrize("how", ["timeout", "crash", REFUSED])
+def test_what_the_machine_may_have_done_is_not_remembered(how: str, tmp_path: Path) -> None:
+    outcomes = Outcomes(tmp_path)
+    assert outcomes.add("key", Verdict(how)) == Verdict(how)
+    assert outcomes.find("key") is None
+    outcomes.add("key", Verdict("bench", "case"))
+    assert outcomes.find("key") == Verdict("bench", "case")
 
 
 def mutant_of(file: str, kind: str, after: str) -> Mutant:

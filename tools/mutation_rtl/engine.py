@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined
 from mutation.killers import REFUSED, Run, Verdict, difference
+from mutation.memory import Memory
 from mutation.stimulus import Bench
 
 from flow.boards import DSP_KINDS
@@ -27,7 +28,7 @@ from flow.errors import ToolError
 from flow.resources import asset_dir
 from flow.sim.rtl import UNITS
 from flow.sim.verilator import Model, compile_model, run_bench
-from mutation_rtl.memory import Outcomes, key_of
+from mutation_rtl.memory import Outcomes
 
 BESIDE_CLOCK = Path(__file__).resolve().parents[1] / "mutation"
 NOISE = ("+verilator+rand+reset+2", "+verilator+seed+7")
@@ -116,9 +117,9 @@ class WholeEngine:
 def _key(bench: Bench, files: Mapping[str, bytes]) -> str:
     """Names an engine's Verilog, the unchanged one that it is compared with, and all that both are tried with."""
     given = (FLAGS, NOISE, PATIENCE, STALLS, FIRST, [(case.name, case.digest) for case in bench.cases])
-    unchanged = key_of(bench.name, files_of(bench))
+    unchanged = Memory.key(bench.name, files_of(bench))
     beside = {"beside_clock.py": (BESIDE_CLOCK / "beside_clock.py").read_bytes()}
-    return key_of(repr((unchanged, *given)), {**cosim_files(bench.engine), **beside, **files})
+    return Memory.key(repr((unchanged, *given)), {**cosim_files(bench.engine), **beside, **files})
 
 
 def _parts(bench: Bench) -> tuple[Bench, Bench]:

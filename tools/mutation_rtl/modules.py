@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from mutation.killers import REFUSED, Verdict
+from mutation.memory import Memory
 
 from flow.errors import ToolError
 from flow.sim.verilator import Model, compile_model, run_bench
-from mutation_rtl.memory import Outcomes, key_of
+from mutation_rtl.memory import Outcomes
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "rtl"
@@ -138,7 +139,7 @@ class ModuleBenches:
         files = {name: texts[name].encode() for name in sorted(case.units)}
         given = json.dumps([dict(case.parameters), dict(case.case)], sort_keys=True)
         what = repr((case.top, case.bench, given, case.ports_only, FLAGS))
-        key = key_of(what, files | _bench_files(case.bench))
+        key = Memory.key(what, files | _bench_files(case.bench))
         known = self.outcomes.find(key)
         return (known or self.outcomes.add(key, Verdict(_simulated(case, files)))).how
 
