@@ -10,7 +10,7 @@ from flow.cost.fit import barrier, cycles_of, fit
 from flow.cost.forms import StepForms
 from flow.cost.quick import estimate_quickly
 from flow.cost.report import EstimateReport, ResourceEstimate, StepEstimate, Walks, estimate_layout
-from flow.cost.resources import Usage, available, budget, engine_usage
+from flow.cost.resources import Usage, available, budget, engine_usage, ultra_memories
 
 __all__ = [
     "Activity",
@@ -31,4 +31,5 @@ __all__ = [
     "estimate_layout",
     "estimate_quickly",
     "fit",
+    "ultra_memories",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
@@ -28,8 +28,8 @@ from flow.ops.hardware import AdderTree, Memory, Multiplier, Mux, Resources, Ter
 BRAM18_SHAPES = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 BRAM36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768))
 TRUE_DUAL_WIDTH = 18
-URAM_WIDTH, URAM_WORDS = 72, 4096
-"""UltraRAM (UG573): both ports read or write 72 bits."""
+URAM_WIDTH, URAM_WORDS, URAM_BYTES = 72, 4096, (8, 9)
+"""UltraRAM (UG573): both ports read or write 72 bits, by bytes of 8 or of 9."""
 LUTRAM_WORDS = {6: (32, 64), 4: (16, 32)}
 """Words of distributed memories that cost as much with fewer, by LUT inputs."""
 
@@ -216,8 +216,25 @@ def bram18_of(memory: Memory, dsp_kind: str = "DSP48E2") -> int:
 
 
 def uram_of(memory: Memory) -> int:
-    """UltraRAMs: `ceil(bits/72) * ceil(words/4096)` a copy; either port reads or writes."""
-    return memory.copies * -(-memory.bits // URAM_WIDTH) * -(-memory.words // URAM_WORDS)
+    """UltraRAMs of all copies of a memory, as Yosys' memory_libmap puts it there.
+
+    Of more than 4,096 words, `lanes` of that many lie side by side and are written by whole bytes, of 8 or of 9 bits:
+    `ceil(lanes * bits / 72)`, with bits rounded up to bytes where there is more than one lane.
+    """
+    lanes = _lanes(memory)
+    bits = memory.bits if lanes == 1 else min(-(-memory.bits // byte) * byte for byte in URAM_BYTES)
+    return memory.copies * -(-lanes * bits // URAM_WIDTH)
+
+
+def _lanes(memory: Memory) -> int:
+    return -(-memory.words // URAM_WORDS)
+
+
+def placed(memory: Memory, dsp_kind: str, ultra: bool) -> Mapped:
+    """One copy of a memory, in UltraRAM if it is `ultra`: then look-up tables choose between its lanes alone."""
+    if not ultra:
+        return mapped(memory, dsp_kind)
+    return Mapped(0, memory.bits * -(-(_lanes(memory) - 1) // 3), 0, 0)
 
 
 def mux_luts(mux: Mux, lut_inputs: int) -> int:
@@ -255,8 +272,7 @@ def term_usage(terms: Iterable[Term], dsp_kind: str) -> tuple[int, int]:
 def usage(resources: Resources, board: Board) -> Usage:
     """Primitives of `board` for a stage, or for all stages added up.
 
-    Memories go where Yosys puts them; those that UltraRAM holds in exchange for most block RAM move there, but only
-    while block RAM is short.
+    Memories go where Yosys puts them, but those that `place` moves to UltraRAM.
     """
     return _usage(resources, board.dsp_kind, board.lut_inputs, budget(board))
 
@@ -269,28 +285,35 @@ def _usage(resources: Resources, dsp_kind: str, lut_inputs: int, limit: Usage) -
     trees = sum(tree_bits(tree, kind) for tree in resources.trees)
     lut, ff = term_usage(resources.terms, dsp_kind)
     lut += trees + resources.adder_bits + sum(mux_luts(m, inputs) for m in resources.muxes)
+    ultra = place(resources.memories, limit, dsp_kind)
+    bram18 = uram = 0
     for memory in resources.memories:
-        one = mapped(memory, dsp_kind)
+        one = placed(memory, dsp_kind, memory.name in ultra)
         lut, ff = lut + memory.copies * one.lut, ff + memory.copies * one.ff
-    bram18, uram = place(list(_in_blocks(resources.memories, dsp_kind)), limit, dsp_kind)
+        bram18 += memory.copies * one.bram18
+        uram += uram_of(memory) if memory.name in ultra else 0
     return Usage(dsp, lut, ff + resources.ff + trees, bram18, uram)
 
 
-def _in_blocks(memories: Iterable[Memory], dsp_kind: str) -> Iterator[Memory]:
-    """The memories that go to block RAM."""
-    return (memory for memory in memories if mapped(memory, dsp_kind).bram18)
-
-
-def place(memories: list[Memory], limit: Usage, dsp_kind: str = "DSP48E2") -> tuple[int, int]:
-    """(block RAMs of 18 Kibit, UltraRAMs): all in block RAM, then those that free most of it for each
-    UltraRAM move until it fits."""
-    bram18, uram = sum(bram18_of(m, dsp_kind) for m in memories), 0
-    for memory in sorted(memories, key=lambda m: (-bram18_of(m, dsp_kind) / uram_of(m), m.name)):
+def place(memories: Iterable[Memory], limit: Usage, dsp_kind: str = "DSP48E2") -> frozenset[str]:
+    """Names of the memories that go to UltraRAM: of those whose Verilog can lie there, the ones that free most block
+    RAM for each UltraRAM, until the rest fits; none while block RAM is not short."""
+    blocks = {memory: bram18_of(memory, dsp_kind) for memory in memories}
+    bram18, uram, ultra = sum(blocks.values()), 0, set()
+    movable = [memory for memory, count in blocks.items() if count and memory.ultra]
+    for memory in sorted(movable, key=lambda m: (-blocks[m] / uram_of(m), m.name)):
         if bram18 <= limit.bram18:
             break
         if uram + uram_of(memory) <= limit.uram:
-            bram18, uram = bram18 - bram18_of(memory, dsp_kind), uram + uram_of(memory)
-    return bram18, uram
+            bram18, uram = bram18 - blocks[memory], uram + uram_of(memory)
+            ultra.add(memory.name)
+    return frozenset(ultra)
+
+
+def ultra_memories(engine: Engine, board: Board) -> frozenset[str]:
+    """Names of the engine's memories that lie in UltraRAM on a board."""
+    memories = [memory for part in stages(engine).values() for memory in part.memories]
+    return place(memories, budget(board), board.dsp_kind)
 
 
 def engine_usage(engine: Engine, board: Board) -> Usage:

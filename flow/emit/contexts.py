@@ -202,6 +202,17 @@ class ConfigContext:
 
 
 @dataclass(frozen=True)
+class StorageContext:
+    """What the memories that steps name lie in; `ultra` names those in UltraRAM (`flow.cost.ultra_memories`)."""
+
+    ultra: frozenset[str] = frozenset()
+
+    def implementation(self, memory: str) -> str:
+        """What BIND_STORAGE calls it."""
+        return "uram" if memory in self.ultra else "bram"
+
+
+@dataclass(frozen=True)
 class DispatchContext:
     """Which stages dispatch.hpp wires in."""
 

@@ -1,7 +1,7 @@
 """The `hls/` folder of a build: static headers, copied, and the files that the templates write.
 
-The result depends on the engine and on how its DSP primitives are packed, never on a program: two models on one
-engine get identical C++.
+The result depends on the engine, on how its DSP primitives are packed and on what its memories lie in, never on a
+program: two models on one engine get identical C++.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ import json
 from typing import Any
 
 from flow.boards import DSP_KINDS, Board, DspKind
-from flow.emit.contexts import TOP, ConfigContext, DispatchContext, KernelContext, TestbenchContext
+from flow.emit.contexts import (
+    TOP,
+    ConfigContext,
+    DispatchContext,
+    KernelContext,
+    StorageContext,
+    TestbenchContext,
+)
 from flow.emit.cosim import cosim_lines
 from flow.emit.rendering import line_map, render
 from flow.emit.sources import Sources, outside_header
@@ -23,11 +30,14 @@ LINES = "lines.json"
 """The file of a build that says which template line each line of its sources came from."""
 
 
-def kernel_templates(engine: Engine, packing: DspKind = DSP_KINDS["DSP48E2"]) -> dict[str, tuple[str, Any]]:
+def kernel_templates(
+    engine: Engine, packing: DspKind = DSP_KINDS["DSP48E2"], ultra: frozenset[str] = frozenset()
+) -> dict[str, tuple[str, Any]]:
     """(template, context) of every C++ file that is written, by path relative to `hls/`."""
     return {
         "config.hpp": ("config.hpp.j2", ConfigContext(engine, packing)),
         "dispatch.hpp": ("dispatch.hpp.j2", DispatchContext(engine)),
+        "storage.hpp": ("storage.hpp.j2", StorageContext(ultra)),
         f"{TOP}.hpp": ("flow_engine.hpp.j2", KernelContext(engine)),
         f"{TOP}.cpp": ("flow_engine.cpp.j2", KernelContext(engine)),
         "testbench.cpp": ("testbench.cpp.j2", TestbenchContext(engine)),
@@ -35,12 +45,16 @@ def kernel_templates(engine: Engine, packing: DspKind = DSP_KINDS["DSP48E2"]) ->
 
 
 def kernel_files(
-    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], sources: Sources | None = None
+    engine: Engine,
+    *,
+    packing: DspKind = DSP_KINDS["DSP48E2"],
+    ultra: frozenset[str] = frozenset(),
+    sources: Sources | None = None,
 ) -> dict[str, bytes]:
     """Every C++ file of the kernel and its test bench by path relative to `hls/`, deterministic and in sorted order.
 
-    `packing` says how the target's DSP primitive takes two products (it changes no result); `sources` are flow's own
-    templates and headers unless others are given.
+    `packing` says how the target's DSP primitive takes two products, `ultra` which memories lie in UltraRAM
+    (neither changes a result); `sources` are flow's own templates and headers unless others are given.
 
     Raises:
         FlowError: the engine has a shape that the kernel cannot have, or a template fails.
@@ -48,30 +62,36 @@ def kernel_files(
     sources = sources or Sources.of()
     absent = {outside_header(name) for name in outside_stages() if name not in engine.features}
     files = {name: header.content for name, header in sources.headers.items() if name not in absent}
-    for path, (template, context) in kernel_templates(engine, packing).items():
+    for path, (template, context) in kernel_templates(engine, packing, ultra).items():
         files[path] = render(template, context, sources).encode()
     return dict(sorted(files.items()))
 
 
-def hls_files(engine: Engine, board: Board, *, sources: Sources | None = None) -> dict[str, bytes]:
+def hls_files(
+    engine: Engine,
+    board: Board,
+    *,
+    ultra: frozenset[str] = frozenset(),
+    sources: Sources | None = None,
+) -> dict[str, bytes]:
     """The `hls/` folder of a build for `board`, by path relative to the build: the kernel and the Vitis scripts; and
     `lines.json`, which names the template line of every line that a template wrote, there and beside it.
 
-    Boards without an HLS flow get no scripts.
+    `ultra` names the memories that lie in UltraRAM there. Boards without an HLS flow get no scripts.
 
     Raises:
         FlowError: the engine has a shape that the kernel cannot have, or a template fails.
     """
     sources = sources or Sources.of()
     packing = DSP_KINDS[board.dsp_kind]
-    files = kernel_files(engine, packing=packing, sources=sources)
+    files = kernel_files(engine, packing=packing, ultra=ultra, sources=sources)
     if board.flow_target != "open":
         context = vitis_context(engine, board)
         for name in ("csynth.tcl", "link.cfg", "kernel.xml"):
             files[name] = render(f"vitis/{name}.j2", context, sources).encode()
     lines = {
         f"hls/{path}": line_map(template, context, sources)
-        for path, (template, context) in kernel_templates(engine, packing).items()
+        for path, (template, context) in kernel_templates(engine, packing, ultra).items()
     } | cosim_lines(engine, sources)
     # One file a line: a run of lines is three short values.
     rows = ",\n".join(f" {json.dumps(path)}: {json.dumps(runs)}" for path, runs in sorted(lines.items()))

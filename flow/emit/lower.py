@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flow.boards import DSP_KINDS, Board
-from flow.cost import EstimateReport, estimate_layout, fit
+from flow.cost import EstimateReport, estimate_layout, fit, ultra_memories
 from flow.emit.build import BOARD_FILE, manifest_of, tree_of
 from flow.emit.chip import chip_files
 from flow.emit.cosim import cosim_files
@@ -223,11 +223,12 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
         FlowError: a template fails; names its file and line.
     """
     program, board = prepared.layout.program, prepared.board
+    packing, ultra = DSP_KINDS[board.dsp_kind], ultra_memories(program.engine, board)
     files = {
         **prepared.files,
-        **hls_files(program.engine, board, sources=sources),
+        **hls_files(program.engine, board, ultra=ultra, sources=sources),
         **cosim_files(program.engine, sources=sources),
-        **rtl_files(program.engine, packing=DSP_KINDS[board.dsp_kind], sources=sources),
+        **rtl_files(program.engine, packing=packing, ultra=ultra, sources=sources),
         **chip_files(program.engine, board, program.image, sources=sources),
     }
     info = {**prepared.info, "templates": sources.overlaid}

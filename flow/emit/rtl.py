@@ -52,10 +52,12 @@ class RtlContext:
     Attributes:
         engine: the engine; two programs for one engine give the same Verilog.
         packing: how one DSP primitive takes two products; it changes no result.
+        ultra: names of the memories that shall lie in UltraRAM; that changes no result either.
     """
 
     engine: Engine
     packing: DspKind = DSP_KINDS["DSP48E2"]
+    ultra: frozenset[str] = frozenset()
     top: str = TOP
     clock: str = CLOCK
     reset: str = RESET
@@ -139,6 +141,10 @@ class RtlContext:
         """Bit i set: the engine runs opcode i."""
         staged = {Opcode.NORM: "norm", Opcode.ATTENTION: "attention", Opcode.POOL: "pool"}
         return sum(1 << opcode for opcode in Opcode if opcode not in staged or self.has(staged[opcode]))
+
+    def style(self, memory: str) -> str:
+        """What a memory of `flow.ops.blocks` shall lie in, as its module's parameter says it."""
+        return "ultra" if memory in self.ultra else "auto"
 
     def has(self, stage: str) -> bool:
         """Whether a stage is compiled in."""
@@ -281,15 +287,20 @@ _CHECKED: Mapping[Opcode, tuple[str, ...]] = {
 
 
 def rtl_files(
-    engine: Engine, *, packing: DspKind = DSP_KINDS["DSP48E2"], sources: Sources | None = None
+    engine: Engine,
+    *,
+    packing: DspKind = DSP_KINDS["DSP48E2"],
+    ultra: frozenset[str] = frozenset(),
+    sources: Sources | None = None,
 ) -> dict[str, bytes]:
-    """Every Verilog file of the engine by path relative to the build, deterministic and in sorted order.
+    """Every Verilog file of the engine by path relative to the build, deterministic and in sorted order; the memories
+    that `ultra` names (`flow.cost.ultra_memories`) are told to lie in UltraRAM.
 
     Raises:
         FlowError: a template fails.
     """
     sources = sources or Sources.of()
-    context = RtlContext(engine, packing)
+    context = RtlContext(engine, packing, ultra)
     absent = {outside_module(name) for name in outside_stages() if name not in engine.features}
     files = {
         s.emits: s.content

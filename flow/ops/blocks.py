@@ -79,8 +79,8 @@ def control(engine: Engine) -> Resources:
             "top": {"one": 1, "line": T * B, "operands": engine.rows * B},
         },
         (
-            Memory("store", engine.store_depth, 8 * T, 1, B, block="store"),
-            Memory("program", 16 * engine.steps, 64, 1, 1, block="program_memory"),
+            Memory("store", engine.store_depth, 8 * T, 1, B, block="store", ultra=True),
+            Memory("program", 16 * engine.steps, 64, 1, 1, block="program_memory", ultra=True),
             Memory("bursts", 1 << BURST_LOG2, 8 * W, 1, 1, block="reader"),
         ),
         dsp=5,
@@ -116,8 +116,8 @@ def linear(engine: Engine) -> Resources:
             "results": {"one": 1, "line": T * B},
         },
         (
-            Memory("operand0", engine.operand_depth, 8 * T, 1, B * P, block="operand0"),
-            Memory("operand1", engine.operand_depth, 8 * T, 1, B * P, block="operand1"),
+            Memory("operand0", engine.operand_depth, 8 * T, 1, B * P, block="operand0", ultra=True),
+            Memory("operand1", engine.operand_depth, 8 * T, 1, B * P, block="operand1", ultra=True),
             Memory("weights", ring, 8 * weight_lanes, 1, P * B // weight_lanes, block="rows"),
             Memory("offsets", ring, B * offset, 1, P, block="rows"),
             Memory("codes", 1 << CODE_LOG2, 8 * W, 1, 1, block="weights"),
@@ -164,7 +164,7 @@ def attention(engine: Engine) -> Resources:
     lines = -(-engine.sequence // (B // abreast))
     tiles = bits(-(-engine.sequence // P))
     memories = (
-        Memory("values", engine.values_depth, 8 * P, 1, B, block="values"),
+        Memory("values", engine.values_depth, 8 * P, 1, B, block="values", ultra=True),
         Memory("queries", 2 << bits(engine.depth), 8 * T * B, 1, 1, block="attention"),
         Memory("scores", 4 << tiles, 16 * T * P, 1, abreast, block="attention"),
         Memory("numerators", 2 << bits(lines), 8 * T * P, 1, 2 * groups, block="attention"),
@@ -213,7 +213,7 @@ def norm(engine: Engine) -> Resources:
     roots = {"digits": digits if fold == 1 else 0, "folded": digits if fold > 1 else 0}
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
-        Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm"),
+        Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm", ultra=True),
         Memory("norm results", 1 << QUEUE_LOG2, 32 * T * L, 1, 1, block="norm"),
         Memory("norm centres", ahead, count + 16, 1, 1, block="norm"),
         Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),

@@ -58,7 +58,8 @@ class Memory:
     One read port beside the write port is simple dual port; two read ports are true dual port, and writing
     then takes one of them while nothing is read. Nobody reads a word in the cycle in which it is written. An
     `asynchronous` memory is read without a clock, which distributed RAM alone does.
-    `block` is the instance in the Verilog engine that holds it.
+    `block` is the instance in the Verilog engine that holds it. `ultra`: its Verilog can be told to lie in UltraRAM
+    (parameter `Style`).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Memory:
     copies: int
     asynchronous: bool = False
     block: str = ""
+    ultra: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,10 @@
-// The on-chip memories that steps name, and what fits into them.
+// Reading and writing the on-chip memories that steps name, and what fits into them.
 #pragma once
 
+#include "storage.hpp"
 #include "types.hpp"
 
 namespace flow {
-
-// Channel c of a tensor of depth D lies in bank c % Banks; byte plane p of token tile i is at line
-// base + (i*planes + p)*D + c / Banks. A line is one address of all banks.
-struct Memories {
-    Word operand0[OperandDepth][Banks];
-    Word operand1[OperandDepth][Banks];
-    Word store[StoreDepth][Banks];
-    ValuesWord values[ValuesDepth][Banks];
-
-    Memories() {
-        // One word is one port's width.
-        #pragma HLS AGGREGATE variable=operand0
-        #pragma HLS AGGREGATE variable=operand1
-        #pragma HLS AGGREGATE variable=store
-        #pragma HLS AGGREGATE variable=values
-        // All banks are read in every cycle.
-        #pragma HLS ARRAY_PARTITION variable=operand0 type=complete dim=2
-        #pragma HLS ARRAY_PARTITION variable=operand1 type=complete dim=2
-        #pragma HLS ARRAY_PARTITION variable=store type=complete dim=2
-        #pragma HLS ARRAY_PARTITION variable=values type=complete dim=2
-        // P rows read a bank at P addresses while one result is written: copies with broadcast writes.
-        #pragma HLS BIND_STORAGE variable=operand0 type=ram_1wnr impl=bram
-        #pragma HLS BIND_STORAGE variable=operand1 type=ram_1wnr impl=bram
-        // One read (a key, or a residual) and one write a cycle.
-        #pragma HLS BIND_STORAGE variable=store type=ram_t2p impl=bram
-        #pragma HLS BIND_STORAGE variable=values type=ram_s2p impl=bram
-    }
-};
 
 inline bool is_operand(uint32_t space) {
     #pragma HLS INLINE

@@ -5,6 +5,10 @@ module line_memory #(
     parameter Banks = 4,
     parameter WordBits = 16,
     parameter Depth = 64,
+    // verilator lint_off UNUSEDPARAM
+    // What it shall lie in: "auto", or "ultra" for UltraRAM. Synthesis alone looks at the attribute that names it.
+    parameter Style = "auto",
+    // verilator lint_on UNUSEDPARAM
     parameter AddressBits = Depth > 1 ? $clog2(Depth) : 1
 ) (
     input  wire                      clk_i,
@@ -30,6 +34,7 @@ module line_memory #(
         for (b = 0; b < Banks; b = b + 1) begin : banks
             // Nobody reads a word in the cycle in which it is written.
             (* no_rw_check *)
+            (* ram_style = Style *)
             reg [WordBits-1:0] word [0:Depth-1];
             reg [WordBits-1:0] word_q, data_q;
             wire [AddressBits-1:0] read_line = read_high_i[b] ? read_high_line_i : read_line_i;

@@ -8,7 +8,9 @@ module norm_constants #(
     parameter Banks = 8,
     parameter Lanes = 2,
     parameter Depth = 16,
-    parameter BeatBytes = 8
+    parameter BeatBytes = 8,
+    // Of the memory, as ram_1r1w has it.
+    parameter Style = "auto"
 ) (
     input  wire                   clk_i,
     input  wire                   rst_ni,
@@ -111,7 +113,7 @@ module norm_constants #(
                 localparam OutputNumber = o;
                 localparam GroupNumber = g;
                 wire here = BeatWords >= Lanes || write_group_q == GroupNumber[GroupBits-1:0];
-                ram_1r1w #(.Width(GroupChannels * 64), .Depth(Rows), .AddressBits(RowBits)) words (
+                ram_1r1w #(.Width(GroupChannels * 64), .Depth(Rows), .AddressBits(RowBits), .Style(Style)) words (
                     .clk_i(clk_i),
                     .we_i(take && output_q == OutputNumber[0] && here),
                     .waddr_i(write_row_q),

@@ -19,6 +19,8 @@ module norm_unit #(
     parameter NormLanes = 2,
     parameter Depth = 16,
     parameter BeatBytes = 8,
+    // Of the constants' memory, as ram_1r1w has it.
+    parameter Style = "auto",
     // Cycles that a root and a division take a digit stage: a power of two.
     parameter Fold = 1
 ) (
@@ -328,7 +330,7 @@ module norm_unit #(
 
     wire [2*Lanes*16-1:0] gain;
     wire [2*Lanes*48-1:0] bias;
-    norm_constants #(.Banks(Banks), .Lanes(Lanes), .Depth(Depth), .BeatBytes(BeatBytes)) constants (
+    norm_constants #(.Banks(Banks), .Lanes(Lanes), .Depth(Depth), .BeatBytes(BeatBytes), .Style(Style)) constants (
         .clk_i(clk_i), .rst_ni(rst_ni), .load_start_i(load_start_i), .load_depth_i(load_depth_i),
         .load_outputs_i(load_outputs_i), .load_done_o(load_done_o), .data_valid_i(data_valid_i),
         .data_ready_o(data_ready_o), .data_i(data_i), .full_o(full), .release_i(last_done), .next_i(flow_q[4]),

@@ -8,6 +8,10 @@ module operand_memory #(
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Depth = 64,
+    // verilator lint_off UNUSEDPARAM
+    // What it shall lie in: "auto", or "ultra" for UltraRAM. Synthesis alone looks at the attribute that names it.
+    parameter Style = "auto",
+    // verilator lint_on UNUSEDPARAM
     parameter AddressBits = Depth > 1 ? $clog2(Depth) : 1
 ) (
     input  wire                              clk_i,
@@ -34,6 +38,7 @@ module operand_memory #(
         for (b = 0; b < Banks; b = b + 1) begin : banks
             // Nobody reads a word in the cycle in which it is written.
             (* no_rw_check *)
+            (* ram_style = Style *)
             reg [WordBits-1:0] word [0:Depth-1];
             wire [AddressBits-1:0] write_line = write_high_i[b] ? write_high_line_i : write_line_i;
             always @(posedge clk_i) if (we_i[b]) word[write_line] <= write_data_i[WordBits*b+:WordBits];

@@ -5,7 +5,11 @@
 module ram_1r1w #(
     parameter Width = 8,
     parameter Depth = 16,
-    parameter AddressBits = 4
+    parameter AddressBits = 4,
+    // verilator lint_off UNUSEDPARAM
+    // What it shall lie in: "auto", or "ultra" for UltraRAM. Synthesis alone looks at the attribute that names it.
+    parameter Style = "auto"
+    // verilator lint_on UNUSEDPARAM
 ) (
     input  wire                   clk_i,
     input  wire                   we_i,
@@ -18,6 +22,7 @@ module ram_1r1w #(
 
     // A block RAM of ECP5 knows no old word: Yosys would add registers and a choice behind it, late in a cycle.
     (* no_rw_check *)
+    (* ram_style = Style *)
     reg [Width-1:0] word [0:Depth-1];
     reg [Width-1:0] rdata_q;
 

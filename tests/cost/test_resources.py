@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from flow.cost.resources import (
     place,
     stages,
     tree_bits,
+    ultra_memories,
     uram_of,
     usage,
 )
@@ -51,10 +53,28 @@ def test_block_ram_takes_its_best_shape(words: int, bits: int, reads: int, block
 
 
 @pytest.mark.parametrize(
-    ("words", "bits", "blocks"), [(4096, 72, 1), (4097, 72, 2), (100, 73, 2), (9000, 128, 6)]
+    ("words", "bits", "blocks"),
+    [
+        (4096, 72, 1),
+        (4097, 72, 2),
+        (100, 73, 2),
+        (9000, 128, 6),
+        # As Yosys 0.70 counts them: words side by side, of bytes of 8 bits or of 9.
+        (9000, 20, 1),
+        (9000, 24, 1),
+        (9000, 40, 2),
+        (40000, 16, 3),
+        (40000, 20, 4),
+        (40000, 36, 5),
+        (40000, 64, 9),
+        (5000, 80, 3),
+        (20000, 80, 6),
+        (20000, 128, 9),
+    ],
 )
 def test_ultra_ram_is_72_by_4096(words: int, bits: int, blocks: int) -> None:
-    assert uram_of(Memory("m", words, bits, 2, 1)) == blocks
+    assert uram_of(Memory("m", words, bits, 1, 1)) == blocks
+    assert uram_of(Memory("m", words, bits, 1, 5)) == 5 * blocks
 
 
 @pytest.mark.parametrize(
@@ -169,11 +189,39 @@ def test_shifter_root_and_divider_by_hand() -> None:
 
 
 def test_ultra_ram_is_used_only_where_block_ram_is_short() -> None:
-    small, large = Memory("a", 600, 18, 1, 10), Memory("b", 4096, 72, 1, 4)
-    assert place([small, large], Usage(0, 0, 0, 1000, 100)) == (10 + 64, 0)
-    assert place([small, large], Usage(0, 0, 0, 40, 100)) == (10, 4)
-    assert place([small, large], Usage(0, 0, 0, 5, 100)) == (0, 14)
-    assert place([small, large], Usage(0, 0, 0, 5, 3)) == (74, 0)
+    """10 and 64 block RAMs: the memory that frees most for an UltraRAM goes first, and only as far as needed."""
+    small, large = Memory("a", 600, 18, 1, 10, ultra=True), Memory("b", 4096, 72, 1, 4, ultra=True)
+
+    def moved(bram18: int, uram: int) -> set[str]:
+        return set(place([small, large], Usage(0, 0, 0, bram18, uram)))
+
+    assert moved(74, 100) == set()
+    assert moved(73, 100) == moved(10, 4) == {"b"}
+    assert moved(9, 100) == {"a", "b"}
+    assert moved(9, 13) == {"b"}
+    assert moved(9, 3) == set()
+    # What cannot be told to lie there stays where it is, and so does what look-up tables hold.
+    fixed = replace(large, ultra=False)
+    assert place([small, fixed], Usage(0, 0, 0, 5, 100)) == {"a"}
+    assert place([Memory("c", 16, 8, 1, 4, ultra=True)], Usage(0, 0, 0, -1, 100)) == set()
+
+
+def test_usage_counts_each_memory_where_it_lies() -> None:
+    """On a board that is short of block RAM; the choice between two lanes of an UltraRAM costs look-up tables."""
+    engine = Engine(4, 16, 2, 4, 2, store_depth=5000)
+    rich = replace(load_board("u250"), bram=10**5)
+    memories = {m.name: m for part in stages(engine).values() for m in part.memories}
+    store = memories["store"]
+    plain = engine_usage(engine, rich)
+    assert plain.uram == len(ultra_memories(engine, rich)) == 0
+    short = replace(rich, bram=int((plain.bram18 - 20) / 2 / rich.max_utilisation), slrs=1)
+    moved, ultra = engine_usage(engine, short), ultra_memories(engine, short)
+    assert ultra == {"program", "store"}
+    assert moved.uram == uram_of(memories["program"]) + uram_of(store) == 1 + 16
+    assert plain.bram18 - moved.bram18 == bram18_of(memories["program"]) + bram18_of(store)
+    assert moved.bram18 <= budget(short).bram18 < plain.bram18
+    assert moved.lut - plain.lut == 16 * (store.bits - mapped(store, "DSP48E2").lut)
+    assert (moved.dsp, moved.ff) == (plain.dsp, plain.ff)
 
 
 def test_budget_is_the_boards_share_rounded_down() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from flow.boards import DSP_KINDS
+from flow.boards import DSP_KINDS, load_board
+from flow.cost.resources import stages, ultra_memories
+from flow.emit.lower import lower
 from flow.emit.rtl import RtlContext, rtl_files
 from flow.engine import RECORDS, Engine, Opcode, interfaces, parameters
 from tests.rtl.harness import lint
@@ -45,7 +48,7 @@ def parsed(name: str, text: str) -> Any:
 def test_lint(name: str, tmp_path: Path) -> None:
     """Every module under the top, with the engine's parameters and all of Verilator's warnings."""
     packing = DSP_KINDS["DSP48E1" if name == "small" else "DSP48E2"]
-    files = rtl_files(ENGINES[name], packing=packing)
+    files = rtl_files(ENGINES[name], packing=packing, ultra=frozenset({"store"} if name == "wide" else ()))
     assert lint(files, tmp_path) == []
 
 
@@ -97,6 +100,36 @@ def test_instances(name: str) -> None:
         module = parsed(instance.module, files[f"rtl/{instance.module}.v"].decode())
         ports = {getattr(port, "first", port).name for port in module.portlist.ports}
         assert {port.portname for port in instance.portlist} == ports
+
+
+def test_memories_are_told_what_to_lie_in() -> None:
+    """Every memory that the estimate may move to UltraRAM has an instance whose style says so, and no other has."""
+    memories = [m for part in stages(SMALL).values() for m in part.memories if m.ultra]
+    assert len(memories) == 6
+    for memory in memories:
+        text = rtl_files(SMALL, ultra=frozenset({memory.name}))["rtl/flow_engine.v"].decode()
+        (place,) = re.finditer(r"\.Style\(\"ultra\"\)[^;]*?\n    \) (\w+) \(", text)
+        assert place[1] == memory.block
+        assert text.count(".Style(") == 6
+    assert '"ultra"' not in rtl_files(SMALL)["rtl/flow_engine.v"].decode()
+
+
+def test_a_build_for_a_board_that_is_short_of_block_ram(models: Path) -> None:
+    """What the estimate counts as UltraRAM is what Verilog and C++ ask for; a board with room asks for none."""
+    rich = load_board("u250")
+    plain = lower(models / "digits_vit_hp80.pt2", rich)
+    used = plain.estimate.resources["bram18"].used
+    poor = replace(rich, bram=int((used - 20) / 2 / rich.max_utilisation), slrs=1)
+    for board in (rich, poor):
+        made = lower(models / "digits_vit_hp80.pt2", board, engine=plain.engine)
+        ultra = ultra_memories(made.engine, board)
+        assert bool(ultra) == (made.estimate.resources["uram"].used > 0) == (board is poor)
+        verilog, storage = (made.files[path].decode() for path in ("rtl/flow_engine.v", "hls/storage.hpp"))
+        assert verilog.count('.Style("ultra")') == len(ultra)
+        for name in ("operand0", "operand1", "store", "values"):
+            pragma = re.search(rf"BIND_STORAGE variable={name} type=\w+ impl=(\w+)\n", storage)
+            assert pragma is not None
+            assert pragma[1] == ("uram" if name in ultra else "bram")
 
 
 def test_words_of_records() -> None:

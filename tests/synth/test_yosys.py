@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from flow.boards import list_boards, load_board
+from flow.cost.resources import bram18_of, uram_of
 from flow.errors import FlowError, ToolError
+from flow.ops.hardware import Memory
+from flow.resources import asset_dir
 from flow.synth import yosys
 from flow.synth.primitives import TARGETS, Counts, counts_of, target_named, target_of
 from flow.synth.rtlil import parse
@@ -61,6 +64,24 @@ def test_instances_are_counted_from_the_hierarchy(tmp_path: Path, monkeypatch: p
 
     monkeypatch.delattr(yosys, "_map")
     assert synthesise(FILES, "top", TARGETS["ecp5"]) == found
+
+
+def test_memories_lie_where_they_are_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UltraRAM for the memory that asks for it, as many as the estimate says; block RAM for its neighbour, although
+    Yosys would find UltraRAM cheaper."""
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path))
+    ports = "input wire clk_i, input wire we_i, input wire [12:0] at_i, input wire [35:0] d_i, output wire [35:0] {}"
+    wires = ".clk_i(clk_i), .we_i(we_i), .waddr_i(at_i), .wdata_i(d_i), .re_i(1'b1), .raddr_i(at_i)"
+    top = "module top (" + ports.format("a_o, output wire [35:0] b_o") + ");\n"
+    for name, style in (("a", "ultra"), ("b", "auto")):
+        sizes = f'.Width(36), .Depth(8192), .AddressBits(13), .Style("{style}")'
+        top += f"    ram_1r1w #({sizes}) {name} ({wires}, .rdata_o({name}_o));\n"
+    memory = (asset_dir("templates") / "rtl" / "ram_1r1w.v").read_bytes()
+    files = {"rtl/top.v": top.encode() + b"endmodule\n", "rtl/ram_1r1w.v": memory}
+    stored = Memory("m", 8192, 36, 1, 1)
+    found = synthesise(files, "top", TARGETS["xcup"]).blocks
+    assert (found["a"].uram, found["a"].bram18) == (uram_of(stored), 0) == (1, 0)
+    assert (found["b"].uram, found["b"].bram18) == (0, bram18_of(stored, "DSP48E2"))
 
 
 def test_a_changed_source_is_synthesised_again() -> None:

@@ -7,8 +7,9 @@ block of the Verilog engine what one unit of its terms costs (`flow.ops.blocks`;
 `flow/cost/calibration.json`. Then engines that a seed draws are compared: DSP and block RAM have to be equal, LUT and
 FF within 10 %. Exit status 1 where they are not, or where `--minutes` ended before all engines were synthesised.
 
-`--wide` adds an engine of 4,096 multipliers on UltraScale+, whose array has to hold two products a DSP48E2, and whose
-post pipeline at most 20 % as many beside it.
+One more UltraScale+ engine has its memories in UltraRAM, whose count has to be equal too. `--wide` adds an engine of
+4,096 multipliers on UltraScale+, whose array has to hold two products a DSP48E2, and whose post pipeline at most 20 %
+as many beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from evidence import ROOT, write_evidence
 from scipy.optimize import nnls
 
 from flow.boards import DSP_KINDS
-from flow.cost.resources import CALIBRATION, calibration, dsp_of, mapped, stages
+from flow.cost.resources import CALIBRATION, calibration, dsp_of, mapped, placed, stages, uram_of
 from flow.emit.contexts import TOP
 from flow.emit.rtl import rtl_files
 from flow.engine import STAGES, Engine
@@ -49,7 +50,6 @@ SOURCES = (
     "flow/ops/blocks.py",
     "tools/bench/resources.py",
 )
-WIDE = Engine(8, 64, 8, 8, 1, beat_bytes=64, stream_bytes=16)
 
 
 def engine(lanes: tuple[int, ...], depths: tuple[int, ...] = (512, 512, 256), **more: object) -> Engine:
@@ -61,6 +61,10 @@ def engine(lanes: tuple[int, ...], depths: tuple[int, ...] = (512, 512, 256), **
     sizes |= {"sequence": 64, "depth": depth, "row_cycles": depth, "steps": 16, **more}
     return Engine(**sizes)  # type: ignore[arg-type]
 
+
+WIDE = Engine(8, 64, 8, 8, 1, beat_bytes=64, stream_bytes=16)
+DEEP = engine((4, 8, 2, 2, 1, 16, 8), (1024, 5000, 4096), steps=64)
+"""Its memories go to UltraRAM, all that can; of the store two words lie side by side."""
 
 # Every parameter varies, most stages are there most of the time and each is absent once, or its share would be taken
 # for that of what stands beside it; small, because small ones synthesise fast.
@@ -95,10 +99,11 @@ def drawn(count: int, seed: int) -> list[Engine]:
 
 @dataclass(frozen=True)
 class Case:
-    """A synthesised engine."""
+    """A synthesised engine; `ultra` names its memories in UltraRAM."""
 
     engine: Engine
     found: Synthesis
+    ultra: frozenset[str] = frozenset()
 
     @property
     def terms(self) -> dict[tuple[str, str], int]:
@@ -148,16 +153,18 @@ def fitted(cases: Iterable[Case], kind: str, what: str) -> dict[str, float]:
     return found
 
 
-def predicted(engine: Engine, kind: str, units: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
+def predicted(case: Case, kind: str, units: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
     """What the estimate says with these coefficients."""
-    total = {"lut": 0, "ff": 0, "dsp": 0, "bram18": 0}
+    engine = case.engine
+    total = {"lut": 0, "ff": 0, "dsp": 0, "bram18": 0, "uram": 0}
     for term in _terms(engine):
         for what in ("lut", "ff"):
             total[what] += round(units[what][f"{term.block}.{term.name}"] * term.amount)
     for memory in _memories(engine):
-        one = mapped(memory, kind)
+        one = placed(memory, kind, memory.name in case.ultra)
         for what in ("lut", "ff", "bram18"):
             total[what] += memory.copies * getattr(one, what)
+        total["uram"] += uram_of(memory) if memory.name in case.ultra else 0
     for part in stages(engine).values():
         total["dsp"] += part.dsp + -(-part.products // DSP_KINDS[kind].products)
         total["dsp"] += sum(m.count * dsp_of(m, DSP_KINDS[kind]) for m in part.wide)
@@ -166,28 +173,34 @@ def predicted(engine: Engine, kind: str, units: Mapping[str, Mapping[str, float]
 
 def compared(case: Case, kind: str, units: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
     """Estimate against synthesis: relative errors of LUT and FF, differences of DSP and block RAM."""
-    said, totals = predicted(case.engine, kind, units), case.found.totals
+    said, totals = predicted(case, kind, units), case.found.totals
     line: dict[str, object] = {"engine": case.engine.to_json(), "yosys": totals.to_json(), "estimate": said}
     line["lut_error"] = round(said["lut"] / totals.lut - 1, 4)
     line["ff_error"] = round(said["ff"] / totals.ff - 1, 4)
-    line["dsp_error"], line["bram18_error"] = said["dsp"] - totals.dsp, said["bram18"] - totals.bram18
+    exact = ("dsp", "bram18", "uram")
+    line |= {f"{what}_error": said[what] - getattr(totals, what) for what in exact}
     line["met"] = (
-        line["dsp_error"] == line["bram18_error"] == 0
-        and totals.uram == 0
+        not any(line[f"{what}_error"] for what in exact)
         and max(abs(said[what] / getattr(totals, what) - 1) for what in ("lut", "ff")) <= TARGET
     )
     return line
 
 
-def synthesised(engine: Engine, target: Target) -> Case:
-    """The engine's counts; progress goes to stderr."""
+def synthesised(engine: Engine, target: Target, ultra: frozenset[str] = frozenset()) -> Case:
+    """The engine's counts, with some of its memories in UltraRAM; progress goes to stderr."""
 
     def report(done: int, total: int, what: str) -> None:
         print(f"  {target.name}: {done} of {total} modules {what[:90]}", file=sys.stderr, flush=True)
 
-    return Case(
-        engine, synthesise(rtl_files(engine, packing=DSP_KINDS[target.dsp_kind]), TOP, target, report)
-    )
+    files = rtl_files(engine, packing=DSP_KINDS[target.dsp_kind], ultra=ultra)
+    return Case(engine, synthesise(files, TOP, target, report), ultra)
+
+
+def deep() -> dict[str, object]:
+    """An engine whose memories lie in UltraRAM."""
+    ultra = frozenset(memory.name for memory in _memories(DEEP) if memory.ultra)
+    line = compared(synthesised(DEEP, TARGETS["xcup"], ultra), "DSP48E2", calibration()["xcup"])
+    return line | {"ultra": sorted(ultra)}
 
 
 def wide() -> dict[str, object]:
@@ -249,6 +262,8 @@ def main() -> int:
     data = {"tool": tool, "fitted_engines": {n: len(c) for n, c in fit.items()}, "families": families}
     CALIBRATION.write_text(json.dumps(data, indent=1) + "\n")
     calibration.cache_clear()
+    line = report["ultra_ram"] = deep()
+    met = met and bool(line["met"])
     if arguments.wide:
         line = report["wide"] = wide()
         met = met and bool(line["met"])
