@@ -108,24 +108,32 @@ module line_reader #(
         end
     endgenerate
 
-    reg [PieceBits-1:0] low, high;
+    // Values of a piece from its planes.
+    function [2*PieceBits-1:0] values;
+        input [PieceBits-1:0] low;
+        input [PieceBits-1:0] high;
+        integer               i;
+        begin
+            for (i = 0; i < Lanes * Tokens; i = i + 1) values[i*16 +: 16] = {high[i*8 +: 8], low[i*8 +: 8]};
+        end
+    endfunction
+
+    // They stand still while there is no line pair: a simulator has no work with them then.
     generate
         if (Pieces > 1) begin : several
             wire [PieceIndexBits+PieceShift-1:0] at = {piece_q, {PieceShift{1'b0}}};
-            always @* begin
-                low = low_q[at +: PieceBits];
+            always @(posedge clk_i) begin
                 // The first piece may leave before its line is in the register.
-                high = arrives_high_q ? data_i[0 +: PieceBits] : high_q[at +: PieceBits];
+                if (whole_q) begin
+                    x_q <= values(low_q[at +: PieceBits],
+                                  arrives_high_q ? data_i[0 +: PieceBits] : high_q[at +: PieceBits]);
+                end
             end
         end else begin : one
-            always @* begin
-                low = low_q;
-                high = arrives_high_q ? data_i : high_q;
-            end
+            always @(posedge clk_i) if (whole_q) x_q <= values(low_q, arrives_high_q ? data_i : high_q);
         end
     endgenerate
 
-    integer i;
     always @(posedge clk_i) begin
         if (start_i) depth_q <= depth_i;
         if (start_i) inner_count_q <= Across != 0 ? tiles_i : depth_i[15:0];
@@ -135,7 +143,6 @@ module line_reader #(
         if (arrives_low_q) low_q <= data_i;
         if (arrives_high_q) high_q <= data_i;
         coming_high_q <= mid_q;
-        for (i = 0; i < Lanes * Tokens; i = i + 1) x_q[i*16 +: 16] <= {high[i*8 +: 8], low[i*8 +: 8]};
     end
 
     always @(posedge clk_i) begin

@@ -84,22 +84,23 @@ module norm_collect #(
     assign queue_ready = step && takes;
     assign pop_o = queue_ready;
 
-    // The four byte planes; with one plane of output 0, those of output 1 move up.
-    reg [PieceBits-1:0] low0, high0, low1, high1;
-    integer             v;
-    always @* begin
-        for (v = 0; v < Values; v = v + 1) begin
-            low0[v*8 +: 8] = queue_data[v*16 +: 8];
-            high0[v*8 +: 8] = queue_data[v*16+8 +: 8];
-            low1[v*8 +: 8] = queue_data[(Values+v)*16 +: 8];
-            high1[v*8 +: 8] = queue_data[(Values+v)*16+8 +: 8];
+    // A byte plane of an output, taken out where it is used alone: a simulator has no work with it otherwise.
+    function [PieceBits-1:0] plane;
+        input [Values*16-1:0] y;
+        input                 high;
+        integer               v;
+        begin
+            for (v = 0; v < Values; v = v + 1) plane[v*8 +: 8] = high ? y[v*16+8 +: 8] : y[v*16 +: 8];
         end
-    end
+    endfunction
+    wire [Values*16-1:0] y0 = queue_data[0 +: Values*16];
+    wire [Values*16-1:0] y1 = queue_data[Values*16 +: Values*16];
+
+    // With one plane of output 0, those of output 1 move up.
     reg [PieceBits-1:0] slot1_q;
     reg [2*PieceBits-1:0] slot2_q;
     reg [3*PieceBits-1:0] slot3_q;
-    wire [4*PieceBits-1:0] slots =
-        {slot3_q[2*PieceBits +: PieceBits], slot2_q[PieceBits +: PieceBits], slot1_q, low0};
+    wire [3*PieceBits-1:0] slots = {slot3_q[2*PieceBits +: PieceBits], slot2_q[PieceBits +: PieceBits], slot1_q};
 
     reg [4*GroupBits-1:0] group_q;
     reg [GroupBits-1:0]   data_q;
@@ -107,13 +108,14 @@ module norm_collect #(
     integer               p;
     always @(posedge clk_i) begin
         if (step) begin
-            slot1_q <= wide0_q ? high0 : low1;
-            slot2_q <= {slot2_q[0 +: PieceBits], wide0_q ? low1 : high1};
-            slot3_q <= {slot3_q[0 +: 2*PieceBits], high1};
-            for (s = 0; s < 4; s = s + 1) begin
-                for (p = 0; p < Pieces; p = p + 1) begin
+            slot1_q <= wide0_q ? plane(y0, 1'b1) : plane(y1, 1'b0);
+            slot2_q <= {slot2_q[0 +: PieceBits], plane(y1, !wide0_q)};
+            slot3_q <= {slot3_q[0 +: 2*PieceBits], plane(y1, 1'b1)};
+            for (p = 0; p < Pieces; p = p + 1) begin
+                if (phase_q == p[1:0]) group_q[p*PieceBits +: PieceBits] <= plane(y0, 1'b0);
+                for (s = 1; s < 4; s = s + 1) begin
                     if (phase_q == p[1:0] + s[1:0]) begin
-                        group_q[s*GroupBits + p*PieceBits +: PieceBits] <= slots[s*PieceBits +: PieceBits];
+                        group_q[s*GroupBits + p*PieceBits +: PieceBits] <= slots[(s-1)*PieceBits +: PieceBits];
                     end
                 end
             end

@@ -1,11 +1,12 @@
 // y = sat((z*G + Bq + 2^(k-1)) >> k, bits), symmetric; k is 0 .. 63 (0: neither shifted nor rounded), bits 2 .. 16.
 //
-// A value every cycle, never stalled: y_o is 5 cycles after z_i and gain_i, bias_i comes one cycle after them. One
-// multiplier of 16 x ZBits with registers before (the user's) and behind it.
+// A value every cycle, never stalled: y_o is 5 cycles after z_i and gain_i, bias_i comes one cycle after them. Everything
+// keeps still without run_i. One multiplier of 16 x ZBits with registers before (the user's) and behind it.
 module norm_gain #(
     parameter ZBits = 21
 ) (
     input  wire             clk_i,
+    input  wire             run_i,
     input  wire [5:0]       shift_i,
     input  wire [4:0]       bits_i,
     input  wire [ZBits-1:0] z_i,
@@ -51,7 +52,7 @@ module norm_gain #(
     wire signed [NearBits:0] limit = limit_q;
     wire signed [NearBits:0] floor = floor_q;
 
-    always @(posedge clk_i) begin
+    always @(posedge clk_i) if (run_i) begin
         high_bit_q <= bits_i - 5'd1;
         limit_q <= $signed((19'd1 << high_bit_q) - 19'd1);
         floor_q <= $signed(19'd1 - (19'd1 << high_bit_q));

@@ -2,8 +2,9 @@
 //
 // A value every cycle, never stalled; `y*_o` are 11 cycles after `x_i`. A user gives, counted from the cycle of x_i:
 // factor_i = C*r in cycle 0, offset_i = centre*r in cycle 2, round_i = n + 2 in cycle 3, gain*_i in cycle 6, bias*_i in
-// cycle 7; the words of the step stay the same. Four multipliers with registers before and behind: x times the halves of
-// the factor (16 x 18 and 16 x (CountBits + 1) bits), and in each norm_gain one of 16 x ZBits.
+// cycle 7; the words of the step stay the same. Without run_i, between two steps, everything keeps still: a simulator has
+// nothing to do then. Four multipliers with registers before and behind: x times the halves of the factor (16 x 18 and
+// 16 x (CountBits + 1) bits), and in each norm_gain one of 16 x ZBits.
 //
 // |C*x - centre| <= 2*sqrt(C)*sd bounds z for the channels that exist. For a channel that is padding, z may lose high
 // bits: its gain is 0.
@@ -12,6 +13,7 @@ module norm_lane #(
     parameter CountBits = 12
 ) (
     input  wire                  clk_i,
+    input  wire                  run_i,
     input  wire [5:0]            shift0_i,
     input  wire [5:0]            shift1_i,
     input  wire [4:0]            bits0_i,
@@ -68,7 +70,7 @@ module norm_lane #(
         endcase
     end
 
-    always @(posedge clk_i) begin
+    always @(posedge clk_i) if (run_i) begin
         high_q <= high_factor * high_x;
         low_q <= low_factor * low_x;
         scaled_q <= {high_q, 17'd0} + {{(OffsetBits-33){low_q[32]}}, low_q};
@@ -83,11 +85,11 @@ module norm_lane #(
     end
 
     norm_gain #(.ZBits(ZBits)) output0 (
-        .clk_i(clk_i), .shift_i(shift0_i), .bits_i(bits0_i), .z_i(z_q), .gain_i(gain0_i), .bias_i(bias0_i),
+        .clk_i(clk_i), .run_i(run_i), .shift_i(shift0_i), .bits_i(bits0_i), .z_i(z_q), .gain_i(gain0_i), .bias_i(bias0_i),
         .y_o(y0_o)
     );
     norm_gain #(.ZBits(ZBits)) output1 (
-        .clk_i(clk_i), .shift_i(shift1_i), .bits_i(bits1_i), .z_i(z_q), .gain_i(gain1_i), .bias_i(bias1_i),
+        .clk_i(clk_i), .run_i(run_i), .shift_i(shift1_i), .bits_i(bits1_i), .z_i(z_q), .gain_i(gain1_i), .bias_i(bias1_i),
         .y_o(y1_o)
     );
 

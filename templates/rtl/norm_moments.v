@@ -1,13 +1,15 @@
 // Sums of x and of x^2 of one token: L channels a cycle, added up by a pipelined tree and accumulated.
 //
-// Never stalled. `first_i` starts the sums anew. Values of cycle t are in sum_o and squares_o from cycle t + `Latency`
-// on, Latency = 2 + log2(L). L multipliers of 16 x 16 bits with registers before (the user's) and behind.
+// Never stalled; everything keeps still without run_i. `first_i` starts the sums anew. Values of cycle t are in sum_o and
+// squares_o from cycle t + `Latency` on, Latency = 2 + log2(L). L multipliers of 16 x 16 bits with registers before (the
+// user's) and behind.
 module norm_moments #(
     parameter Lanes = 4,
     parameter CountBits = 12,
     parameter Latency = 2 + $clog2(Lanes)
 ) (
     input  wire                  clk_i,
+    input  wire                  run_i,
     input  wire                  valid_i,
     input  wire                  first_i,
     input  wire [Lanes*16-1:0]   x_i,
@@ -35,7 +37,7 @@ module norm_moments #(
 
     integer l;
     integer n;
-    always @(posedge clk_i) begin
+    always @(posedge clk_i) if (run_i) begin
         for (l = 0; l < Lanes; l = l + 1) begin
             node_q[(Lanes+l-1)*NodeBits +: NodeBits] <= {{(NodeBits-16){x_i[l*16+15]}}, x_i[l*16 +: 16]};
             square_q[(Lanes+l-1)*NodeSquareBits +: NodeSquareBits] <=

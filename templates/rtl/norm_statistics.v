@@ -3,7 +3,7 @@
 // Values come L channels of all T tokens a cycle, `first_i` and `last_i` marking a tile's first and last cycle; tokens
 // leave in order, one every `Fold` cycles, the centre at once (centre_valid_o), r and n `norm_deviation`'s latency later.
 // Nothing is ever stalled: a user leaves room for what comes, and at least T*Fold cycles between one `last_i` and the next.
-// `tile_done_o`: a tile's last token leaves.
+// `tile_done_o`: a tile's last token leaves. run_i: a step is under way; the sums keep still without it.
 // Values of token t of lane l: x_i[(l*T + t)*16 +: 16].
 module norm_statistics #(
     parameter Tokens = 2,
@@ -14,6 +14,7 @@ module norm_statistics #(
 ) (
     input  wire                       clk_i,
     input  wire                       rst_ni,
+    input  wire                       run_i,
     input  wire [CountBits-1:0]       channels_i,
     input  wire                       centred_i,
     input  wire [63:0]                epsilon_i,
@@ -45,7 +46,7 @@ module norm_statistics #(
                 assign x[l*16 +: 16] = x_i[(l*Tokens+t)*16 +: 16];
             end
             norm_moments #(.Lanes(Lanes), .CountBits(CountBits)) moments (
-                .clk_i(clk_i), .valid_i(valid_i), .first_i(first_i), .x_i(x),
+                .clk_i(clk_i), .run_i(run_i), .valid_i(valid_i), .first_i(first_i), .x_i(x),
                 .sum_o(sums[t*SumBits +: SumBits]), .squares_o(squares[t*SquareBits +: SquareBits])
             );
         end

@@ -180,7 +180,7 @@ module norm_unit #(
     wire [16:0]        scale_r;
     wire [5:0]         scale_n;
     norm_statistics #(.Tokens(Tokens), .Lanes(Lanes), .CountBits(CountBits), .Fold(Fold)) statistics (
-        .clk_i(clk_i), .rst_ni(rst_ni), .channels_i(channels_q), .centred_i(centred_q), .epsilon_i(epsilon_q),
+        .clk_i(clk_i), .rst_ni(rst_ni), .run_i(running_q), .channels_i(channels_q), .centred_i(centred_q), .epsilon_i(epsilon_q),
         .valid_i(scan_fire_q), .first_i(scan_first_q), .last_i(scan_last_q), .x_i(scan_x),
         .tile_done_o(tile_measured), .centre_valid_o(centre_valid), .centre_o(centre), .scale_valid_o(scale_valid),
         .r_o(scale_r), .n_o(scale_n)
@@ -346,7 +346,7 @@ module norm_unit #(
         for (l = 0; l < Lanes; l = l + 1) begin : channel
             for (t = 0; t < Tokens; t = t + 1) begin : token
                 norm_lane #(.CountBits(CountBits)) lane (
-                    .clk_i(clk_i), .shift0_i(shift0_q), .shift1_i(shift1_q),
+                    .clk_i(clk_i), .run_i(running_q), .shift0_i(shift0_q), .shift1_i(shift1_q),
                     .bits0_i(bits0_q), .bits1_i(bits1_q), .x_i(apply_x[(l*Tokens+t)*16 +: 16]),
                     .factor_i(factor_q[t*FactorBits +: FactorBits]),
                     .offset_i(tile_offset_q[(2*Tokens+t)*OffsetBits +: OffsetBits]),

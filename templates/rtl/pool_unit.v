@@ -268,7 +268,7 @@ module pool_unit #(
     wire signed [SumBits-1:0] factor = {{(SumBits-17){1'b0}}, factor_q};
     wire signed [SumBits-1:0] value = value_q;
     norm_gain #(.ZBits(SumBits)) scale (
-        .clk_i(clk_i), .shift_i(shift_q), .bits_i(bits_q), .z_i(mean_q), .gain_i(multiplier_q), .bias_i(48'd0),
+        .clk_i(clk_i), .run_i(1'b1), .shift_i(shift_q), .bits_i(bits_q), .z_i(mean_q), .gain_i(multiplier_q), .bias_i(48'd0),
         .y_o(y)
     );
 
