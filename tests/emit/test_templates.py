@@ -185,7 +185,7 @@ def test_list_and_eject(flow: Flow, tmp_path: Path) -> None:
 def test_eject_refusals(tmp_path: Path) -> None:
     assert refusal(lambda: eject(["dispach.hpp.j2", "x"], tmp_path)) == (
         "flow templates eject: found names that flow has not; see `flow templates list`\n"
-        "  - dispach.hpp.j2: unknown; did you mean dispatch.hpp.j2 or testbench.cpp.j2?\n"
+        "  - dispach.hpp.j2: unknown; did you mean dispatch.hpp.j2 or storage.hpp.j2?\n"
         "  - x: unknown"
     )
     file = write(tmp_path, "file", "")

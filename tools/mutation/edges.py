@@ -16,8 +16,11 @@ from flow.formats.synthetic import Hierarchy, random_hp
 from mutation.case import Case
 
 HUGE = 2**32 - 1
-STAGE_DATA = struct.pack("<16i", 40, 120, 20000, 22, *range(12))
-"""Parameters of hard swish, for inputs of all 8 bits."""
+DATA = {
+    "STAGE": struct.pack("<16i", 40, 120, 20000, 22, *range(12)),
+    "TABLE": np.random.default_rng(7).integers(-(2**15), 2**15, 2**12).astype("<i2").tobytes(),
+}
+"""What a word that is an offset may stand for: parameters of hard swish for inputs of all 8 bits, a table for 12."""
 Words = dict[str, int | bytes]
 Step = tuple[Opcode, Words]
 OK_EDGES = {
@@ -29,6 +32,7 @@ OK_EDGES = {
         | out_zero=9 | has_residual=1 out_bits=16 space=2 base=SD-2*T2 residual_base=0 residual_shift=1
           residual_multiplier=20000
         | has_residual=1 out_bits=9 space=2 residual_base=SD-2*T2 residual_shift=3 residual_multiplier=-20000 out_zero=7
+        | table_bits=11 table=TABLE | table_bits=8 table=TABLE out_bits=16 base=OD-2*T2
         | space=3 heads=B/pitch pitch=P2 base=0 | space=3 heads=1 pitch=P2 base=VD-VL | space=3 heads=1 pitch=B base=3
     """,
     Opcode.NORM: """
@@ -53,7 +57,8 @@ BAD_EDGES = {
     Opcode.LINEAR: """
         base=OD-T2+1 | base=SD-T2+1 space=2 | source_base=OD | source_base=OD-T2+1 | source_space=2 | source_planes=0
         | source_planes=3 | depth=0 | depth=D+1 | row_groups=D*BG+1 out_depth=HUGE | row_groups=0 | row_groups=BG+1
-        | weight_bits=5 | weight_bits=7 | out_bits=1 | out_bits=17 | out_depth=0 | out_depth=D+1 base=0 | table_bits=12
+        | weight_bits=5 | weight_bits=7 | out_bits=1 | out_bits=17 | out_depth=0 | out_depth=D+1 base=0
+        | table_bits=12 table=TABLE
         | has_residual=1 out_bits=8 | has_residual=1 out_bits=16 residual_base=SD-2*T2+1 | has_residual=1 table_bits=8
         | space=3 heads=0 pitch=P2 | space=3 heads=1 pitch=0 | space=3 heads=1 pitch=B+1 | space=3 heads=1 pitch=3
         | space=3 heads=HUGE pitch=P2 | space=3 heads=1 pitch=P2 base=VD-VL+1 | space=3 heads=1 pitch=P2 out_bits=9
@@ -126,7 +131,7 @@ class Edges:
         """One program: inputs everywhere, the record, and what it may have written sent back."""
         pairs = dict(pair.split("=") for pair in text.split())
         changes: Words = {
-            name: STAGE_DATA if value == "DATA" else self.value(value) for name, value in pairs.items()
+            name: DATA[value] if value in DATA else self.value(value) for name, value in pairs.items()
         }
         words = {**self.good(opcode), **changes}
         steps, frame = self.inputs()
@@ -146,7 +151,7 @@ class Edges:
 
     def stages(self) -> Iterator[Case]:
         """Linear steps with the stage of a plug-in, and with what may not stand beside it."""
-        words = "stage=1 base=OD-T2 stage_data=DATA"
+        words = "stage=1 base=OD-T2 stage_data=STAGE"
         for more, status in (
             ("", Status.OK), ("out_signed=0 out_zero=40", Status.OK), ("out_bits=16 base=OD-2*T2", Status.OK),
             ("out_bits=2", Status.OK), ("stage=2", Status.BAD_STEP), ("table_bits=8", Status.BAD_STEP),
@@ -191,7 +196,7 @@ class Edges:
         lines = 4 * e.tiles(e.sequence)
         exp = np.arange(255, -1, -1).astype("<u2").tobytes()  # every entry another
         gains = (
-            (self.rng.integers(1, 60, e.banks) | self.rng.integers(0, 99, e.banks) << 16)
+            (self.rng.integers(-60, 60, e.banks) & 0xFFFF | self.rng.integers(0, 99, e.banks) << 16)
             .astype("<u8")
             .tobytes()
         )
