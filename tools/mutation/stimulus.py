@@ -27,6 +27,7 @@ from flow.ops.linear import Linear
 from flow.ops.post import PostStage, register_outside
 from flow.ops.requantise import Requantise
 from flow.ops.source import Input
+from flow.ops.table import Table
 from mutation.case import Case
 from mutation.edges import Edges
 
@@ -127,6 +128,7 @@ def _graphs() -> Iterator[Graph]:
     # Sums of packed products that fill their bits: unsigned inputs, all weights at one end in each row.
     heavy = np.where(np.arange(24)[:, None] % 2, 127, -127) * np.ones((1, 24), int)
     yield _linear("heaviest", heavy, dtype="uint8", reach=15_000, bits=16)
+    yield _tables()
     for banks in (4, 8):
         hierarchy = Hierarchy.nearest(32 // banks, 0.5)
         yield _linear(
@@ -148,6 +150,23 @@ def _linear(
     spread = 74 * np.sqrt((weight.astype(np.float64) ** 2).sum(axis=1) + 50)
     multiplier, shift = numerics.derive_scales(reach / spread)
     y = graph.add("y", Requantise(multiplier, shift, bits, True, 0, STEP), [acc])
+    graph.set_output("out", graph.add("out", DeviceOutput("out"), [y, mask]))
+    return graph
+
+
+def _tables() -> Graph:
+    """Six large linear steps in a row, each with a table of its own, which may not come while another is in use."""
+    graph = Graph("tables")
+    rng = np.random.default_rng(13)
+    tokens, channels = 13, 36
+    mask = graph.add(MASK, Input(MASK, TensorType((1, tokens), "int64")))
+    y = graph.add("x", Input("x", TensorType((tokens, channels), "int8", STEP)))
+    multiplier, shift = numerics.derive_scales(np.full(channels, 60 / (74 * 74 * channels**0.5)))
+    for index in range(6):
+        weight = rng.integers(-127, 128, (channels, channels)).astype(np.int8)
+        acc = graph.add(f"acc{index}", Linear(weight, rng.integers(-500, 500, channels), 8), [y])
+        entry = graph.add(f"entry{index}", Requantise(multiplier, shift, 8, False, 128, STEP), [acc])
+        y = graph.add(f"y{index}", Table(rng.integers(-128, 128, 256), 8, True, STEP, 0), [entry])
     graph.set_output("out", graph.add("out", DeviceOutput("out"), [y, mask]))
     return graph
 
