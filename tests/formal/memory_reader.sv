@@ -13,6 +13,7 @@
     reg  [15:0] f_beats [0:15];
     reg  [3:0]  f_given, f_span;
     reg  [15:0] f_at;
+    wire        f_taken = data_valid_o && data_ready_i;
     wire        f_wants = f_given != f_span;
     wire [15:0] f_due = f_offset[f_span] + f_at;
 
@@ -51,7 +52,7 @@
                 f_beats[f_given] <= span_beats_i[15:0];
                 f_given <= f_given + 4'd1;
             end
-            if (pop) begin
+            if (f_taken) begin
                 f_at <= f_at + 16'd1 == f_beats[f_span] ? 16'd0 : f_at + 16'd1;
                 if (f_at + 16'd1 == f_beats[f_span]) f_span <= f_span + 4'd1;
             end
@@ -72,7 +73,7 @@
             end
             // Room is booked before data are asked for.
             assert (!push || fifo_ready);
-            cover (pop && f_due == 16'd513 && f_at == 16'd2 && f_span == 4'd0);
-            cover (pop && f_due >= image_beats_i && f_at == 16'd2);
+            cover (f_taken && f_due == 16'd513 && f_at == 16'd2 && f_span == 4'd0);
+            cover (f_taken && f_due >= image_beats_i && f_at == 16'd2);
         end
     end

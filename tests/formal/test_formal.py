@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.formal.proofs import BROKEN, DEEP, PROOFS, SLOW
+from tests.formal.proofs import BROKEN, PROOFS, SLOW
 
-MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(DEEP, pytest.mark.deep)
+MARKS = dict.fromkeys(SLOW, pytest.mark.slow)
 CASES = [pytest.param(name, marks=MARKS.get(name, ())) for name in PROOFS]
 
 
@@ -26,5 +26,5 @@ def test_a_broken_copy_is_noticed(name: str, tmp_path: Path) -> None:
 
 def test_every_proof_has_its_fault() -> None:
     assert set(BROKEN) == set(PROOFS)
-    assert {*SLOW, *DEEP} <= set(PROOFS)
+    assert set(SLOW) <= set(PROOFS)
     assert sum(proof.induction for proof in PROOFS.values()) >= 4
