@@ -298,14 +298,14 @@ def _usage(resources: Resources, dsp_kind: str, lut_inputs: int, limit: Usage) -
 def place(memories: Iterable[Memory], limit: Usage, dsp_kind: str = "DSP48E2") -> frozenset[str]:
     """Names of the memories that go to UltraRAM: of those whose Verilog can lie there, the ones that free most block
     RAM for each UltraRAM, until the rest fits; none while block RAM is not short."""
-    blocks = {memory: bram18_of(memory, dsp_kind) for memory in memories}
-    bram18, uram, ultra = sum(blocks.values()), 0, set()
-    movable = [memory for memory, count in blocks.items() if count and memory.ultra]
-    for memory in sorted(movable, key=lambda m: (-blocks[m] / uram_of(m), m.name)):
+    blocks = [(memory, bram18_of(memory, dsp_kind)) for memory in memories]
+    bram18, uram, ultra = sum(count for _, count in blocks), 0, set()
+    movable = [(memory, count, uram_of(memory)) for memory, count in blocks if count and memory.ultra]
+    for memory, count, ultras in sorted(movable, key=lambda one: (-one[1] / one[2], one[0].name)):
         if bram18 <= limit.bram18:
             break
-        if uram + uram_of(memory) <= limit.uram:
-            bram18, uram = bram18 - blocks[memory], uram + uram_of(memory)
+        if uram + ultras <= limit.uram:
+            bram18, uram = bram18 - count, uram + ultras
             ultra.add(memory.name)
     return frozenset(ultra)
 
