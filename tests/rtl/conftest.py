@@ -1,7 +1,11 @@
-"""One geometry of each module is tested by default; a module takes a simulation model of its own for each."""
+"""One geometry of each module is tested by default; a module takes a simulation model of its own for each.
+
+Another one, drawn by a seed, is slow, so that CI meets it; `pytest tests/rtl -m deep` runs the others.
+"""
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -9,18 +13,24 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+SEED = 1
 # Tests import from benches as benches do, which run inside the simulator.
 sys.path.insert(0, str(HERE / "benches"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all cases of a test but one as `deep`: of those with and without stalls, which alternate, one with."""
+    """Mark all cases of a test but two as `deep`: of those with and without stalls, which alternate, one with stays as
+    it is, and another one becomes `slow`.
+
+    A test of several modules names them by its parameter `unit`, and keeps one case of each.
+    """
     cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.path.parent == HERE:
-            cases[item.nodeid.split("[")[0]].append(item)
-    for found in cases.values():
-        kept = found[min(max(1, len(found) // 4) | 1, len(found) - 1)]
+            unit = item.callspec.params.get("unit", "") if hasattr(item, "callspec") else ""
+            cases[f"{item.nodeid.split('[')[0]} {unit}"].append(item)
+    for name, found in cases.items():
+        found.pop(min(max(1, len(found) // 4) | 1, len(found) - 1))  # this one stays
+        drawn = random.Random(f"{SEED} {name}").choice(found) if found else None
         for item in found:
-            if item is not kept:
-                item.add_marker(pytest.mark.deep)
+            item.add_marker(pytest.mark.slow if item is drawn else pytest.mark.deep)
