@@ -54,7 +54,7 @@ def test_golden(geometry: tuple[int, int, int, int, int], stall: float, tmp_path
 
 @pytest.mark.parametrize(
     ("length", "exp_bits", "causal", "inside", "overall"),
-    [(128, 8, 0, 0.99, 0.98), (128, 16, 0, 0.98, 0.975), (128, 8, 1, 0.89, 0.87), (64, 8, 0, 0.93, 0.89)],
+    [(128, 8, 0, 0.99, 0.98), (128, 16, 0, 0.98, 0.975), (128, 8, 1, 0.89, 0.87), (64, 8, 0, 0.91, 0.87)],
 )
 def test_pace(length: int, exp_bits: int, causal: int, inside: float, overall: float, tmp_path: Path) -> None:
     case = {

@@ -284,16 +284,20 @@ def prepare(machine: Machine, words: dict[str, int], length: int) -> Step:
 
 
 def draw_words(rng: random.Random, pitch: int, length: int, index: int) -> dict[str, int]:
-    """Words of a legal step; 32-bit lines of queries, keys, values and result do not overlap in a space."""
+    """Words of a legal step; 32-bit lines of queries, keys, values and result do not overlap in a space.
+
+    Pitches come round and round: as many heads as there may be, then a number that leaves some of the engine's idle.
+    """
+    turn = index // len(pitches())
     tiles = -(-length // T)
     least = max(1, -(-pitch // B))
-    depth = rng.choice([least, min(DEPTH, least + 1), DEPTH])
+    depth = DEPTH if turn % 3 == 1 else rng.choice([least, min(DEPTH, least + 1), DEPTH])
     most = depth * B // pitch
-    heads = min(most, 3 * H if index % 3 == 0 else rng.randint(1, 3 * H))
+    heads = min(most, (3 * H, max(1, 2 * H - 1), rng.randint(1, 3 * H))[turn % 3])
     size = tiles * depth
     query = rng.randint(0, 3)
     key = query + size + rng.randint(0, 3)
-    space = rng.randint(0, 2)
+    space = (index + turn) % 3
     base = LINES - size - rng.randint(0, 3)
     assert key + size <= LINES
     return {
