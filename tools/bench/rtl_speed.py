@@ -50,6 +50,8 @@ SOURCES = (
     "templates/rtl/**/*",
     "templates/sim/*.sv.j2",
     "templates/sim/*.sv",
+    "templates/sim/bench.py",
+    "hls/cosim/axi_memory.sv",
     "flow/sim/rtl.py",
     "flow/sim/cosim.py",
     "flow/sim/verilator.py",
