@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from flow.boards import DSP_KINDS, Board, DspKind
+from flow.cost import ultra_memories
 from flow.emit.contexts import (
     TOP,
     ConfigContext,
@@ -67,23 +68,17 @@ def kernel_files(
     return dict(sorted(files.items()))
 
 
-def hls_files(
-    engine: Engine,
-    board: Board,
-    *,
-    ultra: frozenset[str] = frozenset(),
-    sources: Sources | None = None,
-) -> dict[str, bytes]:
+def hls_files(engine: Engine, board: Board, *, sources: Sources | None = None) -> dict[str, bytes]:
     """The `hls/` folder of a build for `board`, by path relative to the build: the kernel and the Vitis scripts; and
     `lines.json`, which names the template line of every line that a template wrote, there and beside it.
 
-    `ultra` names the memories that lie in UltraRAM there. Boards without an HLS flow get no scripts.
+    Boards without an HLS flow get no scripts.
 
     Raises:
         FlowError: the engine has a shape that the kernel cannot have, or a template fails.
     """
     sources = sources or Sources.of()
-    packing = DSP_KINDS[board.dsp_kind]
+    packing, ultra = DSP_KINDS[board.dsp_kind], ultra_memories(engine, board)
     files = kernel_files(engine, packing=packing, ultra=ultra, sources=sources)
     if board.flow_target != "open":
         context = vitis_context(engine, board)

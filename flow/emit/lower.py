@@ -226,7 +226,7 @@ def emit(prepared: Prepared, sources: Sources) -> Lowered:
     packing, ultra = DSP_KINDS[board.dsp_kind], ultra_memories(program.engine, board)
     files = {
         **prepared.files,
-        **hls_files(program.engine, board, ultra=ultra, sources=sources),
+        **hls_files(program.engine, board, sources=sources),
         **cosim_files(program.engine, sources=sources),
         **rtl_files(program.engine, packing=packing, ultra=ultra, sources=sources),
         **chip_files(program.engine, board, program.image, sources=sources),

@@ -16,8 +16,6 @@ class Target:
     Attributes:
         name: xcup (UltraScale+), xc7 (7 series) or ecp5.
         command: the Yosys command that synthesises for it, all but the top module.
-        ultra: option of the command for modules whose memories shall lie in UltraRAM; with it Yosys would put other
-            large memories there too.
         dsp_kind: key of `flow.boards.DSP_KINDS`: which multiplier it has.
         lut_inputs: inputs of a look-up table.
     """
@@ -26,17 +24,12 @@ class Target:
     command: str
     dsp_kind: str
     lut_inputs: int
-    ultra: str = ""
-
-    def command_for(self, ultra: bool) -> str:
-        """The command for modules whose memories shall lie in UltraRAM, or for others."""
-        return f"{self.command} {self.ultra}" if ultra and self.ultra else self.command
 
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("xcup", "synth_xilinx -family xcup -noiopad -noclkbuf", "DSP48E2", 6, "-uram"),
+        Target("xcup", "synth_xilinx -family xcup -noiopad -noclkbuf", "DSP48E2", 6),
         Target("xc7", "synth_xilinx -family xc7 -noiopad -noclkbuf", "DSP48E1", 6),
         Target("ecp5", "synth_ecp5 -noflatten", "MULT18X18D", 4),
     )

@@ -36,11 +36,6 @@ class Module:
     instances: dict[str, str] = field(default_factory=dict)
 
     @property
-    def ultra(self) -> bool:
-        """Whether its memory shall lie in UltraRAM."""
-        return self.parameters.get("Style") == '"ultra"'
-
-    @property
     def stub(self) -> str:
         """Its RTLIL as a black box: ports alone."""
         parameters = "\n".join(match.group(0) for match in _PARAMETER.finditer(self.text))

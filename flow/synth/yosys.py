@@ -245,7 +245,7 @@ def _keep(place: Path, cells: Mapping[str, int]) -> None:
 def _key(tool: Yosys, design: Hierarchy, name: str, sources: Mapping[str, bytes], target: Target) -> str:
     """Names a module's result by everything that it depends on."""
     module = design.modules[name]
-    digest = hashlib.sha256(f"{_FORMAT}\0{tool.version}\0{target.command_for(module.ultra)}\0{name}".encode())
+    digest = hashlib.sha256(f"{_FORMAT}\0{tool.version}\0{target.command}\0{name}".encode())
     parts = [module, *(design.modules[child] for child in design.keys_below(name))]
     for part in parts:
         digest.update(f"\0{part.base}\0{sorted(part.parameters.items())}\0".encode() + sources[part.base])
@@ -253,11 +253,10 @@ def _key(tool: Yosys, design: Hierarchy, name: str, sources: Mapping[str, bytes]
 
 
 def _batches(modules: Sequence[Module]) -> Iterator[list[Module]]:
-    """Modules in groups of about `BATCH_BYTES`, those for UltraRAM by themselves."""
+    """Modules in groups of about `BATCH_BYTES`."""
     batch: list[Module] = []
-    for module in sorted(modules, key=lambda module: module.ultra):
-        size = sum(len(m.text) for m in batch) + len(module.text)
-        if batch and (size > BATCH_BYTES or module.ultra != batch[0].ultra):
+    for module in modules:
+        if batch and sum(len(m.text) for m in batch) + len(module.text) > BATCH_BYTES:
             yield batch
             batch = []
         batch.append(module)
@@ -282,9 +281,8 @@ def _map(
     parts += [module.text for module in modules]
     (scratch / "modules.il").write_text("\n".join(parts))
     what = ", ".join(sorted({module.base for module in modules}))
-    command = target.command_for(modules[0].ultra)
     tool.run(
-        f"read_rtlil modules.il\n{command} -top {top.removeprefix(chr(92))}\ntee -q -o stat.json stat -json\n",
+        f"read_rtlil modules.il\n{target.command} -top {top.removeprefix(chr(92))}\ntee -q -o stat.json stat -json\n",
         scratch,
         what,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flow.boards import DSP_KINDS, load_board
-from flow.cost.resources import stages, ultra_memories
+from flow.cost.resources import bram18_of, stages, ultra_memories
 from flow.emit.lower import lower
 from flow.emit.rtl import RtlContext, rtl_files
 from flow.engine import RECORDS, Engine, Opcode, interfaces, parameters
@@ -116,17 +116,21 @@ def test_memories_are_told_what_to_lie_in() -> None:
 
 def test_a_build_for_a_board_that_is_short_of_block_ram(models: Path) -> None:
     """What the estimate counts as UltraRAM is what Verilog and C++ ask for; a board with room asks for none."""
-    rich = load_board("u250")
-    plain = lower(models / "digits_vit_hp80.pt2", rich)
+    rich, model = load_board("u250"), models / "digits_vit_hp80.pt2"
+    deep = dict.fromkeys(("operand_depth", "store_depth", "values_depth"), 4096)
+    plain = lower(model, rich, engine=replace(lower(model, rich).engine, **deep))
     used = plain.estimate.resources["bram18"].used
-    poor = replace(rich, bram=int((used - 20) / 2 / rich.max_utilisation), slrs=1)
+    movable = [m for part in stages(plain.engine).values() for m in part.memories if m.ultra]
+    fixed = used - sum(bram18_of(memory) for memory in movable)
+    poor = replace(rich, bram=int((fixed + 8) / 2 / rich.max_utilisation), slrs=1)
     for board in (rich, poor):
-        made = lower(models / "digits_vit_hp80.pt2", board, engine=plain.engine)
+        made = lower(model, board, engine=plain.engine)
         ultra = ultra_memories(made.engine, board)
         assert bool(ultra) == (made.estimate.resources["uram"].used > 0) == (board is poor)
         verilog, storage = (made.files[path].decode() for path in ("rtl/flow_engine.v", "hls/storage.hpp"))
         assert verilog.count('.Style("ultra")') == len(ultra)
         for name in ("operand0", "operand1", "store", "values"):
+            assert (name in ultra) == (board is poor)
             pragma = re.search(rf"BIND_STORAGE variable={name} type=\w+ impl=(\w+)\n", storage)
             assert pragma is not None
             assert pragma[1] == ("uram" if name in ultra else "bram")
