@@ -46,7 +46,8 @@ class Engine:
 
     Units: `operand_depth`, `store_depth`, `values_depth` in words per bank; `depth` in words per bank of one
     tensor (the widest input is `depth * banks` channels); `row_cycles` is the largest G*K of a row group;
-    `sequence` in tokens.
+    `sequence` in tokens. `post_share` is the cycles that a result takes behind the array in Verilog, `tokens / post_share`
+    tokens at a time: as many lanes fewer, and results come no faster.
     """
 
     tokens: int
@@ -65,13 +66,16 @@ class Engine:
     row_cycles: int = 64
     steps: int = 256
     table_bits: int = 8
+    post_share: int = 1
 
     def __post_init__(self) -> None:
         faults = [
             f"{name} = {value}: expected a power of two"
             for name, value in (
                 (n, getattr(self, n))
-                for n in ("tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes")
+                for n in (
+                    "tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes", "post_share"
+                )
             )
             if value < 1 or value & (value - 1)
         ]
@@ -82,6 +86,8 @@ class Engine:
         ]
         if self.tokens % self.rows:
             faults.append(f"rows = {self.rows}: expected a divisor of tokens = {self.tokens}")
+        if self.post_share > self.tokens:
+            faults.append(f"post_share = {self.post_share}: expected at most tokens = {self.tokens}")
         if self.rows > self.banks:
             faults.append(f"rows = {self.rows}: expected at most banks = {self.banks}")
         if self.heads > self.banks:
@@ -105,6 +111,11 @@ class Engine:
     def multipliers(self) -> int:
         """T*B*P: int8 products per cycle."""
         return self.tokens * self.banks * self.rows
+
+    @property
+    def post_tokens(self) -> int:
+        """Tokens that the lanes behind the array take at once."""
+        return self.tokens // self.post_share
 
     @property
     def burst_beats(self) -> int:
