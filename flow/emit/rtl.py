@@ -175,7 +175,7 @@ class RtlContext:
         e = self.engine
         fields = (
             "tokens banks rows heads beat_bytes stream_bytes sequence operand_depth store_depth values_depth "
-            " depth row_cycles steps table_bits post_share"
+            " depth row_cycles steps table_bits post_share norm_share"
         )
         return (
             *((camel(name), getattr(e, name)) for name in fields.split()),

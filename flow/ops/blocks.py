@@ -199,13 +199,14 @@ def attention(engine: Engine) -> Resources:
 
 
 def norm(engine: Engine) -> Resources:
-    """Statistics of T tokens, one root and reciprocal, T*L lanes with two results each.
+    """Statistics of T tokens, one root and reciprocal, lanes of L channels of T/N tokens with two results each.
 
     Products: six in norm_deviation (one of them too narrow for a primitive up to 64 channels), three in norm_unit, a
     square a lane in norm_moments, two a lane in norm_lane and one in each of its two norm_gain.
     """
     T, B, W = engine.tokens, engine.banks, engine.beat_bytes
     L = min(engine.norm_lanes, B)
+    lanes = L * T // engine.norm_share
     count = clog2(engine.depth * B + 1) if engine.depth * B > 1 else 2
     row, group = max(W // 8, L), min(W // 8, L)
     rows = -(-engine.depth * B // row)
@@ -216,15 +217,15 @@ def norm(engine: Engine) -> Resources:
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
         Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm", ultra=True),
-        Memory("norm results", 1 << QUEUE_LOG2, 32 * T * L, 1, 1, block="norm"),
+        Memory("norm results", 1 << QUEUE_LOG2, 32 * lanes, 1, 1, block="norm"),
         Memory("norm centres", ahead, count + 16, 1, 1, block="norm"),
         Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),
     )
     return _block(
-        {"norm": {"one": 1, **roots, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
+        {"norm": {"one": 1, **roots, "lanes": lanes, "tokens": T, "line": T * B, "constants": L}},
         memories,
-        dsp=5 + 3 + T * L + 2 * T * L,
-        wide=(Multiplier(1, count, count - 4), Multiplier(2 * T * L, 15 + (count + 1) // 2, 16)),
+        dsp=5 + 3 + lanes + 2 * lanes,
+        wide=(Multiplier(1, count, count - 4), Multiplier(2 * lanes, 15 + (count + 1) // 2, 16)),
     )
 
 
