@@ -21,6 +21,7 @@ from flow.cost.resources import (
     engine_usage,
 )
 from flow.engine import Engine, Opcode, Space
+from flow.engine.parameters import MOST_NORM_SHARE
 from flow.errors import FitError, FlowError, near
 from flow.ir import Graph
 
@@ -33,6 +34,7 @@ MOST_STREAM_BYTES = 64
 MOST_TOKENS = 32
 """T beyond this is not tried: it saves weight bandwidth alone, while short sequences leave its lanes idle."""
 LANES = ("tokens", "banks", "rows", "norm_lanes", "heads")
+SHARES = ("post_share", "norm_share")
 NAMES = {
     "dsp": "DSP",
     "lut": "LUT",
@@ -49,11 +51,12 @@ def fit(
 ) -> Engine:
     """The engine on which the integer graph takes the fewest cycles within the board's resources.
 
-    Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every
-    resource of the board. Capacities are what the model needs, rounded up, so that other models fit too:
-    `row_cycles` is at least `depth`, so a dense model of the same shape always does. `overrides` sets fields
-    of `Engine` by name, with or without the prefix `engine.`; lanes that it names are not searched and
-    capacities are taken as they are. `forms` of the same graph carry work over from other boards.
+    Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every resource of
+    the board; an array that does not fit is tried with fewer lanes behind it, and in norms. Capacities are what the
+    model needs, rounded up, so that other models fit too: `row_cycles` is at least `depth`, so a dense model of the
+    same shape always does. `overrides` sets fields of `Engine` by name, with or without the prefix `engine.`; lanes
+    that it names are not searched and capacities are taken as they are. `forms` of the same graph carry work over
+    from other boards.
 
     The answer is that of trying them all: engines come in ascending order of cycles, by lower bounds first, and none
     is counted whose bound lies behind the engines that are still wanted.
@@ -105,7 +108,7 @@ def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
         checked[name] = value
     # Values that no search can mend are refused with the engine's own words.
     plain = Engine(tokens=1, banks=1, rows=1, norm_lanes=1, heads=1)
-    widest = max([1, *(checked.get(name, 1) for name in ("tokens", "banks", "rows", "heads"))])
+    widest = max([1, *(checked.get(name, 1) for name in ("tokens", "banks", "rows", "heads", *SHARES))])
     room: dict[str, Any] = {
         name: checked.get(name, 1 << (widest - 1).bit_length()) for name in ("tokens", "banks")
     }
@@ -124,7 +127,8 @@ class Candidate:
     def rank(self) -> tuple[int, ...]:
         """Ascending order of preference among engines of equal cycles: fewer multipliers, then fewer lanes."""
         e = self.engine
-        return (self.cycles, e.multipliers, e.norm_lanes, e.heads, e.rows, e.banks, e.tokens)
+        shares = (e.post_share, e.norm_share)
+        return (self.cycles, e.multipliers, e.norm_lanes, e.heads, e.rows, e.banks, e.tokens, *shares)
 
 
 @dataclass
@@ -164,8 +168,8 @@ class _Search:
             (self.forms.bound(array), 0, (number,), array) for number, array in enumerate(arrays)
         ]
         heapq.heapify(queue)
-        beats = {array: beat_cycles(array, self.board) for array in arrays}
-        number = 0
+        seen = set(arrays)
+        number = len(arrays)
         while queue:
             _, _, _, found = heapq.heappop(queue)
             if isinstance(found, Candidate):
@@ -174,9 +178,16 @@ class _Search:
                 candidate = Candidate(found.cycles, found.engine)
                 heapq.heappush(queue, (candidate.cycles, 2, candidate.rank, candidate))
             elif self._may_fit(found):
-                for row in self.forms.rows(found, self._lanes(found), self._abreast(found), beats[found]):
+                beat = beat_cycles(found, self.board)
+                for row in self.forms.rows(found, self._lanes(found), self._abreast(found), beat):
                     number += 1
                     heapq.heappush(queue, (row.least, 1, (number,), row))
+            else:
+                for shared in self._shared(found):
+                    if shared not in seen:
+                        seen.add(shared)
+                        number += 1
+                        heapq.heappush(queue, (self.forms.bound(shared), 0, (number,), shared))
 
     def arrays(self) -> Iterator[Engine]:
         """Every T, B, P that may be tried, with the fewest norm lanes and heads."""
@@ -189,10 +200,11 @@ class _Search:
             "table_bits": shape.table_bits,
             **{name: value for name, value in self.chosen.items() if name not in LANES},
         }
+        fewest = max(self.chosen.get(name, 1) for name in SHARES)
         for tokens in self._powers("tokens", min(shape.tokens, MOST_TOKENS)):
             for banks in self._powers("banks", min(shape.most_banks, shape.widest)):
                 for rows in self._powers("rows", min(tokens, banks, shape.most_rows)):
-                    if rows <= min(tokens, banks) and least["heads"] <= banks:
+                    if rows <= min(tokens, banks) and least["heads"] <= banks and fewest <= tokens:
                         yield Engine(tokens, banks, rows, **least, **capacities)
 
     def _least(self) -> dict[str, int]:
@@ -211,12 +223,25 @@ class _Search:
 
     def _lanes(self, array: Engine) -> list[int]:
         """Norm lanes that are tried."""
-        most = min(array.banks, self.shape.widest) if self.forms.has(Opcode.NORM) else 1
+        several = self.forms.has(Opcode.NORM) and array.norm_share == 1
+        most = min(array.banks, self.shape.widest) if several else 1
         return self._powers("norm_lanes", most)
 
     def _abreast(self, array: Engine) -> list[int]:
         """Heads abreast that are tried."""
         return self._powers("heads", min(array.banks, self.shape.heads))
+
+    def _shared(self, array: Engine) -> Iterator[Engine]:
+        """The array with half the lanes behind it, and with half those of a norm; nothing where the fewest of both
+        would not let it fit."""
+        most = {"post_share": array.tokens, "norm_share": min(array.tokens, MOST_NORM_SHARE)}
+        if not self.forms.has(Opcode.NORM) or array.norm_lanes > 1:
+            del most["norm_share"]
+        most = {name: count for name, count in most.items() if name not in self.chosen}
+        if self._may_fit(_with(array, most)):
+            for name, count in most.items():
+                if getattr(array, name) < count:
+                    yield _with(array, {name: 2 * getattr(array, name)})
 
     def _may_fit(self, array: Engine) -> bool:
         """Whether the array fits with the fewest norm lanes and heads."""

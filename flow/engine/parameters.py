@@ -47,10 +47,10 @@ def outside_stages() -> tuple[str, ...]:
 class Engine:
     """Everything that is fixed at synthesis. Equal engines run each other's programs; `hash` names them.
 
-    Units: `operand_depth`, `store_depth`, `values_depth` in words per bank; `depth` in words per bank of one
-    tensor (the widest input is `depth * banks` channels); `row_cycles` is the largest G*K of a row group;
-    `sequence` in tokens. `post_share` is the cycles that a result takes behind the array in Verilog, `tokens / post_share`
-    tokens at a time: as many lanes fewer, and results come no faster. `norm_share` likewise is the cycles that a norm
+    Units: `operand_depth`, `store_depth`, `values_depth` in words per bank; `depth` in words per bank of one tensor
+    (the widest input is `depth * banks` channels); `row_cycles` is the largest G*K of a row group; `sequence` in
+    tokens. `post_share` is the cycles that a result takes behind the array in Verilog, `tokens / post_share` tokens
+    at a time: as many lanes fewer, and results come no faster. `norm_share` likewise is the cycles that a norm
     takes for the tokens of a channel, where it has one lane.
     """
 
@@ -79,9 +79,16 @@ class Engine:
             for name, value in (
                 (n, getattr(self, n))
                 for n in (
-                    "tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes", "post_share",
+                    "tokens",
+                    "banks",
+                    "rows",
+                    "norm_lanes",
+                    "heads",
+                    "beat_bytes",
+                    "stream_bytes",
+                    "post_share",
                     "norm_share",
-                )  # fmt: skip
+                )
             )
             if value < 1 or value & (value - 1)
         ]
@@ -100,7 +107,7 @@ class Engine:
             )
         if self.norm_share > 1 and self.norm_lanes > 1:
             faults.append(
-                f"norm_share = {self.norm_share}: expected 1 with norm_lanes = {self.norm_lanes}, fewer lanes come first"
+                f"norm_share = {self.norm_share}: expected 1 where norm_lanes = {self.norm_lanes}; take fewer lanes"
             )
         if self.rows > self.banks:
             faults.append(f"rows = {self.rows}: expected at most banks = {self.banks}")

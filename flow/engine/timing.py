@@ -69,7 +69,9 @@ class Timing:
         """Cycles from one token to the next in a norm's root and division, which have that much fewer stages: as many
         as keep up with tiles of `FOLD_LINES` lines, of `FOLDS` (norm_unit.v: `Fold`)."""
         engine = self.engine
-        return max((fold for fold in FOLDS if fold * engine.tokens <= FOLD_LINES * engine.norm_pieces), default=1)
+        return max(
+            (fold for fold in FOLDS if fold * engine.tokens <= FOLD_LINES * engine.norm_pieces), default=1
+        )
 
     @property
     def norm_tile(self) -> int:

@@ -132,8 +132,8 @@ def linear(engine: Engine) -> Resources:
 
 
 def requantise(engine: Engine) -> Resources:
-    """Lanes of `post_tokens` tokens and P rows for each of H heads behind the array: a product of the accumulator and 18
-    bits takes two primitives; the constants of 64 row groups. A result whose tokens pass in slices is held."""
+    """Lanes of `post_tokens` tokens and P rows for each of H heads behind the array: a product of the accumulator and
+    18 bits takes two primitives; the constants of 64 row groups. A result whose tokens pass in slices is held."""
     P, H = engine.rows, engine.heads
     lanes = engine.post_tokens * P
     constants = Memory("constants", 64, 54, 1, P, block="constants")

@@ -119,8 +119,8 @@ def test_an_unknown_setting_offers_the_nearest(digits: Digits) -> None:
         fit(digits("dense"), load_board("u250"), {"token": 16})
     assert str(caught.value) == (
         "--set engine.token: unknown parameter; expected one of tokens, banks, rows, norm_lanes, heads, beat_bytes, "
-        "stream_bytes, sequence, operand_depth, store_depth, values_depth, depth, row_cycles, steps, table_bits; "
-        "did you mean tokens?"
+        "stream_bytes, sequence, operand_depth, store_depth, values_depth, depth, row_cycles, steps, table_bits, "
+        "post_share, norm_share; did you mean tokens?"
     )
 
 

@@ -15,11 +15,8 @@ GEOMETRIES = [
     (8, 16, 4, 4, 8, 2, 1),
     (2, 2, 1, 8, 64, 8, 1),
     (4, 8, 1, 5, 8, 8, 1),
-    (4, 8, 1, 5, 8, 8, 4),
-    (2, 4, 1, 6, 32, 4, 2),
-    (4, 1, 1, 8, 8, 1, 2),
-    (8, 4, 1, 6, 16, 4, 4),
 ]
+SLICED = [(4, 8, 1, 5, 8, 8, 4), (2, 4, 1, 6, 32, 4, 2), (4, 1, 1, 8, 8, 1, 2), (8, 4, 1, 6, 16, 4, 4)]
 """Tokens, banks, lanes, depth, bytes of a beat, cycles from token to token in the root (some tiles are too short), and
 for the tokens of a channel."""
 
@@ -27,6 +24,17 @@ for the tokens of a channel."""
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_norm(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
+    run(geometry, stall, tmp_path)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("geometry", SLICED)
+def test_slices(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
+    """A channel's tokens one after the other, some at a time."""
+    run(geometry, stall, tmp_path)
+
+
+def run(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
     tokens, banks, lanes, depth, beat, fold, share = geometry
     parameters = {
         "Tokens": tokens, "Banks": banks, "NormLanes": lanes, "Depth": depth, "BeatBytes": beat, "Fold": fold,

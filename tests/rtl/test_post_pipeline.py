@@ -16,6 +16,8 @@ CASES = [
     (2, 4, 2, 1, 1, 1, 0, 0, 32, 3, 9),
     (4, 8, 2, 2, 1, 0, 0, 1, 32, 1, 5),
     (8, 16, 4, 2, 1, 1, 1, 1, 32, 0, 4),
+]
+SLICED = [
     (2, 4, 1, 2, 2, 1, 1, 1, 33, 0, 4),
     (4, 8, 2, 1, 4, 1, 1, 1, 32, 2, 5),
     (8, 16, 4, 2, 2, 1, 1, 1, 32, 0, 4),
@@ -24,6 +26,16 @@ CASES = [
 
 @pytest.mark.parametrize("geometry", CASES)
 def test_post_pipeline(geometry: tuple[int, ...], tmp_path: Path) -> None:
+    run(geometry, tmp_path)
+
+
+@pytest.mark.parametrize("geometry", SLICED)
+def test_slices(geometry: tuple[int, ...], tmp_path: Path) -> None:
+    """A result's tokens one after the other, some at a time."""
+    run(geometry, tmp_path)
+
+
+def run(geometry: tuple[int, ...], tmp_path: Path) -> None:
     tokens, banks, rows, heads, share, add, attention, table, acc_bits, outside, latency = geometry
     case = {
         "tokens": tokens, "banks": banks, "rows": rows, "heads": heads, "share": share, "lines": 60, "table_bits": 8,

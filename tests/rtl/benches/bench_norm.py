@@ -16,9 +16,7 @@ from memory_model import STORE, Beats, MemoryModel, tiles_of
 from flow.numerics import norm_gain, normalise, saturate
 
 CASE = json.loads(Path("case.json").read_text())
-T, B, L, DEPTH, BEAT, SHARE = (
-    CASE[name] for name in ("tokens", "banks", "lanes", "depth", "beat", "share")
-)
+T, B, L, DEPTH, BEAT, SHARE = (CASE[name] for name in ("tokens", "banks", "lanes", "depth", "beat", "share"))
 Int = npt.NDArray[np.int64]
 MOST_TILES = 10
 AHEAD = max(4, 128 // T)

@@ -136,7 +136,8 @@ class Block:
             at = (line + words["residual_base"] - words["base"]) % 2**32
             result.reads = {READ: at, READ + 1: (at + words["out_depth"]) % 2**32}
             planes = [
-                self.store[result.reads[k] % len(self.store), group * P : group * P + P] for k in (READ, READ + 1)
+                self.store[result.reads[k] % len(self.store), group * P : group * P + P]
+                for k in (READ, READ + 1)
             ]
             x = (planes[0] | planes[1] << 8).astype(np.uint16).view(np.int16).astype(np.int64)
             total = scaled + rescale(x, words["residual_multiplier"], words["residual_shift"])
