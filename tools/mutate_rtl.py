@@ -17,6 +17,7 @@ from mutation.equivalents import BadEquivalentsError, read
 from mutation.stimulus import benches
 from mutation.trial import Result
 from mutation_rtl.engine import WholeEngine
+from mutation_rtl.memory import Outcomes
 from mutation_rtl.modules import ModuleBenches, module_cases
 from mutation_rtl.mutants import draw, mutants, sources
 from mutation_rtl.trial import RtlTrial
@@ -26,7 +27,9 @@ from flow.sim import verilator
 RUN_SECONDS = 1500.0
 """A bench that a mutant keeps from ending: benches have limits of their own in cycles, so that this is for the
 simulator that stands still. On a quiet machine none takes a tenth of it."""
-EQUIVALENTS = Path(__file__).resolve().parent / "mutation_rtl" / "equivalents.toml"
+TOOLS = Path(__file__).resolve().parent
+EQUIVALENTS = TOOLS / "mutation_rtl" / "equivalents.toml"
+RESULT = TOOLS / "bench" / "results" / "mutation_rtl.json"
 SOURCES = (
     "templates/rtl/*", "flow/emit/rtl.py", "tests/rtl/**/*.py", "tools/mutation_rtl/*", "tools/mutate_rtl.py",
     "tools/mutation/*.py",
@@ -50,7 +53,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write(options: argparse.Namespace, result: Result, population: Counter[str], seconds: float) -> None:
+def write(
+    options: argparse.Namespace, result: Result, population: Counter[str], outcomes: Outcomes, seconds: float
+) -> None:
     """The evidence."""
     sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
     from evidence import write_evidence
@@ -59,6 +64,7 @@ def write(options: argparse.Namespace, result: Result, population: Counter[str],
     data = {
         "seed": options.seed, "target": TARGET, "population": dict(sorted(population.items())),
         "seconds": round(seconds), **result.to_json(), "kills": result.kills(),
+        "outcomes": dict(sorted(outcomes.met.items())),
     }  # fmt: skip
     print(write_evidence("mutation_rtl", command, SOURCES, data), file=sys.stderr)
 
@@ -85,7 +91,11 @@ def main() -> int:
         and (not options.key or mutant.key in options.key)
     ]  # fmt: skip
     start = time.monotonic()
-    trial = RtlTrial(ModuleBenches(module_cases()), WholeEngine(tuple(benches())), texts)
+    outcomes = Outcomes.of(RESULT)
+    killers = (
+        ModuleBenches(module_cases(), outcomes=outcomes), WholeEngine(tuple(benches()), outcomes=outcomes)
+    )  # fmt: skip
+    trial = RtlTrial(*killers, texts)
     order = draw(wanted, 2 * options.sample, options.seed)
     result = trial.run(order, options.sample, reasons, show)
     for survivor in result.survivors:
@@ -95,7 +105,7 @@ def main() -> int:
         f"{result.refused} refused"
     )
     if options.evidence:
-        write(options, result, population, time.monotonic() - start)
+        write(options, result, population, outcomes, time.monotonic() - start)
     return 0 if result.score >= TARGET else 1
 
 

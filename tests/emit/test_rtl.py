@@ -118,7 +118,7 @@ def test_memories_are_told_what_to_lie_in() -> None:
 def test_a_build_for_a_board_that_is_short_of_block_ram(models: Path) -> None:
     """What the estimate counts as UltraRAM is what Verilog and C++ ask for; a board with room asks for none."""
     rich, model = load_board("u250"), models / "digits_vit_hp80.pt2"
-    deep = dict.fromkeys(("operand_depth", "store_depth", "values_depth"), 4096)
+    deep: dict[str, Any] = dict.fromkeys(("operand_depth", "store_depth", "values_depth"), 4096)
     plain = lower(model, rich, engine=replace(lower(model, rich).engine, **deep))
     used = plain.estimate.resources["bram18"].used
     movable = [m for part in stages(plain.engine).values() for m in part.memories if m.ultra]

@@ -126,6 +126,17 @@ def test_what_the_machine_may_have_done_is_not_remembered(how: str, tmp_path: Pa
     assert outcomes.find("key") == Verdict("bench", "case")
 
 
+def test_what_the_evidence_holds_is_not_tried_again(tmp_path: Path) -> None:
+    """On another machine too; what this run has asked for, and no more, is written again."""
+    evidence = tmp_path / "mutation_rtl.json"
+    evidence.write_text('{"outcomes": {"old": ["bench", "case"], "lived": ["", ""], "gone": ["bits", ""]}}')
+    outcomes = Outcomes.of(evidence)
+    assert (outcomes.find("old"), outcomes.find("lived")) == (Verdict("bench", "case"), Verdict(""))
+    assert outcomes.find("new") is None
+    assert outcomes.met == {"old": ("bench", "case"), "lived": ("", "")}
+    assert Outcomes.of(tmp_path / "nothing.json").find("old") is None
+
+
 def mutant_of(file: str, kind: str, after: str) -> Mutant:
     (found,) = (m for m in every() if (m.file, m.kind) == (file, kind) and after in m.after)
     return found

@@ -1,4 +1,5 @@
-"""How mutants ended on a bench, in the user's cache: a run that is repeated tries only what it has not tried before.
+"""How mutants ended on a bench, in the user's cache and in the evidence: a run that is repeated tries only what it has
+not tried before, and after a change of one module what that module takes part in.
 
 A mutant that lived is remembered like one that was noticed, so that a key has to name all that decides it: the Verilog,
 the bench and what it is given (`mutation.memory.Memory.key`). Simulation is seeded, and ends the same way again.
@@ -7,6 +8,7 @@ the bench and what it is given (`mutation.memory.Memory.key`). Simulation is see
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from mutation.killers import REFUSED, Verdict
@@ -18,20 +20,37 @@ PASSING = (REFUSED, "timeout", "crash")
 
 
 class Outcomes:
-    """A folder with a file for each; several runs may share it."""
+    """A folder with a file for each; several runs may share it.
 
-    def __init__(self, home: Path | None = None) -> None:
+    Attributes:
+        met: what this run was told, by key: (how, case), as the evidence keeps it.
+    """
+
+    def __init__(self, home: Path | None = None, kept: Mapping[str, tuple[str, str]] | None = None) -> None:
         self._home = home or cache_dir() / "mutation_rtl"
+        self._kept = kept or {}
+        self.met: dict[str, tuple[str, str]] = {}
+
+    @staticmethod
+    def of(evidence: Path) -> Outcomes:
+        """With those that a result of the bench holds, if there is one."""
+        content = json.loads(evidence.read_text(encoding="utf-8")) if evidence.is_file() else {}
+        return Outcomes(kept={key: (how, case) for key, (how, case) in content.get("outcomes", {}).items()})
 
     def find(self, key: str) -> Verdict | None:
         """How it ended, if that is known."""
         place = self._home / key
-        return Verdict(*json.loads(place.read_text(encoding="utf-8"))) if place.is_file() else None
+        known = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else self._kept.get(key)
+        if known is None:
+            return None
+        self.met[key] = (known[0], known[1])
+        return Verdict(*known)
 
     def add(self, key: str, verdict: Verdict) -> Verdict:
         """Remember how it ended, unless the machine may be why; returns the verdict."""
         if verdict.how in PASSING:
             return verdict
+        self.met[key] = (verdict.how, verdict.case)
         self._home.mkdir(parents=True, exist_ok=True)
         beside = self._home / f"{key}.part"
         beside.write_text(json.dumps([verdict.how, verdict.case]), encoding="utf-8")
