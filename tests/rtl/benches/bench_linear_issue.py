@@ -15,7 +15,7 @@ from cocotb.triggers import ReadOnly, RisingEdge
 
 CASE = json.loads(Path("case.json").read_text())
 T, B, P, H = (CASE[name] for name in ("tokens", "banks", "rows", "heads"))
-SHARE = CASE["share"]
+SHARE: int = CASE["share"]
 LINES, CYCLES, SEQUENCE, SEED = (CASE[name] for name in ("lines", "cycles", "sequence", "seed"))
 STEPS = 14
 STORE, VALUES = 2, 3
