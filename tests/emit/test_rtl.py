@@ -33,13 +33,20 @@ ENGINES = {
 
 
 @cache
+def parser() -> Any:
+    """pyverilog's; to make its tables takes longer than most files."""
+    from pyverilog.vparser.parser import VerilogParser
+
+    with tempfile.TemporaryDirectory() as folder:  # it leaves its tables there
+        return VerilogParser(outputdir=folder, debug=False)
+
+
+@cache
 def parsed(name: str, text: str) -> Any:
     """Definition of the one module in a file, by pyverilog."""
     from pyverilog.vparser.ast import ModuleDef
-    from pyverilog.vparser.parser import VerilogParser
 
-    with tempfile.TemporaryDirectory() as folder:  # it leaves its own tables there
-        tree = VerilogParser(outputdir=folder, debug=False).parse(text)
+    tree = parser().parse(text)
     modules = [item for item in tree.description.definitions if isinstance(item, ModuleDef)]
     assert [module.name for module in modules] == [name]
     return modules[0]
