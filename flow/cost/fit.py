@@ -21,7 +21,6 @@ from flow.cost.resources import (
     engine_usage,
 )
 from flow.engine import Engine, Opcode, Space
-from flow.engine.parameters import MOST_NORM_SHARE
 from flow.errors import FitError, FlowError, near
 from flow.ir import Graph
 
@@ -52,7 +51,7 @@ def fit(
     """The engine on which the integer graph takes the fewest cycles within the board's resources.
 
     Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every resource of
-    the board; an array that does not fit is tried with fewer lanes behind it, and in norms. Capacities are what the
+    the board. Lanes are not shared in time (`SHARES`) unless `overrides` say so. Capacities are what the
     model needs, rounded up, so that other models fit too: `row_cycles` is at least `depth`, so a dense model of the
     same shape always does. `overrides` sets fields of `Engine` by name, with or without the prefix `engine.`; lanes
     that it names are not searched and capacities are taken as they are. `forms` of the same graph carry work over
@@ -127,8 +126,7 @@ class Candidate:
     def rank(self) -> tuple[int, ...]:
         """Ascending order of preference among engines of equal cycles: fewer multipliers, then fewer lanes."""
         e = self.engine
-        shares = (e.post_share, e.norm_share)
-        return (self.cycles, e.multipliers, e.norm_lanes, e.heads, e.rows, e.banks, e.tokens, *shares)
+        return (self.cycles, e.multipliers, e.norm_lanes, e.heads, e.rows, e.banks, e.tokens)
 
 
 @dataclass
@@ -168,8 +166,8 @@ class _Search:
             (self.forms.bound(array), 0, (number,), array) for number, array in enumerate(arrays)
         ]
         heapq.heapify(queue)
-        seen = set(arrays)
-        number = len(arrays)
+        beats = {array: beat_cycles(array, self.board) for array in arrays}
+        number = 0
         while queue:
             _, _, _, found = heapq.heappop(queue)
             if isinstance(found, Candidate):
@@ -178,16 +176,9 @@ class _Search:
                 candidate = Candidate(found.cycles, found.engine)
                 heapq.heappush(queue, (candidate.cycles, 2, candidate.rank, candidate))
             elif self._may_fit(found):
-                beat = beat_cycles(found, self.board)
-                for row in self.forms.rows(found, self._lanes(found), self._abreast(found), beat):
+                for row in self.forms.rows(found, self._lanes(found), self._abreast(found), beats[found]):
                     number += 1
                     heapq.heappush(queue, (row.least, 1, (number,), row))
-            else:
-                for shared in self._shared(found):
-                    if shared not in seen:
-                        seen.add(shared)
-                        number += 1
-                        heapq.heappush(queue, (self.forms.bound(shared), 0, (number,), shared))
 
     def arrays(self) -> Iterator[Engine]:
         """Every T, B, P that may be tried, with the fewest norm lanes and heads."""
@@ -230,18 +221,6 @@ class _Search:
     def _abreast(self, array: Engine) -> list[int]:
         """Heads abreast that are tried."""
         return self._powers("heads", min(array.banks, self.shape.heads))
-
-    def _shared(self, array: Engine) -> Iterator[Engine]:
-        """The array with half the lanes behind it, and with half those of a norm; nothing where the fewest of both
-        would not let it fit."""
-        most = {"post_share": array.tokens, "norm_share": min(array.tokens, MOST_NORM_SHARE)}
-        if not self.forms.has(Opcode.NORM) or array.norm_lanes > 1:
-            del most["norm_share"]
-        most = {name: count for name, count in most.items() if name not in self.chosen}
-        if self._may_fit(_with(array, most)):
-            for name, count in most.items():
-                if getattr(array, name) < count:
-                    yield _with(array, {name: 2 * getattr(array, name)})
 
     def _may_fit(self, array: Engine) -> bool:
         """Whether the array fits with the fewest norm lanes and heads."""

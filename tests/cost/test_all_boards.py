@@ -37,10 +37,9 @@ def exhaustive(graph: Graph, board: Board) -> Engine | None:
     search = _Search(forms, board, {})
     beats = beat_cycles(next(search.arrays()), board)
     fitting = []
-    for array in (shared for whole in search.arrays() for shared in shares(search, whole)):
+    for array in search.arrays():
         most = min(array.banks, search.shape.widest), min(array.banks, search.shape.heads)
-        counts = [[1 << i for i in range((limit - 1).bit_length() + 1)] for limit in most]
-        counts[0] = counts[0] if array.norm_share == 1 else [1]
+        counts = ([1 << i for i in range((limit - 1).bit_length() + 1)] for limit in most)
         for lanes, heads in itertools.product(*counts):
             engine = replace(array, norm_lanes=lanes, heads=heads)
             sized = search.sized(engine)
@@ -51,18 +50,6 @@ def exhaustive(graph: Graph, board: Board) -> Engine | None:
     least = min((candidate.cycles for _, candidate, _ in fitting), default=0)
     near = [found for found in fitting if found[1].cycles <= SLOWER * least]
     return min(near, key=lambda found: (found[0], found[1].rank))[2] if near else None
-
-
-def shares(search: _Search, array: Engine) -> set[Engine]:
-    """An array with all its lanes, and where it does not fit with half of some of them, until it does."""
-    if not search.missing(search.sized(array)):
-        return {array}
-    halves = [
-        replace(array, **{name: 2 * getattr(array, name)})
-        for name, most in (("post_share", array.tokens), ("norm_share", min(array.tokens, 4)))
-        if getattr(array, name) < most
-    ]
-    return {array}.union(*(shares(search, half) for half in halves))
 
 
 FITTED = (("ultra96-v2", 1.0), ("ulx3s-85f", 1.0), ("zcu104", 0.3))
