@@ -144,7 +144,10 @@ class _Search:
         return self.forms.shape
 
     def run(self) -> Engine:
-        arrays = [engine for engine in self.arrays() if self.array_fits(engine)]
+        tried = list(self.arrays())
+        if not tried:
+            raise self._no_array()
+        arrays = [engine for engine in tried if self.array_fits(engine)]
         best: list[tuple[float, Candidate, Engine]] = []
         for candidate in self._ascending(arrays):
             if best and candidate.cycles > SLOWER * best[0][1].cycles:
@@ -153,7 +156,7 @@ class _Search:
             if not self.missing(engine):
                 best.append((engine_usage(engine, self.board).share(self.limit), candidate, engine))
         if not best:
-            raise self._refusal(arrays or list(self.arrays()))
+            raise self._refusal(arrays or tried)
         return min(best, key=lambda found: (found[0], found[1].rank))[2]
 
     def _ascending(self, arrays: list[Engine]) -> Iterator[Candidate]:
@@ -261,6 +264,19 @@ class _Search:
         elif mib > self.board.memory.capacity_mib:
             lacking["memory_mib"] = mib - self.board.memory.capacity_mib
         return lacking
+
+    def _no_array(self) -> FlowError:
+        """The message where lanes that were asked for leave no T, B and P to try."""
+        asked = ", ".join(
+            f"{name} = {count}" for name, count in self.chosen.items() if name in LANES + SHARES
+        )
+        most = min(self.shape.tokens, MOST_TOKENS), min(self.shape.most_banks, self.shape.widest)
+        tokens, banks = (1 << (count - 1).bit_length() for count in most)
+        return FlowError(
+            f"--set: found {asked}; expected values that go with the arrays that {self.shape.graph.name} is tried "
+            f"on, of at most {tokens} tokens and {banks} banks (rows at most as many, heads at most the banks, shares at "
+            "most the tokens); choose smaller ones, or set engine.tokens and engine.banks too"
+        )
 
     def _refusal(self, arrays: list[Engine]) -> FitError:
         """The message for the engine that comes nearest to fitting."""

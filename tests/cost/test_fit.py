@@ -212,3 +212,21 @@ def test_capacities_cost_no_more_than_the_need(digits: Digits) -> None:
     assert engine_usage(engine, board).bram18 == engine_usage(exact, board).bram18
     # Only the addresses are wider.
     assert set(engine_usage(engine, board).over(engine_usage(exact, board))) <= {"lut", "ff"}
+
+
+@pytest.mark.parametrize(
+    "setting", [{"rows": 64}, {"heads": 256}, {"post_share": 64}, {"norm_share": 4, "tokens": 2}]
+)
+def test_lanes_that_no_array_has_are_refused(digits: Digits, setting: dict[str, int]) -> None:
+    with pytest.raises(FlowError) as caught:
+        fit(digits("hp80"), load_board("pynq-z2"), setting)
+    assert all(
+        f"{name} = {count}" in str(caught.value) for name, count in setting.items() if name != "tokens"
+    )
+
+
+@pytest.mark.parametrize("setting", [{"post_share": 4}, {"post_share": 2, "norm_share": 2}])
+def test_shares_are_taken_as_asked_for(digits: Digits, setting: dict[str, int]) -> None:
+    engine = fit(digits("hp80"), load_board("pynq-z2"), setting)
+    assert {name: getattr(engine, name) for name in setting} == setting
+    assert fit(digits("hp80"), load_board("pynq-z2")).post_share == 1
