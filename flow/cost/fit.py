@@ -274,7 +274,7 @@ class _Search:
         tokens, banks = (1 << (count - 1).bit_length() for count in most)
         return FlowError(
             f"--set: found {asked}; expected values that go with the arrays that {self.shape.graph.name} is tried "
-            f"on, of at most {tokens} tokens and {banks} banks (rows at most as many, heads at most the banks, shares at "
+            f"on, of at most {tokens} tokens and {banks} banks (rows as many, heads at most the banks, shares at "
             "most the tokens); choose smaller ones, or set engine.tokens and engine.banks too"
         )
 
