@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -53,9 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def write(
-    options: argparse.Namespace, result: Result, population: Counter[str], outcomes: Outcomes, seconds: float
-) -> None:
+def write(options: argparse.Namespace, result: Result, population: Counter[str], outcomes: Outcomes) -> None:
     """The evidence."""
     sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
     from evidence import write_evidence
@@ -63,7 +60,7 @@ def write(
     command = f"python tools/mutate_rtl.py --sample {options.sample} --seed {options.seed} --evidence"
     data = {
         "seed": options.seed, "target": TARGET, "population": dict(sorted(population.items())),
-        "seconds": round(seconds), **result.to_json(), "kills": result.kills(),
+        **result.to_json(), "kills": result.kills(),
         "outcomes": dict(sorted(outcomes.met.items())),
     }  # fmt: skip
     print(write_evidence("mutation_rtl", command, SOURCES, data), file=sys.stderr)
@@ -90,7 +87,6 @@ def main() -> int:
         if (not options.kind or mutant.kind in options.kind) and (not options.file or mutant.file in options.file)
         and (not options.key or mutant.key in options.key)
     ]  # fmt: skip
-    start = time.monotonic()
     outcomes = Outcomes.of(RESULT)
     killers = (
         ModuleBenches(module_cases(), outcomes=outcomes), WholeEngine(tuple(benches()), outcomes=outcomes)
@@ -105,7 +101,7 @@ def main() -> int:
         f"{result.refused} refused"
     )
     if options.evidence:
-        write(options, result, population, outcomes, time.monotonic() - start)
+        write(options, result, population, outcomes)
     return 0 if result.score >= TARGET else 1
 
 
