@@ -33,7 +33,6 @@ MOST_STREAM_BYTES = 64
 MOST_TOKENS = 32
 """T beyond this is not tried: it saves weight bandwidth alone, while short sequences leave its lanes idle."""
 LANES = ("tokens", "banks", "rows", "norm_lanes", "heads")
-SHARES = ("post_share", "norm_share")
 NAMES = {
     "dsp": "DSP",
     "lut": "LUT",
@@ -50,12 +49,11 @@ def fit(
 ) -> Engine:
     """The engine on which the integer graph takes the fewest cycles within the board's resources.
 
-    Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every resource of
-    the board. Lanes are not shared in time (`SHARES`) unless `overrides` say so. Capacities are what the
-    model needs, rounded up, so that other models fit too: `row_cycles` is at least `depth`, so a dense model of the
-    same shape always does. `overrides` sets fields of `Engine` by name, with or without the prefix `engine.`; lanes
-    that it names are not searched and capacities are taken as they are. `forms` of the same graph carry work over
-    from other boards.
+    Tries powers of two for T, B, P, L and H with P <= T and P <= B, within `max_utilisation` of every
+    resource of the board. Capacities are what the model needs, rounded up, so that other models fit too:
+    `row_cycles` is at least `depth`, so a dense model of the same shape always does. `overrides` sets fields
+    of `Engine` by name, with or without the prefix `engine.`; lanes that it names are not searched and
+    capacities are taken as they are. `forms` of the same graph carry work over from other boards.
 
     The answer is that of trying them all: engines come in ascending order of cycles, by lower bounds first, and none
     is counted whose bound lies behind the engines that are still wanted.
@@ -107,7 +105,7 @@ def _checked(overrides: Mapping[str, int]) -> dict[str, int]:
         checked[name] = value
     # Values that no search can mend are refused with the engine's own words.
     plain = Engine(tokens=1, banks=1, rows=1, norm_lanes=1, heads=1)
-    widest = max([1, *(checked.get(name, 1) for name in ("tokens", "banks", "rows", "heads", *SHARES))])
+    widest = max([1, *(checked.get(name, 1) for name in ("tokens", "banks", "rows", "heads"))])
     room: dict[str, Any] = {
         name: checked.get(name, 1 << (widest - 1).bit_length()) for name in ("tokens", "banks")
     }
@@ -144,10 +142,7 @@ class _Search:
         return self.forms.shape
 
     def run(self) -> Engine:
-        tried = list(self.arrays())
-        if not tried:
-            raise self._no_array()
-        arrays = [engine for engine in tried if self.array_fits(engine)]
+        arrays = [engine for engine in self.arrays() if self.array_fits(engine)]
         best: list[tuple[float, Candidate, Engine]] = []
         for candidate in self._ascending(arrays):
             if best and candidate.cycles > SLOWER * best[0][1].cycles:
@@ -156,7 +151,7 @@ class _Search:
             if not self.missing(engine):
                 best.append((engine_usage(engine, self.board).share(self.limit), candidate, engine))
         if not best:
-            raise self._refusal(arrays or tried)
+            raise self._refusal(arrays or list(self.arrays()))
         return min(best, key=lambda found: (found[0], found[1].rank))[2]
 
     def _ascending(self, arrays: list[Engine]) -> Iterator[Candidate]:
@@ -194,11 +189,10 @@ class _Search:
             "table_bits": shape.table_bits,
             **{name: value for name, value in self.chosen.items() if name not in LANES},
         }
-        fewest = max(self.chosen.get(name, 1) for name in SHARES)
         for tokens in self._powers("tokens", min(shape.tokens, MOST_TOKENS)):
             for banks in self._powers("banks", min(shape.most_banks, shape.widest)):
                 for rows in self._powers("rows", min(tokens, banks, shape.most_rows)):
-                    if rows <= min(tokens, banks) and least["heads"] <= banks and fewest <= tokens:
+                    if rows <= min(tokens, banks) and least["heads"] <= banks:
                         yield Engine(tokens, banks, rows, **least, **capacities)
 
     def _least(self) -> dict[str, int]:
@@ -217,8 +211,7 @@ class _Search:
 
     def _lanes(self, array: Engine) -> list[int]:
         """Norm lanes that are tried."""
-        several = self.forms.has(Opcode.NORM) and array.norm_share == 1
-        most = min(array.banks, self.shape.widest) if several else 1
+        most = min(array.banks, self.shape.widest) if self.forms.has(Opcode.NORM) else 1
         return self._powers("norm_lanes", most)
 
     def _abreast(self, array: Engine) -> list[int]:
@@ -264,19 +257,6 @@ class _Search:
         elif mib > self.board.memory.capacity_mib:
             lacking["memory_mib"] = mib - self.board.memory.capacity_mib
         return lacking
-
-    def _no_array(self) -> FlowError:
-        """The message where lanes that were asked for leave no T, B and P to try."""
-        asked = ", ".join(
-            f"{name} = {count}" for name, count in self.chosen.items() if name in LANES + SHARES
-        )
-        most = min(self.shape.tokens, MOST_TOKENS), min(self.shape.most_banks, self.shape.widest)
-        tokens, banks = (1 << (count - 1).bit_length() for count in most)
-        return FlowError(
-            f"--set: found {asked}; expected values that go with the arrays that {self.shape.graph.name} is tried "
-            f"on, of at most {tokens} tokens and {banks} banks (rows as many, heads at most the banks, shares at "
-            "most the tokens); choose smaller ones, or set engine.tokens and engine.banks too"
-        )
 
     def _refusal(self, arrays: list[Engine]) -> FitError:
         """The message for the engine that comes nearest to fitting."""

@@ -207,7 +207,7 @@ class ModelShape:
             order, tensor = orders[values[0]], self.graph.type_of(values[0])
             planes = 2 if tensor.bits > 8 else 1
             out_planes = max([1, *(2 for v in step.writes if self.graph.type_of(v).bits > 8)])
-            groups, preload, least = RowGroups.none(), 0, max(out_planes, engine.post_share)
+            groups, preload, least = RowGroups.none(), 0, out_planes
             first = step.nodes[0].op if step.nodes else None
             if isinstance(first, Linear):
                 groups = self.row_groups(engine, step)

@@ -175,12 +175,11 @@ class RtlContext:
         e = self.engine
         fields = (
             "tokens banks rows heads beat_bytes stream_bytes sequence operand_depth store_depth values_depth "
-            " depth row_cycles steps table_bits post_share"
+            " depth row_cycles steps table_bits"
         )
         return (
             *((camel(name), getattr(e, name)) for name in fields.split()),
             *([("NormLanes", e.norm_lanes)] if self.has("norm") or self.has("pool") else []),
-            *([("NormShare", e.norm_share)] if self.has("norm") else []),
             ("DspProducts", self.packing.products),
             ("DspSpacing", self.packing.spacing or 18),
             ("HasAdd", int(self.has("add"))),

@@ -16,9 +16,6 @@ PROGRAM_VERSION = 1
 STAGES = ("add", "attention", "norm", "pool", "table")
 """Stages that an engine may have compiled in; `linear`, `input`, `constant` and `output` are always there."""
 
-MOST_NORM_SHARE = 4
-"""Slices of a channel's tokens, at most: `norm_collect` collects four for a bank."""
-
 OUTSIDE_BIT = 16
 """Bit of the first plug-in stage in `feature_bits`."""
 _OUTSIDE: dict[str, None] = {}
@@ -47,11 +44,9 @@ def outside_stages() -> tuple[str, ...]:
 class Engine:
     """Everything that is fixed at synthesis. Equal engines run each other's programs; `hash` names them.
 
-    Units: `operand_depth`, `store_depth`, `values_depth` in words per bank; `depth` in words per bank of one tensor
-    (the widest input is `depth * banks` channels); `row_cycles` is the largest G*K of a row group; `sequence` in
-    tokens. `post_share` is the cycles that a result takes behind the array in Verilog, `tokens / post_share` tokens
-    at a time: as many lanes fewer, and results come no faster. `norm_share` likewise is the cycles that a norm
-    takes for the tokens of a channel, where it has one lane.
+    Units: `operand_depth`, `store_depth`, `values_depth` in words per bank; `depth` in words per bank of one
+    tensor (the widest input is `depth * banks` channels); `row_cycles` is the largest G*K of a row group;
+    `sequence` in tokens.
     """
 
     tokens: int
@@ -70,25 +65,13 @@ class Engine:
     row_cycles: int = 64
     steps: int = 256
     table_bits: int = 8
-    post_share: int = 1
-    norm_share: int = 1
 
     def __post_init__(self) -> None:
         faults = [
             f"{name} = {value}: expected a power of two"
             for name, value in (
                 (n, getattr(self, n))
-                for n in (
-                    "tokens",
-                    "banks",
-                    "rows",
-                    "norm_lanes",
-                    "heads",
-                    "beat_bytes",
-                    "stream_bytes",
-                    "post_share",
-                    "norm_share",
-                )
+                for n in ("tokens", "banks", "rows", "norm_lanes", "heads", "beat_bytes", "stream_bytes")
             )
             if value < 1 or value & (value - 1)
         ]
@@ -99,16 +82,6 @@ class Engine:
         ]
         if self.tokens % self.rows:
             faults.append(f"rows = {self.rows}: expected a divisor of tokens = {self.tokens}")
-        if self.post_share > self.tokens:
-            faults.append(f"post_share = {self.post_share}: expected at most tokens = {self.tokens}")
-        if self.norm_share > min(self.tokens, MOST_NORM_SHARE):
-            faults.append(
-                f"norm_share = {self.norm_share}: expected at most {MOST_NORM_SHARE} and tokens = {self.tokens}"
-            )
-        if self.norm_share > 1 and self.norm_lanes > 1:
-            faults.append(
-                f"norm_share = {self.norm_share}: expected 1 where norm_lanes = {self.norm_lanes}; take fewer lanes"
-            )
         if self.rows > self.banks:
             faults.append(f"rows = {self.rows}: expected at most banks = {self.banks}")
         if self.heads > self.banks:
@@ -132,16 +105,6 @@ class Engine:
     def multipliers(self) -> int:
         """T*B*P: int8 products per cycle."""
         return self.tokens * self.banks * self.rows
-
-    @property
-    def post_tokens(self) -> int:
-        """Tokens that the lanes behind the array take at once."""
-        return self.tokens // self.post_share
-
-    @property
-    def norm_pieces(self) -> int:
-        """Cycles in which the lanes of a norm take B channels of a token tile."""
-        return self.banks // min(self.norm_lanes, self.banks) * self.norm_share
 
     @property
     def burst_beats(self) -> int:

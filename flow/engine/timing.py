@@ -40,18 +40,12 @@ class Timing:
     def post(self) -> int:
         """From a result to its value, or score: `PostLatency` of flow_engine.v, where stages of plug-ins take
         four cycles at least."""
-        lanes = 11 + max(4, self.stage_latency) if self.engine.outside else 14
-        return lanes + self._sliced * self.engine.post_share
-
-    @property
-    def _sliced(self) -> int:
-        """1 where a result waits for its slices to pass (post_pipeline.v: `Wait`)."""
-        return int(self.engine.post_share > 1)
+        return 11 + max(4, self.stage_latency) if self.engine.outside else 14
 
     @property
     def residual(self) -> int:
         """From a result to the read of its residual's low plane (post_pipeline.v); the high one follows."""
-        return 3 + self._sliced
+        return 3
 
     @property
     def reciprocal(self) -> int:
@@ -69,9 +63,8 @@ class Timing:
         """Cycles from one token to the next in a norm's root and division, which have that much fewer stages: as many
         as keep up with tiles of `FOLD_LINES` lines, of `FOLDS` (norm_unit.v: `Fold`)."""
         engine = self.engine
-        return max(
-            (fold for fold in FOLDS if fold * engine.tokens <= FOLD_LINES * engine.norm_pieces), default=1
-        )
+        pieces = engine.banks // min(engine.norm_lanes, engine.banks)
+        return max((fold for fold in FOLDS if fold * engine.tokens <= FOLD_LINES * pieces), default=1)
 
     @property
     def norm_tile(self) -> int:

@@ -87,12 +87,11 @@ class Attention(DeviceOp):
 
         `drain + scores + latency + (pairs - 1) * max(scores + context, (context + pass) / 2, exp) + context + 8`.
 
-        `scores = keys/P * words` (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else
-        1; one head after the other where those abreast do not fill the banks), `context = passes * ceil(keys /
-        (B/A)) * pitch/P` for A heads abreast. `pass = G + A*T + log2 P + 7` and the divider's latency: from one
-        pair to the next but one, for numerators of two pairs are held; a result takes as long as the stages
-        behind the array; `exp = max(G, A*T)` cycles of the exponential, G groups of P keys. `latency` is a
-        pass, the array and the stages behind it. A causal tile has its own keys.
+        `scores = keys/P * words` (P keys a cycle, `words` = pitch/B where a head is wider than the banks, else 1;
+        one head after the other where those abreast do not fill the banks), `context = passes * ceil(keys / (B/A))
+        * pitch/P` for A heads abreast. `pass = G + A*T + log2 P + 7` and the divider's latency: from one pair to
+        the next but one, for numerators of two pairs are held; `exp = max(G, A*T)` cycles of the exponential, G
+        groups of P keys. `latency` is a pass, the array and the stages behind it. A causal tile has its own keys.
         """
         pitch = engine.head_pitch(work.channels // self.heads)
         abreast = engine.heads_abreast(pitch)
@@ -104,8 +103,8 @@ class Attention(DeviceOp):
         if self.causal:
             keys = np.minimum(keys, T * np.arange(1, tiles + 1))
         rows = -(-keys // (B // abreast))
-        scores = -(-keys // P) * sweeps * max(pitch // B, engine.post_share)
-        context = np.maximum(passes * rows, engine.post_share) * (pitch // P)
+        scores = -(-keys // P) * sweeps * max(1, pitch // B)
+        context = passes * rows * (pitch // P)
         groups = rows * (B // abreast) // P
         held = groups + timing.softmax(abreast)
         exp = np.maximum(groups, T * abreast)

@@ -132,29 +132,27 @@ def linear(engine: Engine) -> Resources:
 
 
 def requantise(engine: Engine) -> Resources:
-    """Lanes of `post_tokens` tokens and P rows for each of H heads behind the array: a product of the accumulator and
-    18 bits takes two primitives; the constants of 64 row groups. A result whose tokens pass in slices is held."""
-    P, H = engine.rows, engine.heads
-    lanes = engine.post_tokens * P
+    """T*P lanes for each of H heads behind the array: a product of the accumulator and 18 bits takes two primitives;
+    the constants of 64 row groups."""
+    T, P, H = engine.tokens, engine.rows, engine.heads
     constants = Memory("constants", 64, 54, 1, P, block="constants")
-    held = engine.tokens * P * H if engine.post_share > 1 else 0
-    terms = {"one": 1, "lanes": lanes, "heads": lanes * (H - 1), "held": held}
-    return _block({"post": terms, "constants": {}}, (constants,), dsp=2 * lanes * H)
+    terms = {"one": 1, "lanes": T * P, "heads": T * P * (H - 1)}
+    return _block({"post": terms, "constants": {}}, (constants,), dsp=2 * T * P * H)
 
 
 def add(engine: Engine) -> Resources:
-    """The residual of a result: a second product a lane, which an engine with attention has, and the choice of their
-    bank group."""
+    """The residual of T*P lanes: a second product, which an engine with attention has, and the choice of their bank
+    group."""
     T, B, P = engine.tokens, engine.banks, engine.rows
-    products = 0 if has(engine, "attention") else engine.post_tokens * P
+    products = 0 if has(engine, "attention") else T * P
     return _block({"post": {"second": products, "residual": T * P, "line": T * B}}, dsp=products)
 
 
 def table(engine: Engine) -> Resources:
-    """A look-up a lane and cycle in two banks of 2^table_bits entries, four a word, one copy for each lane."""
-    lanes = engine.post_tokens * engine.rows
-    entries = Memory("table", 2 << (engine.table_bits - 2), 64, 1, lanes, block="post")
-    return _block({"post": {"table": lanes}}, (entries,))
+    """T*P look-ups a cycle in two banks of 2^table_bits entries, four a word, one copy for each lane."""
+    T, P = engine.tokens, engine.rows
+    entries = Memory("table", 2 << (engine.table_bits - 2), 64, 1, T * P, block="post")
+    return _block({"post": {"table": T * P}}, (entries,))
 
 
 def attention(engine: Engine) -> Resources:
@@ -162,7 +160,7 @@ def attention(engine: Engine) -> Resources:
     the array; every one has a second product."""
     T, B, P, H = engine.tokens, engine.banks, engine.rows, engine.heads
     groups = B // P
-    abreast, lanes = min(H, groups), engine.post_tokens * P * H
+    abreast = min(H, groups)
     lines = -(-engine.sequence // (B // abreast))
     tiles = bits(-(-engine.sequence // P))
     memories = (
@@ -191,22 +189,21 @@ def attention(engine: Engine) -> Resources:
             },
             "values": {"one": 1, "line": P * B},
             "array": {"attention": T * B * P},
-            "post": {"second": lanes},
+            "post": {"second": T * P * H},
         },
         memories,
-        dsp=lanes,
+        dsp=T * P * H,
     )
 
 
 def norm(engine: Engine) -> Resources:
-    """Statistics of T tokens, one root and reciprocal, lanes of L channels of T/N tokens with two results each.
+    """Statistics of T tokens, one root and reciprocal, T*L lanes with two results each.
 
     Products: six in norm_deviation (one of them too narrow for a primitive up to 64 channels), three in norm_unit, a
     square a lane in norm_moments, two a lane in norm_lane and one in each of its two norm_gain.
     """
     T, B, W = engine.tokens, engine.banks, engine.beat_bytes
     L = min(engine.norm_lanes, B)
-    lanes = L * T // engine.norm_share
     count = clog2(engine.depth * B + 1) if engine.depth * B > 1 else 2
     row, group = max(W // 8, L), min(W // 8, L)
     rows = -(-engine.depth * B // row)
@@ -217,15 +214,15 @@ def norm(engine: Engine) -> Resources:
     ahead = 1 << max(clog2(T) + 2, 7)
     memories = (
         Memory("norm constants", rows, 64 * group, 1, 2 * (row // group), block="norm", ultra=True),
-        Memory("norm results", 1 << QUEUE_LOG2, 32 * lanes, 1, 1, block="norm"),
+        Memory("norm results", 1 << QUEUE_LOG2, 32 * T * L, 1, 1, block="norm"),
         Memory("norm centres", ahead, count + 16, 1, 1, block="norm"),
         Memory("norm factors", ahead, 2 * count + 55, 1, 1, block="norm"),
     )
     return _block(
-        {"norm": {"one": 1, **roots, "lanes": lanes, "tokens": T, "line": T * B, "constants": L}},
+        {"norm": {"one": 1, **roots, "lanes": T * L, "tokens": T, "line": T * B, "constants": L}},
         memories,
-        dsp=5 + 3 + lanes + 2 * lanes,
-        wide=(Multiplier(1, count, count - 4), Multiplier(2 * lanes, 15 + (count + 1) // 2, 16)),
+        dsp=5 + 3 + T * L + 2 * T * L,
+        wide=(Multiplier(1, count, count - 4), Multiplier(2 * T * L, 15 + (count + 1) // 2, 16)),
     )
 
 

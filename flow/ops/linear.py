@@ -101,16 +101,15 @@ class Linear(DeviceOp):
         """Cycles: `tiles * sum_i max(planes * G*K, least) + wait + 11`; to load: `preload + max(sum beats, sum
         lookups, sum maps) + 35`.
 
-        A row group without weights still writes its bias, a result takes as many slots as cycles behind the
-        array, and of two byte planes two, but there two results of one slot take turns where one cycle is
-        enough. The weight loader's three units work beside each other and ahead of the array. `wait` is for the
-        first tile of the result of a step before of the same size: the array's and the stages' latency, less
-        the other tiles of its last row group.
+        A row group without weights still writes its bias, a result of two byte planes takes two slots, but two
+        results of one slot take turns. The weight loader's three units work beside each other and ahead of the
+        array. `wait` is for the first tile of the result of a step before of the same size: the array's and the
+        stages' latency, less the other tiles of its last row group.
         """
         tiles, groups, timing = engine.tiles(work.tokens), work.row_groups, timing_of(engine)
         issue = work.planes * groups.cycles
         slots = np.maximum(issue, work.least)
-        if work.out_planes == 2 and engine.banks > engine.rows and engine.post_share == 1:
+        if work.out_planes == 2 and engine.banks > engine.rows:
             slots = np.where(issue <= 1, 1, slots)
         compute = tiles * int(slots.sum())
         latency = timing.array + timing.post + work.out_planes + 7

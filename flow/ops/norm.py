@@ -67,17 +67,17 @@ class Norm(DeviceOp):
         return blocks.norm(engine)
 
     def estimate(self, engine: Engine, work: Work) -> Estimate:
-        """Cycles: `wait + D*B*N/L + scale + tiles * max(D*B*N/L, 4*D)` where N = `norm_share`: the first tile
-        of a sum, the array's and the stages' latency less two cycles for each of the other tiles; its
-        statistics, its scale factors, and all tiles normalised while those of the next ones are gathered.
+        """Cycles: `wait + D*B/L + scale + tiles * max(D*B/L, 4*D)`: the first tile of a sum, the array's and the
+        stages' latency less two cycles for each of the other tiles; its statistics, its scale factors, and all
+        tiles normalised while those of the next ones are gathered.
 
         Channels that fill a line up are read as any other. A line pair takes four cycles of the store's port,
         two for each reader, and four in `norm_collect`. `scale` = log2 L + (T - 1)*F + 67 (`norm_unit.v`): sums,
-        deviations one every F cycles (`Timing.norm_fold`), and the tile's tokens gathered. Where `D*B*N/L < T*F`, tiles
+        deviations one every F cycles (`Timing.norm_fold`), and the tile's tokens gathered. Where `D*B/L < T*F`, tiles
         do not overlap.
         """
-        timing = timing_of(engine)
-        sweep = work.depth * engine.norm_pieces
+        lanes, timing = min(engine.norm_lanes, engine.banks), timing_of(engine)
+        sweep = work.depth * (engine.banks // lanes)
         ports = 4 * work.depth
         tiles = engine.tiles(work.tokens)
         scale = timing.norm_scale
@@ -86,7 +86,7 @@ class Norm(DeviceOp):
             run += (tiles - 1) * (scale - timing.deviation)
         wait = max(0, timing.array + timing.post + 3 - 2 * (tiles - 1))
         cycles = wait + FIRST_READ + sweep + scale + run
-        bound = "latency" if FIRST_READ + sweep + scale > run else "norm lanes" if sweep >= ports else "ports"
+        bound = "norm lanes" if sweep >= ports else "ports"
         fetch = work.fetch_cycles(work.preload, 1, engine.burst_beats)
         # Nothing begins before the constants stand.
         return Estimate(cycles, fetch, work.preload, cycles, 0, bound, hardware_of(type(self), engine))

@@ -3,8 +3,7 @@
 // Results of scores and of context alternate as they can: context as soon as a pair's numerators are there and its
 // reciprocals will be in time (`context_ready_i`, a pulse for each pair), else scores if their buffer is free. No
 // result interrupts another one, as the array has one set of accumulators. Slot outputs are registered (cycle t of
-// the array's timing); the key's line is requested the cycle before, and without the grant there is no slot. A result
-// takes `Share` cycles at least, with the grant: its last slot waits so long, and goes on asking for its line.
+// the array's timing); the key's line is requested the cycle before, and without the grant there is no slot.
 //
 // Pairs have slots 0 and 1 in turn, of queries, numerators and reciprocals, and slots 0 to 3 of scores: with as many
 // the scores run ahead far enough that the order of results never waits for softmax in the long run. `score_start_i`
@@ -14,8 +13,6 @@ module attention_issue #(
     parameter Tokens = 2,
     parameter Banks = 4,
     parameter Rows = 1,
-    // Cycles of a result behind the array (post_pipeline.v): a power of two.
-    parameter Share = 1,
     parameter LineBits = 8,
     parameter ValueBits = 8,
     parameter ChannelBits = 8,
@@ -113,8 +110,7 @@ module attention_issue #(
     wire      score_load, context_load;
 
     // ---- scores of one pair
-    // Within a result, and whether its first slot has left.
-    reg                    s_active_q, s_middle_q, s_begun_q;
+    reg                    s_active_q, s_middle_q;
     reg [1:0]              s_slot_q;
     reg [SweepBits-1:0]    s_sweep_q;
     reg [CycleBits-1:0]    s_cycle_q;
@@ -152,26 +148,9 @@ module attention_issue #(
     wire c_line_end = c_chunk_next == BankGroups[PositionBits-1:0];
 
     // ---- the choice
-    wire c_choose = c_active_q && !s_middle_q;
-    wire s_choose = s_active_q && !c_choose;
-    wire s_granted = s_choose && store_grant_i;
-    // Whether the stages behind the array take the result at hand, if its last slot leaves now.
-    wire post_ready;
-    wire c_take = c_choose && (post_ready || !c_result_last);
-    wire s_take = s_granted && (post_ready || !s_result_last_q);
-    generate
-        if (Share == 1) begin : at_once
-            assign post_ready = 1'b1;
-        end else begin : paced
-            localparam PaceBits = $clog2(Share) + 1;
-            reg [PaceBits-1:0] pace_q;
-            assign post_ready = pace_q == 1;
-            always @(posedge clk_i) begin
-                if (!rst_ni || (c_take && c_result_last) || (s_take && s_result_last_q)) pace_q <= Share[PaceBits-1:0];
-                else if ((c_choose || s_granted) && !post_ready) pace_q <= pace_q - 1'b1;
-            end
-        end
-    endgenerate
+    wire c_take = c_active_q && !s_middle_q;
+    wire s_choose = s_active_q && !c_take;
+    wire s_take = s_choose && store_grant_i;
     wire s_finish = s_take && s_last;
     wire c_finish = c_take && c_last;
     // Results of the pair.
@@ -308,7 +287,6 @@ module attention_issue #(
         if (!rst_ni) begin
             s_active_q <= 1'b0;
             s_middle_q <= 1'b0;
-            s_begun_q <= 1'b0;
             s_slot_q <= 2'd3;
             c_active_q <= 1'b0;
             c_slot_q <= 1'b1;
@@ -321,8 +299,7 @@ module attention_issue #(
             end else if (s_finish) begin
                 s_active_q <= 1'b0;
             end
-            if (s_granted) s_middle_q <= !(s_take && s_result_last_q);
-            if (s_take) s_begun_q <= !s_result_last_q;
+            if (s_take) s_middle_q <= !s_result_last_q;
             if (context_load) begin
                 c_active_q <= 1'b1;
                 c_slot_q <= ~c_slot_q;
@@ -350,7 +327,7 @@ module attention_issue #(
 
     always @(posedge clk_i) begin
         slot_context_o <= c_take;
-        slot_first_o <= c_take ? c_row_q == {RowBits{1'b0}} && !c_plane_q : !s_begun_q;
+        slot_first_o <= c_take ? c_row_q == {RowBits{1'b0}} && !c_plane_q : !s_middle_q;
         slot_last_o <= c_take ? c_result_last : s_result_last_q;
         slot_high_o <= c_take && c_plane_q;
         slot_pair_o <= c_take ? c_slot_q : s_slot_q[0];

@@ -36,8 +36,6 @@ module attention_unit #(
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 2,
-    // Cycles of a result behind the array (post_pipeline.v).
-    parameter Share = 1,
     parameter BeatBytes = 8,
     parameter Sequence = 16,
     // Of a line in the tag.
@@ -251,7 +249,7 @@ module attention_unit #(
     // verilator lint_on UNUSEDSIGNAL
 
     attention_issue #(
-        .Tokens(Tokens), .Banks(Banks), .Rows(Rows), .Share(Share), .LineBits(LineBits), .ValueBits(ValueBits),
+        .Tokens(Tokens), .Banks(Banks), .Rows(Rows), .LineBits(LineBits), .ValueBits(ValueBits),
         .ChannelBits(ChannelBits), .HeadBits(HeadBits), .CycleBits(CycleBits), .LengthBits(LengthBits),
         .ShiftBits(ShiftBits), .GroupBits(GroupBits), .PartBits(PartBits), .RowBits(RowBits), .SweepBits(SweepBits)
     ) issue (

@@ -1,8 +1,7 @@
-// Reads an int16 tensor of the store and hands it out L neighbouring channels of T tokens a cycle, or, with Share and one
-// lane, a channel's T tokens in Share slices of T/Share, the lowest first.
+// Reads an int16 tensor of the store and hands it out L neighbouring channels of T tokens a cycle.
 //
 // Lines come tile by tile, or with `Across` line by line: a line's first B channels of all tiles, then the next.
-// A line pair (both byte planes of B channels) takes two reads and leaves in N = B*Share / L pieces, the first one in the
+// A line pair (both byte planes of B channels) takes two reads and leaves in N = B / L pieces, the first one in the
 // cycle in which its high plane comes from the store, so that a single pair of line registers does: the next pair's
 // low plane is asked for when at most three pieces are left, and arrives while the last one leaves. Sustained: N
 // cycles a line pair where N >= 4 and both reads are granted at once (4 where N is less).
@@ -11,16 +10,13 @@
 // with line_o; it is made where grant_i answers in the same cycle, and its line is in data_i two cycles later. The first
 // read of a tile (a line with Across), number tile_o, waits for tile_ok_i; begin_o: it is made in this cycle. A piece
 // leaves where ready_i is set (fire_o), and is in x_o one cycle later; with sure_i a user promises ready_i for this cycle
-// and the next two. first_o, last_o: pieces of the tile's first, or last, channels; turn_o: the piece's slice. idle_o: every
-// read has been made; fire_o may still follow. x_o: channel l token t of the slice at ((l*T/Share + t)*16 +: 16).
+// and the next two. first_o, last_o: of the tile. idle_o: every read has been made; fire_o may still follow.
+// x_o: channel l token t at ((l*T + t)*16 +: 16).
 module line_reader #(
     parameter Tokens = 2,
     parameter Banks = 8,
     parameter Lanes = 2,
-    // A power of two; more than 1 with one lane only.
-    parameter Share = 1,
-    parameter Across = 0,
-    parameter TurnBits = Share > 1 ? $clog2(Share) : 1
+    parameter Across = 0
 ) (
     input  wire                       clk_i,
     input  wire                       rst_ni,
@@ -40,16 +36,15 @@ module line_reader #(
     output wire                       fire_o,
     output wire                       first_o,
     output wire                       last_o,
-    output wire [TurnBits-1:0]        turn_o,
-    output wire [Lanes*(Tokens/Share)*16-1:0] x_o,
+    output wire [Lanes*Tokens*16-1:0] x_o,
     output wire                       begin_o,
     output wire                       idle_o
 );
 
     localparam LineBits = Banks * Tokens * 8;
-    localparam PieceBits = Lanes * (Tokens / Share) * 8;
+    localparam PieceBits = Lanes * Tokens * 8;
     localparam PieceShift = $clog2(PieceBits);
-    localparam Pieces = Banks * Share / Lanes;
+    localparam Pieces = Banks / Lanes;
     localparam PieceIndexBits = Pieces > 1 ? $clog2(Pieces) : 1;
     localparam LastPiece = Pieces - 1;
 
@@ -71,7 +66,7 @@ module line_reader #(
     reg                        whole_q;
     reg [PieceIndexBits-1:0]   piece_q;
     reg                        piece_first_q, ending_q;
-    reg [2*PieceBits-1:0]      x_q;
+    reg [Lanes*Tokens*16-1:0]  x_q;
 
     // In the next cycle a high plane comes.
     wire comes_high = coming_q && coming_high_q;
@@ -119,7 +114,7 @@ module line_reader #(
         input [PieceBits-1:0] high;
         integer               i;
         begin
-            for (i = 0; i < PieceBits / 8; i = i + 1) values[i*16 +: 16] = {high[i*8 +: 8], low[i*8 +: 8]};
+            for (i = 0; i < Lanes * Tokens; i = i + 1) values[i*16 +: 16] = {high[i*8 +: 8], low[i*8 +: 8]};
         end
     endfunction
 
@@ -200,18 +195,8 @@ module line_reader #(
     assign mid_o = mid_q;
     assign line_o = line_q;
     assign fire_o = fire;
-    // A channel's slices are one behind the other.
-    localparam [31:0] Whole = Share - 1;
-    wire [PieceIndexBits-1:0] channel = piece_q | Whole[PieceIndexBits-1:0];
-    assign first_o = channel == Whole[PieceIndexBits-1:0] && piece_first_q;
-    assign last_o = channel == LastPiece[PieceIndexBits-1:0] && piece_end;
-    generate
-        if (Share > 1) begin : sliced
-            assign turn_o = piece_q[TurnBits-1:0];
-        end else begin : unsliced
-            assign turn_o = 1'b0;
-        end
-    endgenerate
+    assign first_o = piece_q == {PieceIndexBits{1'b0}} && piece_first_q;
+    assign last_o = last_piece && piece_end;
     assign x_o = x_q;
     assign begin_o = granted && !mid_q && inner_first_q;
     assign idle_o = idle_q;

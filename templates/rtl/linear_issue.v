@@ -2,14 +2,12 @@
 //
 // `start_i` comes with the step's words, which stay until `issued_o`. A slot leaves every cycle as long as row groups
 // are ready; the first pass over the tiles waits for each tile of the source (`source_tiles_i`). A result takes at least
-// one slot, `Share` where the stages behind the array take so many cycles, two where it has two byte planes, and T/W where
-// it goes to VALUES and the W banks of a head hold fewer than T keys: slots beyond the weights multiply nothing
-// (`slot_zero_o`).
+// one slot, two where it has two byte planes, and T/W where it goes to VALUES and the W banks of a head hold fewer than
+// T keys: slots beyond the weights multiply nothing (`slot_zero_o`).
 //
 // Of two byte planes, the high one is written a cycle after the low one, which keeps the banks of the row group busy. So
 // two row groups of one slot or none, which lie in different banks, take turns for each tile (a pair): none of them is
-// wasted, where Share is 1. The first group of a pair is the first that is not in one before it; a group waits until the
-// next one is there.
+// wasted. The first group of a pair is the first that is not in one before it; a group waits until the next one is there.
 //
 // Row groups lie one behind the other in the row buffer, which is a ring of 2^RingLog2 words: `slot_word_o` is that of a
 // slot. `group_free_o` words, the oldest, are given back in the cycle of their last read (all of a group at once where
@@ -20,8 +18,6 @@ module linear_issue #(
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 1,
-    // Cycles of a result behind the array (post_pipeline.v): a power of two, Tokens at most.
-    parameter Share = 1,
     parameter RowCycles = 8,
     parameter RingLog2 = 9,
     // Of a tag's line.
@@ -98,7 +94,7 @@ module linear_issue #(
     reg        parity_q, operand_q, two_q, signed_q, values_q, none_q, pairs_q;
     reg [1:0]  space_q;
     reg [31:0] first_q, depth_q, out_stride_q, source_base_q, base_q, source_start_q, out_start_q;
-    reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, parts_q, heads_q;
+    reg [31:0] row_groups_q, abreast_q, key_log2_q, rounds_q, chunks_q, key_stride_q, length_q, least_q, heads_q;
     reg [31:0] skipped_q, out_skipped_q, key_start_q, row_stride_q;
 
     reg  [31:0] all_tiles_q, rest_tiles_q, tiles_q, abreast_log2_q;
@@ -201,7 +197,7 @@ module linear_issue #(
     reg  [31:0] first_row_q;
     always @(posedge clk_i) first_row_q <= first_of_range >> key_log2_q;
     wire [31:0] first_key = tile_q << TokensLog2;
-    wire [31:0] key_groups = parts_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
+    wire [31:0] key_groups = least_q > 1 ? (32'd1 << key_log2_q) >> RowsLog2 : Tokens >> RowsLog2;
     // The keys of the next tile: further along the row, or in the row after the last of this tile.
     // Both are whole tiles, or one tile is a row or more.
     wire        next_row = key_bank_q == last_bank_q;
@@ -391,12 +387,10 @@ module linear_issue #(
             Clip: begin
                 first_q <= first_tile_i < all_tiles_q ? first_tile_i : all_tiles_q;
                 rounds_q <= heads_q + abreast_q - 32'd1;
-                parts_q <= values_q && (Tokens >> key_log2_q) > 1 ? Tokens >> key_log2_q : 32'd1;
-                least_q <= two_out && Share < 2 ? 32'd2 : Share;
+                least_q <= values_q && (Tokens >> key_log2_q) > 1 ? Tokens >> key_log2_q : two_out ? 32'd2 : 32'd1;
             end
             Rest: begin
                 rest_tiles_q <= all_tiles_q - first_q;
-                if (parts_q > least_q) least_q <= parts_q;
                 rounds_q <= rounds_q >> abreast_log2_q;
                 key_bank_start_q <= first_of_range[BankBits-1:0] & last_key[BankBits-1:0];
                 last_bank_q <= row_keys > Tokens ? row_keys[BankBits-1:0] - Step[BankBits-1:0] : 0;
@@ -404,7 +398,7 @@ module linear_issue #(
             Range: tiles_q <= tiles_i == 0 || tiles_i > rest_tiles_q ? rest_tiles_q : tiles_i;
             Multiply: begin
                 none_q <= tiles_q == 0;
-                pairs_q <= two_out && !values_q && Groups > 1 && Share == 1 && tiles_q != 0;
+                pairs_q <= two_out && !values_q && Groups > 1 && tiles_q != 0;
                 skipped_q <= {16'd0, first_q[15:0]} * {16'd0, two_q ? depth_q[15:0] << 1 : depth_q[15:0]};
                 out_skipped_q <= {16'd0, first_q[15:0]} * {16'd0, out_stride_q[15:0]};
                 key_stride_q <= {16'd0, rounds_q[15:0]} * {16'd0, chunks_q[15:0]};
@@ -415,7 +409,7 @@ module linear_issue #(
                 tile_q <= first_q;
                 key_start_q <= {16'd0, first_row_q[15:0]} * {16'd0, key_stride_q[15:0]};
                 // As many rows as a tile of keys fills.
-                row_stride_q <= values_q ? {16'd0, key_stride_q[15:0]} * {16'd0, parts_q[15:0]} : key_stride_q;
+                row_stride_q <= values_q ? {16'd0, key_stride_q[15:0]} * {16'd0, least_q[15:0]} : key_stride_q;
                 source_start_q <= source_base_q + skipped_q;
                 out_start_q <= base_q + out_skipped_q;
                 row_line_q <= 32'd0;
@@ -428,7 +422,7 @@ module linear_issue #(
         endcase
         last_side_q <= abreast_q - 32'd1;
         last_chunk_q <= chunks_q - 32'd1;
-        drain_q <= state_q == Drain ? drain_q - 1'b1 : parts_q[TokensLog2:0];
+        drain_q <= state_q == Drain ? drain_q - 1'b1 : least_q[TokensLog2:0];
         if (issue && !last_slot) begin
             if (weights_end_q) empty_q <= 1'b1;
             else if (!last_cycle_q) cycle_q <= cycle_q + 1'b1;
@@ -506,7 +500,7 @@ module linear_issue #(
                 Place: state_q <= Fetch;
                 Fetch: if (take) state_q <= Issue;
                 Drain: if (drain_q == 0) state_q <= Idle;
-                default: if (step_end) state_q <= parts_q > 2 ? Drain : Idle;
+                default: if (step_end) state_q <= least_q > 2 ? Drain : Idle;
                 else if (group_end && !take) state_q <= Fetch;
             endcase
         end

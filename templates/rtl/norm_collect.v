@@ -1,8 +1,8 @@
 // Collects normalised values to lines of the memories and writes them: two outputs of one or two byte planes.
 //
-// L channels of T tokens, or slices of them (line_reader.v), come in with `valid_i`, never stalled: 32 places (a user counts
-// them; pop_o: one is free again). W = min(B, 4*L/Share) banks are collected, then each byte plane of them is written, in the order output 0 low,
-// high, output 1 low, high. A round of four cycles takes in W*Share / L values and writes the (up to four) planes of the W
+// L channels of T tokens come in with `valid_i`, never stalled: 32 places (a user counts them; pop_o: one is free
+// again). W = min(B, 4*L) banks are collected, then each byte plane of them is written, in the order output 0 low,
+// high, output 1 low, high. A round of four cycles takes in W / L values and writes the (up to four) planes of the W
 // banks before; plane s is collected s cycles behind plane 0, so that one set of registers does. Sustained: four cycles
 // for W banks, at most one write a cycle.
 //
@@ -11,9 +11,7 @@
 module norm_collect #(
     parameter Tokens = 2,
     parameter Banks = 8,
-    parameter Lanes = 2,
-    // Slices of a channel's tokens: 1, 2 or 4; more than 1 with one lane only.
-    parameter Share = 1
+    parameter Lanes = 2
 ) (
     input  wire                       clk_i,
     input  wire                       rst_ni,
@@ -28,8 +26,8 @@ module norm_collect #(
     input  wire [1:0]                 space1_i,
     input  wire [31:0]                base1_i,
     input  wire                       valid_i,
-    input  wire [Lanes*(Tokens/Share)*16-1:0] y0_i,
-    input  wire [Lanes*(Tokens/Share)*16-1:0] y1_i,
+    input  wire [Lanes*Tokens*16-1:0] y0_i,
+    input  wire [Lanes*Tokens*16-1:0] y1_i,
     output wire                       pop_o,
     output wire                       write_valid_o,
     input  wire                       write_ready_i,
@@ -41,10 +39,10 @@ module norm_collect #(
     output wire                       last_done_o
 );
 
-    localparam Values = Lanes * (Tokens / Share);
+    localparam Values = Lanes * Tokens;
     localparam PieceBits = Values * 8;
-    localparam Pieces = Banks * Share >= 4 * Lanes ? 4 : Banks * Share / Lanes;
-    localparam GroupBanks = Pieces * Lanes / Share;
+    localparam Pieces = Banks >= 4 * Lanes ? 4 : Banks / Lanes;
+    localparam GroupBanks = Pieces * Lanes;
     localparam GroupBits = Pieces * PieceBits;
     localparam Groups = Banks / GroupBanks;
     localparam GroupIndexBits = Groups > 1 ? $clog2(Groups) : 1;

@@ -3,7 +3,7 @@
 // Loading: `load_start_i` with the step's depth and number of outputs, both stable until `load_done_o`; a beat a cycle
 // is taken as soon as the memory is free, that is not `full_o`. What was loaded stays until `release_i`.
 // Reading: `next_i` asks for the next L channels, from the first one on after reset and after a `next_i` with `last_i`;
-// gains come two cycles later, their biases three, and both stay until those that are asked for next. Output o, lane l: gain_o[(o*L + l)*16 +: 16], bias_o likewise.
+// gains come two cycles later, their biases three. Output o, lane l: gain_o[(o*L + l)*16 +: 16], bias_o likewise.
 module norm_constants #(
     parameter Banks = 8,
     parameter Lanes = 2,
@@ -128,7 +128,7 @@ module norm_constants #(
                 localparam GroupShift = $clog2(Lanes * 64);
                 wire [GroupBits+GroupShift-1:0] at = {group_q, {GroupShift{1'b0}}};
                 always @(posedge clk_i) begin
-                    if (next_i) group_q <= read_group_q;
+                    group_q <= read_group_q;
                     word_q[o*Lanes*64 +: Lanes*64] <= row[at +: Lanes*64];
                 end
             end else begin : whole

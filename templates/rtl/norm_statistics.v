@@ -1,16 +1,14 @@
 // The statistics of token tiles: for each token its centre (sum x, or 0 where not centred) and (r, n) = 1/sd.
 //
-// Values come L channels of all T tokens a cycle, `first_i` marking a tile's first channels and `last_i` its last cycle; with
-// Share, T/Share tokens a cycle, the lowest first. Tokens
+// Values come L channels of all T tokens a cycle, `first_i` and `last_i` marking a tile's first and last cycle; tokens
 // leave in order, one every `Fold` cycles, the centre at once (centre_valid_o), r and n `norm_deviation`'s latency later.
 // Nothing is ever stalled: a user leaves room for what comes, and at least T*Fold cycles between one `last_i` and the next.
 // `tile_done_o`: a tile's last token leaves. run_i: a step is under way; the sums keep still without it.
-// Values of token t of a slice, of lane l: x_i[(l*T/Share + t)*16 +: 16].
+// Values of token t of lane l: x_i[(l*T + t)*16 +: 16].
 module norm_statistics #(
     parameter Tokens = 2,
     parameter Lanes = 4,
     parameter CountBits = 12,
-    parameter Share = 1,
     // A power of two.
     parameter Fold = 1
 ) (
@@ -23,7 +21,7 @@ module norm_statistics #(
     input  wire                       valid_i,
     input  wire                       first_i,
     input  wire                       last_i,
-    input  wire [Lanes*(Tokens/Share)*16-1:0] x_i,
+    input  wire [Lanes*Tokens*16-1:0] x_i,
     output wire                       tile_done_o,
     output wire                       centre_valid_o,
     output wire [CountBits+15:0]      centre_o,
@@ -37,29 +35,20 @@ module norm_statistics #(
     localparam MomentsLatency = 2 + $clog2(Lanes);
     localparam CountTokenBits = $clog2(Tokens + 1);
 
-    localparam Slice = Tokens / Share;
     wire [Tokens*SumBits-1:0]    sums;
     wire [Tokens*SquareBits-1:0] squares;
     genvar t;
     genvar l;
     generate
-        for (t = 0; t < Slice; t = t + 1) begin : token
+        for (t = 0; t < Tokens; t = t + 1) begin : token
             wire [Lanes*16-1:0] x;
-            wire [Share*SumBits-1:0]    turn_sums;
-            wire [Share*SquareBits-1:0] turn_squares;
             for (l = 0; l < Lanes; l = l + 1) begin : lane
-                assign x[l*16 +: 16] = x_i[(l*Slice+t)*16 +: 16];
+                assign x[l*16 +: 16] = x_i[(l*Tokens+t)*16 +: 16];
             end
-            norm_moments #(.Lanes(Lanes), .CountBits(CountBits), .Share(Share)) moments (
+            norm_moments #(.Lanes(Lanes), .CountBits(CountBits)) moments (
                 .clk_i(clk_i), .run_i(run_i), .valid_i(valid_i), .first_i(first_i), .x_i(x),
-                .sum_o(turn_sums), .squares_o(turn_squares)
+                .sum_o(sums[t*SumBits +: SumBits]), .squares_o(squares[t*SquareBits +: SquareBits])
             );
-            // Behind a tile's last cycle the lowest slice's sums are the highest field.
-            for (l = 0; l < Share; l = l + 1) begin : turn
-                assign sums[(l*Slice+t)*SumBits +: SumBits] = turn_sums[(Share-1-l)*SumBits +: SumBits];
-                assign squares[(l*Slice+t)*SquareBits +: SquareBits] =
-                    turn_squares[(Share-1-l)*SquareBits +: SquareBits];
-            end
         end
     endgenerate
 

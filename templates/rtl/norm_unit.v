@@ -1,10 +1,9 @@
-// NORM: LayerNorm and RMSNorm over channels, token tile by token tile, L channels of T tokens a cycle, or, with Share and
-// one lane, a channel of T/Share tokens.
+// NORM: LayerNorm and RMSNorm over channels, token tile by token tile, L channels of T tokens a cycle.
 //
 // Every tile is read twice: once for its statistics (sums, square root, reciprocal: a token every `Fold` cycles, the first
 // about 65 cycles behind the tile's last channel), once to be normalised. Statistics run ahead, up to 128 tokens and at
-// least 4 tiles, so a tile takes max(D*B*Share/L, 4*D, T + 4) cycles where reads and writes are granted at once; where
-// D*B*Share/L < T*Fold each tile's statistics wait for those of the tile before. The source may be the place of an output that has its base and
+// least 4 tiles, so a tile takes max(D*B/L, 4*D, T + 4) cycles where reads and writes are granted at once; where
+// D*B/L < T*Fold each tile's statistics wait for those of the tile before. The source may be the place of an output that has its base and
 // two planes.
 //
 // The next step's constants are loaded (load_start_i with load_depth_i and load_outputs_i, stable until load_done_o)
@@ -12,14 +11,12 @@
 // done_o; words are taken then, or when the constants are complete: they are stable until issued_o.
 // Tokens beyond the length are worked on as any other; their results may differ from the C++ kernel's.
 //
-// Multipliers, for each of L*T/Share lanes: 16 x 16 (x^2), 16 x 18, 16 x (log2(C) + 1), and two of 16 x ZBits (ZBits = 15 +
+// Multipliers, for each of L*T lanes: 16 x 16 (x^2), 16 x 18, 16 x (log2(C) + 1), and two of 16 x ZBits (ZBits = 15 +
 // ceil(log2(C)/2), see norm_lane.v); once: nine of at most 18 x 18 (six in norm_deviation.v, three here).
 module norm_unit #(
     parameter Tokens = 2,
     parameter Banks = 8,
     parameter NormLanes = 2,
-    // Cycles of a channel's tokens: 1, 2 or 4, Tokens at most; more than 1 with one lane only.
-    parameter Share = 1,
     parameter Depth = 16,
     parameter BeatBytes = 8,
     // Of the constants' memory, as ram_1r1w has it.
@@ -76,10 +73,7 @@ module norm_unit #(
 );
 
     localparam Lanes = NormLanes < Banks ? NormLanes : Banks;
-    localparam PiecesLog2 = $clog2(Banks * Share / Lanes);
-    localparam Slice = Tokens / Share;
-    localparam TurnBits = Share > 1 ? $clog2(Share) : 1;
-    localparam [31:0] LastTurn = Share - 1;
+    localparam PiecesLog2 = $clog2(Banks / Lanes);
     localparam TokensLog2 = $clog2(Tokens);
     // At least two, so that every field below has a bit.
     localparam CountBits = Depth * Banks > 1 ? $clog2(Depth * Banks + 1) : 2;
@@ -87,7 +81,7 @@ module norm_unit #(
     localparam FactorBits = CountBits + 17;
     localparam OffsetBits = CountBits + 32;
     localparam FieldBits = OffsetBits + FactorBits + 6;
-    localparam ValueBits = Lanes * Slice * 16;
+    localparam ValueBits = Lanes * Tokens * 16;
     // Tokens whose statistics may run ahead.
     localparam AheadLog2 = TokensLog2 + 2 > 7 ? TokensLog2 + 2 : 7;
     localparam AheadTiles = 1 << (AheadLog2 - TokensLog2);
@@ -164,7 +158,6 @@ module norm_unit #(
     // Statistics: room is taken when a tile is begun and is free when the tile is normalised.
     wire [15:0]          scan_tile;
     wire                 scan_fire, scan_first, scan_last;
-    wire [TurnBits-1:0]  scan_turn;
     wire [ValueBits-1:0] scan_x;
     reg                  scan_fire_q, scan_first_q, scan_last_q;
     reg [15:0]           measured_q, used_q;
@@ -174,12 +167,11 @@ module norm_unit #(
                                    (!single_q || scan_tile == measured_q);
 
     /* verilator lint_off PINCONNECTEMPTY */
-    line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes), .Share(Share)) scan (
+    line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes)) scan (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .depth_i(depth_i), .base_i(source_base_i), .tiles_i(tiles),
         .tile_ok_i(scan_ok), .tile_o(scan_tile), .want_o(scan_want), .mid_o(scan_mid), .line_o(scan_line),
         .grant_i(store_grant_i && scan_chosen), .data_i(store_data_i), .ready_i(1'b1), .sure_i(1'b1),
-        .fire_o(scan_fire), .first_o(scan_first), .last_o(scan_last), .turn_o(scan_turn), .x_o(scan_x), .begin_o(),
-        .idle_o(scan_idle)
+        .fire_o(scan_fire), .first_o(scan_first), .last_o(scan_last), .x_o(scan_x), .begin_o(), .idle_o(scan_idle)
     );
     /* verilator lint_on PINCONNECTEMPTY */
 
@@ -187,9 +179,7 @@ module norm_unit #(
     wire [SumBits-1:0] centre;
     wire [16:0]        scale_r;
     wire [5:0]         scale_n;
-    norm_statistics #(
-        .Tokens(Tokens), .Lanes(Lanes), .CountBits(CountBits), .Share(Share), .Fold(Fold)
-    ) statistics (
+    norm_statistics #(.Tokens(Tokens), .Lanes(Lanes), .CountBits(CountBits), .Fold(Fold)) statistics (
         .clk_i(clk_i), .rst_ni(rst_ni), .run_i(running_q), .channels_i(channels_q), .centred_i(centred_q), .epsilon_i(epsilon_q),
         .valid_i(scan_fire_q), .first_i(scan_first_q), .last_i(scan_last_q), .x_i(scan_x),
         .tile_done_o(tile_measured), .centre_valid_o(centre_valid), .centre_o(centre), .scale_valid_o(scale_valid),
@@ -274,30 +264,26 @@ module norm_unit #(
     // Normalising.
     wire [15:0]          apply_tile;
     wire                 apply_fire, apply_first, apply_last, apply_begin;
-    wire [TurnBits-1:0]  apply_turn;
     wire [ValueBits-1:0] apply_x;
     // Places that are free, and whether they are one at least, and three.
     reg [5:0]            places_q;
     reg                  place_q, places3_q;
     wire                 pop;
-    line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes), .Share(Share)) apply (
+    line_reader #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes)) apply (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .depth_i(depth_i), .base_i(source_base_i), .tiles_i(tiles),
         .tile_ok_i(next_whole && !next_taken_q && apply_tile < source_tiles_i), .tile_o(apply_tile),
         .want_o(apply_want), .mid_o(apply_mid), .line_o(apply_line), .grant_i(store_grant_i && !scan_chosen),
         .data_i(store_data_i), .ready_i(place_q), .sure_i(places3_q), .fire_o(apply_fire),
-        .first_o(apply_first), .last_o(apply_last), .turn_o(apply_turn), .x_o(apply_x), .begin_o(apply_begin),
-        .idle_o(apply_idle)
+        .first_o(apply_first), .last_o(apply_last), .x_o(apply_x), .begin_o(apply_begin), .idle_o(apply_idle)
     );
-    wire lowest = apply_turn == {TurnBits{1'b0}};
-    assign switch_tile = apply_fire && apply_first && lowest;
+    assign switch_tile = apply_fire && apply_first;
 
     // Field i: a value is i + 1 cycles behind apply_fire, i cycles behind x.
     reg [LaneLatency:0] flow_q;
-    reg [4:0]           flow_last_q, flow_lowest_q;
+    reg [4:0]           flow_last_q;
     always @(posedge clk_i) begin
         scan_first_q <= scan_first;
-        scan_last_q <= scan_last && scan_turn == LastTurn[TurnBits-1:0];
-        flow_lowest_q <= {flow_lowest_q[3:0], lowest};
+        scan_last_q <= scan_last;
         flow_last_q <= {flow_last_q[3:0], apply_last};
         if (!rst_ni) begin
             scan_fire_q <= 1'b0;
@@ -328,36 +314,18 @@ module norm_unit #(
         end
     end
 
-    // The tile's tokens, and those of the slice at hand, each field as many cycles behind x as norm_lane wants it.
-    reg [Tokens*FactorBits-1:0]  factor_q;
-    reg [Tokens*OffsetBits-1:0]  tile_offset_q;
-    reg [Tokens*6-1:0]           tile_round_q;
-    reg [2*Slice*OffsetBits-1:0] offsets_q;
-    reg [3*Slice*6-1:0]          rounds_q;
-    wire [Slice*FactorBits-1:0]  factor;
-    wire [Slice*OffsetBits-1:0]  offset;
-    wire [Slice*6-1:0]           round;
-    generate
-        if (Share > 1) begin : sliced
-            reg [TurnBits-1:0] turn_q;
-            always @(posedge clk_i) turn_q <= apply_turn;
-            assign factor = factor_q[turn_q*Slice*FactorBits +: Slice*FactorBits];
-            assign offset = tile_offset_q[turn_q*Slice*OffsetBits +: Slice*OffsetBits];
-            assign round = tile_round_q[turn_q*Slice*6 +: Slice*6];
-        end else begin : unsliced
-            assign factor = factor_q;
-            assign offset = tile_offset_q;
-            assign round = tile_round_q;
-        end
-    endgenerate
+    // The tile's tokens, each field as many cycles behind x as norm_lane wants it.
+    reg [Tokens*FactorBits-1:0]   factor_q;
+    reg [3*Tokens*OffsetBits-1:0] tile_offset_q;
+    reg [4*Tokens*6-1:0]          round_q;
     always @(posedge clk_i) begin
         if (switch_tile) begin
             factor_q <= next_factor_q;
-            tile_offset_q <= next_offset_q;
-            tile_round_q <= next_round_q;
+            tile_offset_q[0 +: Tokens*OffsetBits] <= next_offset_q;
+            round_q[0 +: Tokens*6] <= next_round_q;
         end
-        offsets_q <= {offsets_q[Slice*OffsetBits-1:0], offset};
-        rounds_q <= {rounds_q[2*Slice*6-1:0], round};
+        tile_offset_q[Tokens*OffsetBits +: 2*Tokens*OffsetBits] <= tile_offset_q[0 +: 2*Tokens*OffsetBits];
+        round_q[Tokens*6 +: 3*Tokens*6] <= round_q[0 +: 3*Tokens*6];
     end
 
     wire [2*Lanes*16-1:0] gain;
@@ -365,9 +333,7 @@ module norm_unit #(
     norm_constants #(.Banks(Banks), .Lanes(Lanes), .Depth(Depth), .BeatBytes(BeatBytes), .Style(Style)) constants (
         .clk_i(clk_i), .rst_ni(rst_ni), .load_start_i(load_start_i), .load_depth_i(load_depth_i),
         .load_outputs_i(load_outputs_i), .load_done_o(load_done_o), .data_valid_i(data_valid_i),
-        .data_ready_o(data_ready_o), .data_i(data_i), .full_o(full), .release_i(last_done),
-        // Of a channel, for all its slices.
-        .next_i(flow_q[4] && flow_lowest_q[4]),
+        .data_ready_o(data_ready_o), .data_i(data_i), .full_o(full), .release_i(last_done), .next_i(flow_q[4]),
         .last_i(flow_last_q[4]), .gain_o(gain), .bias_o(bias)
     );
 
@@ -378,22 +344,22 @@ module norm_unit #(
     genvar t;
     generate
         for (l = 0; l < Lanes; l = l + 1) begin : channel
-            for (t = 0; t < Slice; t = t + 1) begin : token
+            for (t = 0; t < Tokens; t = t + 1) begin : token
                 norm_lane #(.CountBits(CountBits)) lane (
                     .clk_i(clk_i), .run_i(running_q), .shift0_i(shift0_q), .shift1_i(shift1_q),
-                    .bits0_i(bits0_q), .bits1_i(bits1_q), .x_i(apply_x[(l*Slice+t)*16 +: 16]),
-                    .factor_i(factor[t*FactorBits +: FactorBits]),
-                    .offset_i(offsets_q[(Slice+t)*OffsetBits +: OffsetBits]),
-                    .round_i(rounds_q[(2*Slice+t)*6 +: 6]), .gain0_i(gain[l*16 +: 16]),
+                    .bits0_i(bits0_q), .bits1_i(bits1_q), .x_i(apply_x[(l*Tokens+t)*16 +: 16]),
+                    .factor_i(factor_q[t*FactorBits +: FactorBits]),
+                    .offset_i(tile_offset_q[(2*Tokens+t)*OffsetBits +: OffsetBits]),
+                    .round_i(round_q[(3*Tokens+t)*6 +: 6]), .gain0_i(gain[l*16 +: 16]),
                     .gain1_i(gain[(Lanes+l)*16 +: 16]), .bias0_i(bias[l*48 +: 48]),
-                    .bias1_i(bias[(Lanes+l)*48 +: 48]), .y0_o(y0[(l*Slice+t)*16 +: 16]),
-                    .y1_o(y1[(l*Slice+t)*16 +: 16])
+                    .bias1_i(bias[(Lanes+l)*48 +: 48]), .y0_o(y0[(l*Tokens+t)*16 +: 16]),
+                    .y1_o(y1[(l*Tokens+t)*16 +: 16])
                 );
             end
         end
     endgenerate
 
-    norm_collect #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes), .Share(Share)) collect (
+    norm_collect #(.Tokens(Tokens), .Banks(Banks), .Lanes(Lanes)) collect (
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .tiles_i(tiles), .depth_i(depth_i),
         .both_i(outputs_i == 32'd2), .wide0_i(bits0_i > 32'd8), .space0_i(space0_i[1:0]), .base0_i(base0_i),
         .wide1_i(bits1_i > 32'd8), .space1_i(space1_i[1:0]), .base1_i(base1_i), .valid_i(flow_q[LaneLatency]),

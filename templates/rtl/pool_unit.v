@@ -150,7 +150,7 @@ module pool_unit #(
         .clk_i(clk_i), .rst_ni(rst_ni), .start_i(run), .depth_i(depth_i), .base_i(source_base_i), .tiles_i(tiles),
         .tile_ok_i(ahead < 16'd2), .tile_o(reading_line), .want_o(store_re_o), .mid_o(), .line_o(store_line_o),
         .grant_i(store_grant_i), .data_i(store_data_i), .ready_i(1'b1), .sure_i(1'b1), .fire_o(fire),
-        .first_o(), .last_o(last_piece), .turn_o(), .x_o(x), .begin_o(), .idle_o(reader_idle)
+        .first_o(), .last_o(last_piece), .x_o(x), .begin_o(), .idle_o(reader_idle)
     );
     /* verilator lint_on PINCONNECTEMPTY */
 

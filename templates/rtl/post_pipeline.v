@@ -1,5 +1,5 @@
 // The stages behind the array: bias and scale, residual, table, saturation; scores to int16; attention's deferred
-// division. One result every `Share` cycles, no stall: its tokens pass Tokens/Share at a time (a slice), the lowest first.
+// division. One result a cycle, no stall.
 //
 // THE TAG travels with a slot from its issue to the write (it counts where slot_last is high). Least significant first:
 //
@@ -27,26 +27,21 @@
 //     result_valid              t + ArrayLatency                  ArrayLatency = 9 + $clog2(Banks)
 //     constants of the rows     used in cycle r + 1, r = t + ArrayLatency: read in cycle r - 1 (constants_ring.v)
 //     scale_r, scale_n          used in cycle r + 1, and in no other
-//     residual                  low plane requested in r + 3 + Wait, high plane in r + 4 + Wait
+//     residual                  low plane requested in r + 3, high plane in r + 4
 //     score_valid               r + PostLatency
-//     value_valid               r + PostLatency                   PostLatency = 14 + Wait + Share - 1, see below
+//     value_valid               r + PostLatency                   PostLatency = 14, see below
 //     write_valid (low plane)   r + PostLatency + 1
-//
-// Wait is 1 where a result waits for the slices before (Share > 1), else 0. Whoever issues slots keeps results `Share` cycles
-// apart.
 //
 // Two steps may be in flight: `step_load_i` takes the words of the step whose slots carry `step_parity_i`.
 //
-// STAGES OF PLUG-INS stand beside the lanes of the first head. They get every lane's sat(r, 16) nine cycles behind its
-// slice, with the parameters of its step, and answer StageLatency cycles later, each of them; the step says whose answer
-// counts. With them every result, whatever it is, takes as long as theirs: 11 + StageLatency cycles in place of 14.
+// STAGES OF PLUG-INS stand beside the lanes of the first head. They get every lane's sat(r, 16) in cycle r + 9, with the
+// parameters of its step, and answer StageLatency cycles later, each of them; the step says whose answer counts. With
+// them every result, whatever it is, takes as long as theirs: PostLatency = 11 + StageLatency, at least 15.
 module post_pipeline #(
     parameter Tokens = 2,
     parameter Banks = 4,
     parameter Rows = 1,
     parameter Heads = 1,
-    // Cycles in which a result's tokens pass: a power of two, Tokens at most.
-    parameter Share = 1,
     // Of a tag's line.
     parameter LineBits = 6,
     parameter TableBits = 8,
@@ -92,10 +87,10 @@ module post_pipeline #(
     input  wire                            stage_bank_i,
     input  wire [3:0]                      stage_index_i,
     input  wire [31:0]                     stage_data_i,
-    // Results of stage s, row p, token t of a slice at (s*Rows + p)*(Tokens/Share) + t, 48 bits each.
-    input  wire [(OutsideStages > 0 ? OutsideStages : 1)*Rows*(Tokens/Share)*48-1:0] stage_result_i,
+    // Results of stage s, row p, token t at (s*Rows + p)*Tokens + t, 48 bits each.
+    input  wire [(OutsideStages > 0 ? OutsideStages : 1)*Rows*Tokens*48-1:0] stage_result_i,
     // verilator lint_on UNUSEDSIGNAL
-    output wire [Rows*(Tokens/Share)*16-1:0] stage_value_o,
+    output wire [Rows*Tokens*16-1:0]       stage_value_o,
     output wire [511:0]                    stage_parameters_o,
 
     input  wire                            result_valid_i,
@@ -128,35 +123,20 @@ module post_pipeline #(
     // What a result waits for stages of plug-ins.
     localparam Extra = OutsideStages > 0 ? StageLatency - 3 : 0;
     localparam Stages = 14 + Extra;
-    localparam Slice = Tokens / Share;
-    localparam TurnBits = Share > 1 ? $clog2(Share) : 1;
-    localparam [31:0] LastTurn = Share - 1;
-    localparam ValueBits = Heads * Rows * Slice * 16;
+    localparam ValueBits = Heads * Rows * Tokens * 16;
     localparam Groups = Banks / Rows;
     localparam GroupAt = 4 + LineBits;
     localparam WordBits = 8 * Tokens;
-    localparam SumBits = Heads * Rows * Slice * AccBits;
 
-    // ---- a result's slices: each enters the lanes (stage 0) with the result's kind, merge and tag, and finds its
-    // constants and scales a cycle later (stage 1)
+    // ---- valid, kind, merge and tag: stage k is k cycles behind the result
     localparam ControlBits = TagBits + 7;
-    wire [ControlBits-1:0]          enter;
-    wire [TurnBits-1:0]            enter_turn;
-    wire [SumBits-1:0]              enter_sum;
-    wire [32*Rows-1:0]              bias;
-    wire [16*Rows-1:0]              row_multiplier;
-    wire [6*Rows-1:0]               row_shift;
-    wire [Heads*Slice*17-1:0]       scale_r;
-    wire [Heads*Slice*6-1:0]        scale_n;
-
-    // ---- valid, kind, merge and tag: stage k is k cycles behind the slice; its turn, that of stage 0 lowest
     reg  [Stages*ControlBits-1:0]     control_q;
-    wire [(Stages+1)*ControlBits-1:0] control = {control_q, enter};
-    reg  [Stages*TurnBits-1:0]       turn_q;
-    wire [(Stages+1)*TurnBits-1:0]    turn = {turn_q, enter_turn};
+    wire [(Stages+1)*ControlBits-1:0] control = {
+        control_q, result_valid_i, result_kind_i, result_merge_i, result_tag_i
+    };
     // verilator lint_off UNUSEDSIGNAL
     // Not every stage asks.
-    wire [Stages:0]                   valid, first, parity, linear, scores, is_context;
+    wire [Stages:0]                   valid, parity, linear, scores, is_context;
     // verilator lint_on UNUSEDSIGNAL
     genvar k, h, p, t;
     generate
@@ -166,14 +146,12 @@ module post_pipeline #(
             assign scores[k] = control[(k+1)*ControlBits - 3 +: 2] == Scores;
             assign is_context[k] = control[(k+1)*ControlBits - 3 +: 2] == Context;
             assign parity[k] = control[k*ControlBits];
-            assign first[k] = valid[k] && turn[k*TurnBits+:TurnBits] == {TurnBits{1'b0}};
         end
     endgenerate
 
     integer i;
     always @(posedge clk_i) begin
         control_q <= control[Stages*ControlBits-1:0];
-        turn_q <= turn[Stages*TurnBits-1:0];
         if (!rst_ni) begin
             for (i = 1; i <= Stages; i = i + 1) control_q[i*ControlBits - 1] <= 1'b0;
         end
@@ -245,54 +223,12 @@ module post_pipeline #(
         end
     end
 
-    generate
-        if (Share == 1) begin : whole
-            wire pair = control[ControlBits+1];
-            assign enter = {result_valid_i, result_kind_i, result_merge_i, result_tag_i};
-            assign enter_turn = {TurnBits{1'b0}};
-            assign enter_sum = result_sum_i;
-            assign bias = bias_i;
-            assign row_multiplier = constants_multiplier_i;
-            assign row_shift = constants_shift_i;
-            assign scale_r = pair ? scale_r_i[Heads*Tokens*17+:Heads*Tokens*17] : scale_r_i[0+:Heads*Tokens*17];
-            assign scale_n = pair ? scale_n_i[Heads*Tokens*6+:Heads*Tokens*6] : scale_n_i[0+:Heads*Tokens*6];
-        end else begin : sliced
-            // A result stands until its last slice has entered; what comes in cycle r + 1 stands a cycle longer.
-            reg  [ControlBits-2:0]                 result_q;
-            reg                                    enter_q;
-            reg  [TurnBits-1:0]                   turn0_q;
-            reg  [Heads*Rows*Tokens*AccBits-1:0]   sum_q;
-            reg  [54*Rows-1:0]                     constants_q;
-            reg  [Heads*Tokens*17-1:0]             scale_r_q;
-            reg  [Heads*Tokens*6-1:0]              scale_n_q;
-            wire                                   pair = result_q[1];
-            wire [TurnBits-1:0]                   turn1 = turn[TurnBits+:TurnBits];
-            assign enter = {enter_q, result_q};
-            assign enter_turn = turn0_q;
-            assign {bias, row_multiplier, row_shift} = constants_q;
-            always @(posedge clk_i) begin
-                if (result_valid_i) begin
-                    result_q <= {result_kind_i, result_merge_i, result_tag_i};
-                    sum_q <= result_sum_i;
-                end
-                if (enter_q && turn0_q == {TurnBits{1'b0}}) begin
-                    constants_q <= {bias_i, constants_multiplier_i, constants_shift_i};
-                    scale_r_q <= pair ? scale_r_i[Heads*Tokens*17+:Heads*Tokens*17] : scale_r_i[0+:Heads*Tokens*17];
-                    scale_n_q <= pair ? scale_n_i[Heads*Tokens*6+:Heads*Tokens*6] : scale_n_i[0+:Heads*Tokens*6];
-                end
-                turn0_q <= result_valid_i ? {TurnBits{1'b0}} : turn0_q + {{(TurnBits-1){1'b0}}, enter_q};
-                enter_q <= rst_ni && (result_valid_i || (enter_q && turn0_q != LastTurn[TurnBits-1:0]));
-            end
-            for (h = 0; h < Heads; h = h + 1) begin : heads
-                for (p = 0; p < Rows; p = p + 1) begin : rows
-                    assign enter_sum[(h*Rows+p)*Slice*AccBits+:Slice*AccBits]
-                        = sum_q[((h*Rows+p)*Tokens+Slice*turn0_q)*AccBits+:Slice*AccBits];
-                end
-                assign scale_r[h*Slice*17+:Slice*17] = scale_r_q[(h*Tokens+Slice*turn1)*17+:Slice*17];
-                assign scale_n[h*Slice*6+:Slice*6] = scale_n_q[(h*Tokens+Slice*turn1)*6+:Slice*6];
-            end
-        end
-    endgenerate
+    // ---- 0, 1: constants of the rows, scales of the queries
+    wire                      pair = control[ControlBits+1];
+    wire [Heads*Tokens*17-1:0] scale_r = pair ? scale_r_i[Heads*Tokens*17+:Heads*Tokens*17]
+        : scale_r_i[0+:Heads*Tokens*17];
+    wire [Heads*Tokens*6-1:0]  scale_n = pair ? scale_n_i[Heads*Tokens*6+:Heads*Tokens*6]
+        : scale_n_i[0+:Heads*Tokens*6];
 
     // ---- 3, 4: the residual is asked for, 5, 6: it comes; P words of the row's bank group
     // Requests come from registers: the arbiter of the store stands behind them.
@@ -305,14 +241,14 @@ module post_pipeline #(
     assign residual_high_line_o = high_line_q;
     assign residual_high_groups_o = high_groups_q;
     always @(posedge clk_i) begin
-        low_re_q <= rst_ni && HasAdd != 0 && first[2] && linear[2] && has_residual_q[parity[2]];
+        low_re_q <= rst_ni && HasAdd != 0 && valid[2] && linear[2] && has_residual_q[parity[2]];
         high_re_q <= rst_ni && low_re_q;
         low_line_q <= line2 + residual_at_q[parity[2]];
         high_line_q <= low_line_q + depth_q[parity[3]];
         high_groups_q <= low_re_q ? control[3*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
     end
 
-    wire low4 = HasAdd != 0 && first[4] && linear[4] && has_residual_q[parity[4]];
+    wire low4 = HasAdd != 0 && valid[4] && linear[4] && has_residual_q[parity[4]];
     reg  [Groups-1:0] low_groups5_q, high_groups6_q;
     always @(posedge clk_i) begin
         low_groups5_q <= low4 ? control[4*ControlBits+GroupAt+:Groups] : {Groups{1'b0}};
@@ -331,13 +267,9 @@ module post_pipeline #(
     end
     always @(posedge clk_i) begin
         low6_q <= low_words;
-        // Of the result, for all its slices.
-        if (Share == 1 || first[6]) begin
-            low7_q <= low6_q;
-            high7_q <= high_words;
-        end
+        low7_q <= low6_q;
+        high7_q <= high_words;
     end
-    wire [TurnBits-1:0] turn7 = turn[7*TurnBits+:TurnBits];
 
     // ---- the lanes
     wire [15:0] step_multiplier = score_multiplier_q[parity[1]];
@@ -361,26 +293,24 @@ module post_pipeline #(
         table13_q <= linear[12] && has_table_q[parity[12]];
     end
 
-    wire [ValueBits-1:0] value14, lane_value;
+    wire [ValueBits-1:0] value14;
     generate
         for (h = 0; h < Heads; h = h + 1) begin : heads
             for (p = 0; p < Rows; p = p + 1) begin : rows
-                wire [Tokens*16-1:0] residuals;
-                wire [Slice*16-1:0]  residual, entry;
-                wire [15:0] multiplier = linear[1] ? row_multiplier[16*p+:16] : step_multiplier;
-                wire [5:0]  shift = linear[1] ? row_shift[6*p+:6] : step_shift;
+                wire [Tokens*16-1:0] residual, entry;
+                wire [15:0] multiplier = linear[1] ? constants_multiplier_i[16*p+:16] : step_multiplier;
+                wire [5:0]  shift = linear[1] ? constants_shift_i[6*p+:6] : step_shift;
                 // Linear results have one head.
                 wire [13:0] present = h == 0 ? valid[13:0] : valid[13:0] & ~linear[13:0];
                 // verilator lint_off UNUSEDSIGNAL
                 // Only the first head's lanes have tables and stages.
-                wire [Slice*16-1:0] index;
+                wire [Tokens*16-1:0] index;
                 // verilator lint_on UNUSEDSIGNAL
                 for (t = 0; t < Tokens; t = t + 1) begin : tokens
-                    assign residuals[t*16+:16] = {high7_q[8*(p*Tokens+t)+:8], low7_q[8*(p*Tokens+t)+:8]};
+                    assign residual[t*16+:16] = {high7_q[8*(p*Tokens+t)+:8], low7_q[8*(p*Tokens+t)+:8]};
                 end
-                assign residual = residuals[16*Slice*turn7+:16*Slice];
                 requantise_row #(
-                    .Tokens(Slice),
+                    .Tokens(Tokens),
                     .AccBits(AccBits),
                     .Attends(HasAttention),
                     .Adds(h == 0 ? HasAdd : 0),
@@ -390,12 +320,12 @@ module post_pipeline #(
                     .valid_i(present),
                     .linear_i(linear[13:0]),
                     .context_i(is_context[13:0]),
-                    .sum_i(enter_sum[AccBits*Slice*(h*Rows+p)+:AccBits*Slice]),
-                    .bias_i(bias[32*p+:32]),
+                    .sum_i(result_sum_i[AccBits*Tokens*(h*Rows+p)+:AccBits*Tokens]),
+                    .bias_i(bias_i[32*p+:32]),
                     .multiplier_i(multiplier),
                     .shift_i(shift),
-                    .scale_r_i(scale_r[17*Slice*h+:17*Slice]),
-                    .scale_n_i(scale_n[6*Slice*h+:6*Slice]),
+                    .scale_r_i(scale_r[17*Tokens*h+:17*Tokens]),
+                    .scale_n_i(scale_n[6*Tokens*h+:6*Tokens]),
                     .residual_i(residual),
                     .second_multiplier_i(second_multiplier7_q),
                     .zero_i(zero7_q),
@@ -408,14 +338,14 @@ module post_pipeline #(
                     .entry_i(entry),
                     .low_i(low13_q),
                     .high_i(high13_q),
-                    .value_o(value14[16*Slice*(h*Rows+p)+:16*Slice])
+                    .value_o(value14[16*Tokens*(h*Rows+p)+:16*Tokens])
                 );
                 if (h == 0) begin : first
-                    assign stage_value_o[16*Slice*p+:16*Slice] = index;
+                    assign stage_value_o[16*Tokens*p+:16*Tokens] = index;
                 end
                 if (h == 0 && HasTable != 0) begin : lookup
                     wire re = valid[9] && linear[9];
-                    table_row #(.Tokens(Slice), .TableBits(TableBits)) pointwise (
+                    table_row #(.Tokens(Tokens), .TableBits(TableBits)) pointwise (
                         .clk_i(clk_i),
                         .we_i(table_we_i),
                         .bank_i(table_bank_i),
@@ -427,7 +357,7 @@ module post_pipeline #(
                         .entry_o(entry)
                     );
                 end else begin : plain
-                    assign entry = {Slice * 16{1'b0}};
+                    assign entry = {Tokens * 16{1'b0}};
                 end
             end
         end
@@ -437,9 +367,9 @@ module post_pipeline #(
     generate
         if (OutsideStages == 0) begin : alone
             assign stage_parameters_o = 512'd0;
-            assign lane_value = value14;
+            assign value_o = value14;
         end else begin : outside
-            localparam Lanes = Rows * Slice;
+            localparam Lanes = Rows * Tokens;
             reg  [511:0]           parameters_q [0:1];
             reg  [511:0]           parameters9_q;
             reg  [4:0]             stage_q [0:1];
@@ -458,7 +388,7 @@ module post_pipeline #(
             integer                s, lane;
 
             assign stage_parameters_o = parameters9_q;
-            assign lane_value = value_q;
+            assign value_o = value_q;
             delay_line #(.Width(ValueBits), .Length(Extra - 1)) values (
                 .clk_i(clk_i), .value_i(value14), .value_o(late)
             );
@@ -490,28 +420,8 @@ module post_pipeline #(
         end
     endgenerate
 
-    // ---- a result's slices together
-    wire whole_valid;
-    generate
-        if (Share == 1) begin : at_once
-            assign value_o = lane_value;
-            assign whole_valid = valid[Stages];
-        end else begin : gathered
-            // Slices before the last one.
-            reg  [(Share-1)*ValueBits-1:0] slices_q;
-            wire [Share*ValueBits-1:0]     slices = {lane_value, slices_q};
-            assign whole_valid = valid[Stages] && turn[Stages*TurnBits+:TurnBits] == LastTurn[TurnBits-1:0];
-            always @(posedge clk_i) if (valid[Stages]) slices_q <= slices[Share*ValueBits-1:ValueBits];
-            for (h = 0; h < Heads * Rows; h = h + 1) begin : rows
-                for (t = 0; t < Share; t = t + 1) begin : turns
-                    assign value_o[16*(h*Tokens+t*Slice)+:16*Slice] = slices[t*ValueBits+16*Slice*h+:16*Slice];
-                end
-            end
-        end
-    endgenerate
-
-    assign score_valid_o = whole_valid && scores[Stages];
-    assign value_valid_o = whole_valid && !scores[Stages];
+    assign score_valid_o = valid[Stages] && scores[Stages];
+    assign value_valid_o = valid[Stages] && !scores[Stages];
     assign value_merge_o = control[Stages*ControlBits+TagBits+:4];
     assign value_tag_o = control[Stages*ControlBits+:TagBits];
 

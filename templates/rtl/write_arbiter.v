@@ -51,33 +51,22 @@ module write_arbiter #(
     assign high_o = high_q;
     assign high_line_o = high_line_q;
 
-    // One writer at most is the first: gates, not a choice behind a choice.
-    reg [1:0]                space;
-    reg [31:0]               line;
-    reg [Banks-1:0]          mask;
-    reg [Banks*WordBits-1:0] data;
     integer i;
-    always @* begin
-        space = 2'd0;
-        line = 32'd0;
-        mask = 0;
-        data = 0;
-        for (i = 0; i < Writers; i = i + 1) begin
-            if (first[i]) begin
-                space = space | space_i[2*i +: 2];
-                line = line | line_i[32*i +: 32];
-                mask = mask | mask_i[Banks*i +: Banks];
-                data = data | data_i[Banks*WordBits*i +: Banks*WordBits];
-            end
-        end
-    end
     always @(posedge clk_i) begin
-        space_q <= space;
-        line_q <= line;
-        mask_q <= mask;
-        data_q <= data;
+        space_q <= space_i[1:0];
+        line_q <= line_i[31:0];
+        mask_q <= valid_i[0] ? mask_i[Banks-1:0] : {Banks{1'b0}};
+        data_q <= data_i[Banks*WordBits-1:0];
         high_q <= high_i;
         high_line_q <= high_line_i;
+        for (i = 1; i < Writers; i = i + 1) begin
+            if (first[i]) begin
+                space_q <= space_i[2*i +: 2];
+                line_q <= line_i[32*i +: 32];
+                mask_q <= mask_i[Banks*i +: Banks];
+                data_q <= data_i[Banks*WordBits*i +: Banks*WordBits];
+            end
+        end
     end
 
 endmodule

@@ -118,7 +118,7 @@ def test_too_big_for_the_engine(flow: Flow, model: Path, tmp_path: Path) -> None
 
 PARAMETERS = (
     "tokens, banks, rows, norm_lanes, heads, beat_bytes, stream_bytes, sequence, operand_depth, store_depth, "
-    "values_depth, depth, row_cycles, steps, table_bits, post_share, norm_share"
+    "values_depth, depth, row_cycles, steps, table_bits"
 )
 SETTINGS = {
     ("engine.tokens=3",): "engine 3x4x1: found 1 faults\n  - tokens = 3: expected a power of two",

@@ -119,8 +119,8 @@ def test_an_unknown_setting_offers_the_nearest(digits: Digits) -> None:
         fit(digits("dense"), load_board("u250"), {"token": 16})
     assert str(caught.value) == (
         "--set engine.token: unknown parameter; expected one of tokens, banks, rows, norm_lanes, heads, beat_bytes, "
-        "stream_bytes, sequence, operand_depth, store_depth, values_depth, depth, row_cycles, steps, table_bits, "
-        "post_share, norm_share; did you mean tokens?"
+        "stream_bytes, sequence, operand_depth, store_depth, values_depth, depth, row_cycles, steps, table_bits; "
+        "did you mean tokens?"
     )
 
 
@@ -212,21 +212,3 @@ def test_capacities_cost_no_more_than_the_need(digits: Digits) -> None:
     assert engine_usage(engine, board).bram18 == engine_usage(exact, board).bram18
     # Only the addresses are wider.
     assert set(engine_usage(engine, board).over(engine_usage(exact, board))) <= {"lut", "ff"}
-
-
-@pytest.mark.parametrize(
-    "setting", [{"rows": 64}, {"heads": 256}, {"post_share": 64}, {"norm_share": 4, "tokens": 2}]
-)
-def test_lanes_that_no_array_has_are_refused(digits: Digits, setting: dict[str, int]) -> None:
-    with pytest.raises(FlowError) as caught:
-        fit(digits("hp80"), load_board("pynq-z2"), setting)
-    assert all(
-        f"{name} = {count}" in str(caught.value) for name, count in setting.items() if name != "tokens"
-    )
-
-
-@pytest.mark.parametrize("setting", [{"post_share": 4}, {"post_share": 2, "norm_share": 2}])
-def test_shares_are_taken_as_asked_for(digits: Digits, setting: dict[str, int]) -> None:
-    engine = fit(digits("hp80"), load_board("pynq-z2"), setting)
-    assert {name: getattr(engine, name) for name in setting} == setting
-    assert fit(digits("hp80"), load_board("pynq-z2")).post_share == 1

@@ -31,7 +31,7 @@ def constant(module: str, name: str) -> str:
     ("module", "name", "text", "supposed"),
     [
         ("flow_engine", "ArrayLatency", "9 + $clog2(Banks)", TIMING.array == 9 + 6),
-        ("flow_engine", "PostLatency", "14 + (PostShare > 1 ? PostShare : 0)", TIMING.post == 14),
+        ("flow_engine", "PostLatency", "14", TIMING.post == 14),
         (
             "flow_engine",
             "DrainCycles",

@@ -26,7 +26,6 @@ ENGINES = {
     "many tokens": Engine(
         16, 8, 8, 8, 8, beat_bytes=128, stream_bytes=64, sequence=32, depth=12, table_bits=12
     ),
-    "slices": replace(SMALL, tokens=8, post_share=4, norm_share=2),
     "array alone": replace(SMALL, features=()),
     "no attention": replace(SMALL, features=("add", "norm", "table")),
 }

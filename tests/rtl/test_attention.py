@@ -10,11 +10,10 @@ import pytest
 from tests.rtl.harness import simulate
 
 GEOMETRIES = [
-    *((1, 1, 1, 1, 8, 1), (2, 4, 1, 1, 8, 1), (4, 8, 2, 2, 16, 1)),
-    *((8, 16, 4, 4, 64, 1), (8, 8, 8, 4, 32, 1), (16, 8, 4, 2, 128, 1)),
+    *((1, 1, 1, 1, 8), (2, 4, 1, 1, 8), (4, 8, 2, 2, 16)),
+    *((8, 16, 4, 4, 64), (8, 8, 8, 4, 32), (16, 8, 4, 2, 128)),
 ]
-SLICED = [(2, 4, 1, 1, 8, 2), (4, 8, 2, 2, 16, 4), (8, 16, 4, 4, 64, 2)]
-"""Tokens, banks, rows, heads, bytes of a beat, cycles of a result behind the array."""
+"""Tokens, banks, rows, heads, bytes of a beat."""
 
 
 def _parameters(case: dict[str, Any]) -> dict[str, int]:
@@ -23,8 +22,6 @@ def _parameters(case: dict[str, Any]) -> dict[str, int]:
         "Banks": case["banks"],
         "Rows": case["rows"],
         "Heads": case["heads"],
-        "Share": case["share"],
-        "WriteLatency": 15 + (case["share"] if case["share"] > 1 else 0),
         "BeatBytes": case["beat"],
         "Sequence": case["sequence"],
         "Depth": case["depth"],
@@ -35,26 +32,14 @@ def _parameters(case: dict[str, Any]) -> dict[str, int]:
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: "x".join(map(str, g[:4])))
-def test_golden(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
-    run(geometry, stall, tmp_path)
-
-
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("geometry", SLICED, ids=lambda g: "x".join(map(str, (*g[:4], g[5]))))
-def test_sliced_results(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
-    """Results come no closer than the stages behind the array take them."""
-    run(geometry, stall, tmp_path)
-
-
-def run(geometry: tuple[int, ...], stall: float, tmp_path: Path) -> None:
-    tokens, banks, rows, heads, beat, share = geometry
+def test_golden(geometry: tuple[int, int, int, int, int], stall: float, tmp_path: Path) -> None:
+    tokens, banks, rows, heads, beat = geometry
     case = {
         "kind": "golden",
         "tokens": tokens,
         "banks": banks,
         "rows": rows,
         "heads": heads,
-        "share": share,
         "beat": beat,
         "sequence": 3 * tokens + 8,
         "depth": 3,
@@ -78,7 +63,6 @@ def test_pace(length: int, exp_bits: int, causal: int, inside: float, overall: f
         "banks": 64,
         "rows": 8,
         "heads": 1,
-        "share": 1,
         "beat": 64,
         "sequence": 128,
         "depth": 12,

@@ -48,14 +48,6 @@ def write_evidence(name: str, command: str, sources: Iterable[str], data: Mappin
     return path
 
 
-def last_measured(name: str, sources: Iterable[str]) -> dict[str, Any]:
-    """What `results/NAME.json` holds, if it was measured on these sources as they are; a bench that measures a part of
-    its result keeps the rest of it."""
-    path = RESULTS / f"{name}.json"
-    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return content if content.get("sources_sha256") == source_hash(sorted(sources)) else {}
-
-
 def stale() -> list[str]:
     """One line for each result whose sources have changed, with the command that renews it."""
     found = []

@@ -77,7 +77,6 @@ FITTED = (
     engine((4, 8, 4, 2, 1, 8, 8), features=("add", "norm")),
     engine((2, 16, 1, 2, 4, 16, 8), (512, 512, 512), sequence=128),
     engine((4, 8, 2, 1, 1, 8, 8), features=("attention", "table")),
-    engine((4, 8, 2, 1, 1, 8, 8), post_share=4, norm_share=2),
 )
 
 
@@ -93,8 +92,6 @@ def drawn(count: int, seed: int) -> list[Engine]:
         depths = rng.choice((256, 512, 1024)), rng.choice((256, 512, 1024)), rng.choice((128, 256, 512))
         more = {"sequence": rng.choice((32, 64, 128)), "table_bits": rng.choice((8, 9))}
         features = tuple(stage for stage in STAGES if rng.random() < 0.75)
-        more["post_share"] = rng.choice((1, 1, 2, T))
-        more["norm_share"] = rng.choice((1, 2, min(T, 4))) if L == 1 else 1
         if T * B <= 64 and min(T, B) >= P and T * B * P <= 64:
             found.append(engine((T, B, P, L, H, *beats), depths, depth=depth, features=features, **more))
     return found

@@ -14,6 +14,7 @@ was measured on the same sources.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import sys
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from evidence import ROOT, last_measured, write_evidence
+from evidence import RESULTS, ROOT, source_hash, write_evidence
 from lower_speed import make_encoder
 from torch import nn
 
@@ -274,6 +275,17 @@ def measure_digits(folder: Path, faults: list[str]) -> dict[str, Any]:
     return results
 
 
+def kept(parts: Sequence[str]) -> dict[str, Any]:
+    """Parts of the last result, if it was measured on these sources."""
+    path = RESULTS / "rtl_speed.json"
+    if not path.exists():
+        return {}
+    last = json.loads(path.read_text())
+    if last["sources_sha256"] != source_hash(sorted(SOURCES)):
+        return {}
+    return {part: last[part] for part in parts if part in last}
+
+
 def main() -> int:
     """Measure and write the evidence; status 1 if a target is missed."""
     parser = argparse.ArgumentParser(
@@ -283,8 +295,7 @@ def main() -> int:
     only = parser.parse_args().only
     measures = {"linear": measure_linear, "encoder": measure_encoder, "digits": measure_digits}
     faults: dict[str, list[str]] = {part: [] for part in only}
-    last = last_measured("rtl_speed", SOURCES)
-    results = {part: last[part] for part in PARTS if part in last and part not in only}
+    results = kept([part for part in PARTS if part not in only])
     for part in only:
         with tempfile.TemporaryDirectory() as folder:
             results[part] = {**measures[part](Path(folder), faults[part]), "faults": faults[part]}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence import last_measured, write_evidence
+from evidence import RESULTS, write_evidence
 
 from flow.boards import Board, list_boards, load_board
 from flow.compress.train import TrainOptions
@@ -270,7 +270,8 @@ def main(argv: list[str] | None = None) -> int:
         "pairs": rows,
         "criteria": {**criteria(rows, spent, again), "the same from the journal": rows == again_rows},
     }
-    kept = last_measured("select", SOURCES).get("models", {})
+    place = RESULTS / "select.json"
+    kept = json.loads(place.read_text()).get("models", {}) if place.exists() else {}
     command = " && ".join(
         f"python tools/bench/select_boards.py --state FOLDER --model {name}"
         for name in {**kept, chosen.model: 0}

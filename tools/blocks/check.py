@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from blocks.description import Box, Figure, Wire
 from blocks.verilog import Module
 
-HOPS = 5
+HOPS = 4
 """Assignments that may lie between the ends of a wire; instances lie between none."""
 
 

@@ -35,8 +35,6 @@ class AttentionModel:
         self.rounds = -(-heads.heads // self.abreast)
         self.tiles = engine.tiles(heads.tokens)
         self.lines = max(1, heads.pitch // B)
-        # A result's last slot waits until the stages behind the array take it.
-        self.score = max(self.lines, engine.post_share)
         together = heads.pitch * self.abreast >= B
         self.sweeps = 1 if together else self.abreast
         row = B // self.abreast
@@ -46,14 +44,13 @@ class AttentionModel:
         self.scored = 1 + timing.array + timing.post + levels
         # From the start of a pass of no groups to the pulse that context may begin (softmax_pass.v, _exponent, _sum).
         self.passed = timing.softmax(self.abreast) - 2
-        self.keys, self.groups, self.contexts, self.slots = [], [], [], []
+        self.keys, self.groups, self.contexts = [], [], []
         for tile in range(self.tiles):
             keys = min(heads.tokens, (tile + 1) * T) if heads.causal else heads.tokens
             self.keys.append(-(-keys // P))
             rows = -(-keys // row)
             self.groups.append(rows * row // P)
-            self.contexts.append(max(heads.planes * rows, engine.post_share) * (heads.pitch // P))
-            self.slots.append(heads.planes * rows * (heads.pitch // P))
+            self.contexts.append(heads.planes * rows * (heads.pitch // P))
         self.pairs = self.tiles * self.rounds
         # By pair: last slot chosen of scores, start of the pass, when context may be loaded, last slot of context.
         self.score_end: list[int] = []
@@ -105,8 +102,8 @@ class AttentionModel:
                 self.context_end.append(now - 1)
                 self._passes()
                 continue
-            results = min(left, -(-(context - now) // self.score))
-            now += results * self.score
+            results = min(left, -(-(context - now) // self.lines))
+            now += results * self.lines
             left -= results
         self.score_end.append(now - 1)
         self._passes()
@@ -176,7 +173,7 @@ class AttentionModel:
         ends = [self.context_end[(tile + 1) * self.rounds - 1] for tile in range(self.tiles)]
         ready = [end + way + 2 + SAID for end in ends]
         slots = sum(k * self.sweeps * self.lines for k in self.keys) * self.rounds
-        slots += sum(self.slots) * self.rounds
+        slots += sum(self.contexts) * self.rounds
         # `issued` a register behind the last choice; written, counted, and told.
         drain = self.timing.drain
         return End(

@@ -24,8 +24,7 @@ class Sweep:
     Attributes:
         tiles: token tiles.
         planes: byte planes of its source: cycles are G*K for each.
-        least: slots that a result takes at least: as many as cycles behind the array, 2 of two byte planes, `parts`.
-        parts: writes of a result into the W banks of a head in VALUES: T/W, else 1.
+        least: slots that a result takes at least: 2 of two byte planes, T/W into the W banks of a head in VALUES.
         written: cycles that a result is written.
         port: whether results are written through the port of the token memories; VALUES have their own.
         residual: whether it adds a residual.
@@ -36,7 +35,6 @@ class Sweep:
     tiles: int
     planes: int
     least: int
-    parts: int
     written: int
     port: bool
     residual: bool
@@ -55,12 +53,12 @@ class Sweep:
             pitch = words["pitch"]
             groups = min(groups, words["heads"] * (pitch // engine.rows))
             parts = max(1, engine.tokens // (engine.banks // engine.heads_abreast(pitch)))
-        least = max(engine.post_share, parts, 2 if two else 1)
+        least = parts if parts > 1 else 2 if two else 1
         written = 2 if two else parts
         port = words["space"] != Space.VALUES
         residual = bool(words.get("has_residual"))
-        pairs = two and port and engine.banks > engine.rows and engine.post_share == 1 and tiles > 0
-        return Sweep(tiles, words["source_planes"], least, parts, written, port, residual, groups, pairs)
+        pairs = two and port and engine.banks > engine.rows and tiles > 0
+        return Sweep(tiles, words["source_planes"], least, written, port, residual, groups, pairs)
 
 
 GiveBack = Callable[[list[tuple[int, int]]], None]
@@ -151,7 +149,7 @@ class LinearIssue:
         # A result's value comes so many cycles behind the choice of its last slot.
         way = SLOT + timing.array + timing.post
         last = self.ends[-1]
-        issued = last + 1 + (sweep.parts + 1 if sweep.parts > 2 else 0)
+        issued = last + 1 + (sweep.least + 1 if sweep.least > 2 else 0)
         # Retired in its last write's cycle, counted in the next one, seen behind step_dispatch's register.
         ready = [end + way + sweep.written + 2 + SAID for end in self.ends]
         writes = frozenset(cycle for end in self.ends for cycle in self._writes(end))

@@ -45,7 +45,8 @@ class NormModel:
         engine = timing.engine
         self.timing, self.start = timing, start
         self.depth, self.tiles, self.planes = depth, tiles, planes
-        self.pieces = engine.norm_pieces
+        self.lanes = min(engine.norm_lanes, engine.banks)
+        self.pieces = engine.banks // self.lanes
         self.ahead = max(4, 128 // engine.tokens)
         self.single = depth * self.pieces < timing.norm_tile
         # Cycles of each tile: last value measured, scale factors there, normalising begun.

@@ -23,7 +23,6 @@ T: int = CASE["tokens"]
 B: int = CASE["banks"]
 P: int = CASE["rows"]
 H: int = CASE["heads"]
-SHARE: int = CASE["share"]
 BEAT: int = CASE["beat"]
 DEPTH: int = CASE["depth"]
 SEQUENCE: int = CASE["sequence"]
@@ -32,9 +31,8 @@ LINES: int = CASE["lines"]
 GROUPS = B // P
 ARRAY = 9 + B.bit_length() - 1
 """Cycles from a slot to its result; as documented in multiplier_array.v and post_pipeline.v, like those below."""
-SLICES = SHARE if SHARE > 1 else 0
-SCORES = 8 + SLICES
-WRITE = 15 + SLICES
+SCORES = 8
+WRITE = 15
 LINE_BITS = max(1, (LINES - 1).bit_length())
 SCORE_SCALE = (21000, 17)
 OUT_SCALE = (23000, 21)
@@ -122,7 +120,6 @@ class Machine:
         self.noise = rng.getrandbits(8 * B * T)
         self.lanes = self.draw.integers(-9, 9, (H, P, T)).astype("<i2")
         self.open = False
-        self.ended = -SHARE
         self.history: list[int] = []
         self.parity = 0
         self.reads = 0
@@ -192,9 +189,6 @@ class Machine:
         assert not slot["zero"]
         assert slot["first"] != self.open, "a result begins within another one"
         self.open = not slot["last"]
-        if slot["last"]:
-            assert self.cycle >= self.ended + SHARE, "the stages behind the array still have a result"
-            self.ended = self.cycle
         self.history[-1] = slot["kind"]
         self.slots.append((self.cycle, slot))
 
@@ -362,7 +356,7 @@ async def run(machine: Machine, step: Step, next_step: Step | None) -> int:
     hold = machine.rng.randint(0, 20) if machine.stall else 0
     asked = next_step is None
     reads = 0
-    limit = 2000 + 30 * SHARE * step.slots()
+    limit = 2000 + 30 * step.slots()
     while True:
         assert machine.cycle - first < limit, "the unit hangs"
         waiting = machine.cycle - first < hold

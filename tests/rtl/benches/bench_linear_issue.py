@@ -15,7 +15,6 @@ from cocotb.triggers import ReadOnly, RisingEdge
 
 CASE = json.loads(Path("case.json").read_text())
 T, B, P, H = (CASE[name] for name in ("tokens", "banks", "rows", "heads"))
-SHARE: int = CASE["share"]
 LINES, CYCLES, SEQUENCE, SEED = (CASE[name] for name in ("lines", "cycles", "sequence", "seed"))
 STEPS = 14
 STORE, VALUES = 2, 3
@@ -125,13 +124,13 @@ class Step:
             abreast = 1
             while abreast < H and self.words["pitch"] * abreast * 2 <= B:
                 abreast *= 2
-            return max(SHARE, int(T * abreast // B))
-        return max(SHARE, 2 if self.words["out_bits"] > 8 else 1)
+            return max(1, int(T * abreast // B))
+        return 2 if self.words["out_bits"] > 8 else 1
 
     def order(self) -> Iterator[tuple[int, int, bool]]:
         """Row group, tile, and whether two groups take turns: of two planes and a slot at most each."""
         short = [cycles * self.words["source_planes"] <= 1 for cycles in self.cycles]
-        pairs = self.words["space"] != VALUES and self.words["out_bits"] > 8 and GROUPS > 1 and SHARE == 1
+        pairs = self.words["space"] != VALUES and self.words["out_bits"] > 8 and GROUPS > 1
         group = 0
         while group < self.groups:
             paired = pairs and all(short[group : group + 2]) and group + 1 < self.groups
@@ -315,7 +314,7 @@ async def steps(dut: Any) -> None:
         met["none"] += step.tiles == 0
         met["paired"] += any(paired for _, _, paired in step.order())
         met["wide"] += step.least() > 2
-    wanted = set(met) - ({"wide"} if T * min(H, B // P) <= 2 * B and SHARE <= 2 else set())
-    wanted -= {"paired"} if GROUPS == 1 or SHARE > 1 else set()
+    wanted = set(met) - ({"wide"} if T * min(H, B // P) <= 2 * B else set())
+    wanted -= {"paired"} if GROUPS == 1 else set()
     missing = [name for name in sorted(wanted) if not met[name]]
     assert not missing, f"never met: {missing}"

@@ -16,7 +16,7 @@ from memory_model import STORE, Beats, MemoryModel, tiles_of
 from flow.numerics import norm_gain, normalise, saturate
 
 CASE = json.loads(Path("case.json").read_text())
-T, B, L, DEPTH, BEAT, SHARE = (CASE[name] for name in ("tokens", "banks", "lanes", "depth", "beat", "share"))
+T, B, L, DEPTH, BEAT = (CASE[name] for name in ("tokens", "banks", "lanes", "depth", "beat"))
 Int = npt.NDArray[np.int64]
 MOST_TILES = 10
 AHEAD = max(4, 128 // T)
@@ -143,7 +143,7 @@ async def _run(unit: Unit, step: Step, gate: bool) -> int:
     issued = False
     await memory.tick()
     while not bool(dut.done_o.value):
-        assert memory.cycle - first < 4000 + 200 * tiles * step.words["depth"] * B * SHARE // L, "hangs"
+        assert memory.cycle - first < 4000 + 200 * tiles * step.words["depth"] * B // L, "hangs"
         if bool(dut.issued_o.value) and not issued:
             issued = True
             assert memory.reads == 4 * tiles * step.words["depth"]
@@ -265,7 +265,7 @@ async def waits_for_constants_in_use(dut: Any) -> None:
 
 @cocotb.test()
 async def sustained_rate(dut: Any) -> None:
-    """Without stalls: a beat a cycle, and a tile in D*B*SHARE/L cycles, or four a line, or what T tokens take."""
+    """Without stalls: a beat a cycle, and a tile in D*ceil(B/L) cycles, or four a line, or what T tokens take."""
     rng = np.random.default_rng(CASE["seed"] + 2)
     unit = Unit(dut, 0.0)
     await unit.memory.reset()
@@ -275,7 +275,7 @@ async def sustained_rate(dut: Any) -> None:
         unit.load(step)
         assert await _loaded(unit) == len(step.constants) // BEAT + 1
         cycles.append(await _run(unit, step, gate=False))
-    tile = max(DEPTH * B * SHARE // L, 4 * DEPTH, T + 4)
+    tile = max(DEPTH * B // L, 4 * DEPTH, T + 4)
     dut._log.info(f"cycles {cycles} for 2 and {MOST_TILES} tiles; expected {tile} a tile")
     # Once, a read and a write may come a little late for their turns.
     assert cycles[1] - cycles[0] <= (MOST_TILES - 2) * tile + 6

@@ -21,12 +21,9 @@ LINES, TABLE_BITS, TAG_BITS, ACC_BITS = (
     int(CASE[name]) for name in ("lines", "table_bits", "tag_bits", "acc_bits")
 )
 OUTSIDE, STAGE_LATENCY = int(CASE["outside"]), int(CASE["stage_latency"])
-SHARE = int(CASE["share"])
-SLICE, WAIT = T // SHARE, int(SHARE > 1)
 HAS_ADD, HAS_ATTENTION, HAS_TABLE = (bool(CASE[name]) for name in ("add", "attention", "table"))
 BLOCKS, RESULTS = 24, 30
-LATENCY = (11 + STAGE_LATENCY if OUTSIDE else 14) + WAIT + SHARE - 1
-READ, ASK = 3 + WAIT, 9 + WAIT
+LATENCY = 11 + STAGE_LATENCY if OUTSIDE else 14
 LINE_BITS = max(1, (LINES - 1).bit_length())
 GROUPS = B // P
 LINEAR, SCORES, CONTEXT = 0, 1, 2
@@ -134,10 +131,9 @@ class Block:
         bits, signed = words["out_bits"], bool(words["out_signed"])
         if words["has_residual"]:
             at = (line + words["residual_base"] - words["base"]) % 2**32
-            result.reads = {READ: at, READ + 1: (at + words["out_depth"]) % 2**32}
+            result.reads = {3: at, 4: (at + words["out_depth"]) % 2**32}
             planes = [
-                self.store[result.reads[k] % len(self.store), group * P : group * P + P]
-                for k in (READ, READ + 1)
+                self.store[result.reads[k] % len(self.store), group * P : group * P + P] for k in (3, 4)
             ]
             x = (planes[0] | planes[1] << 8).astype(np.uint16).view(np.int16).astype(np.int64)
             total = scaled + rescale(x, words["residual_multiplier"], words["residual_shift"])
@@ -160,9 +156,7 @@ class Block:
         rng, words = self.rng, self.words
         answers = rng.integers(-(2**47), 2**47, (OUTSIDE, P, T)) >> rng.integers(0, 48, (OUTSIDE, P, T))
         result.value, result.parameters = value, _bits(self.parameters, 32)
-        for turn in range(SHARE):
-            part = answers[:, :, turn * SLICE : (turn + 1) * SLICE]
-            result.inputs[ASK + turn + STAGE_LATENCY] = {"stage_result_i": _bits(part, 48)}
+        result.inputs[9 + STAGE_LATENCY] = {"stage_result_i": _bits(answers, 48)}
         total = answers[words["stage"] - 1] + words["out_zero"]
         bits, signed = words["out_bits"], bool(words["out_signed"])
         result.expected = saturate(total, bits, signed)
@@ -194,7 +188,7 @@ class Block:
         self.met["scores" if result.kind == SCORES else "context"] += 1
 
     def results(self) -> list[Result | None]:
-        """Results and gaps between them; two cycles at least where there are two planes, and as many as slices."""
+        """Results and gaps between them; two cycles at least where there are two planes."""
         found: list[Result | None] = []
         for _ in range(RESULTS):
             result = Result(tag=self.parity)
@@ -204,11 +198,9 @@ class Block:
                 self._attention(result)
             found.append(result)
             two = self.is_linear and self.words["out_bits"] > 8
-            pairs = two and GROUPS > 1 and SHARE == 1
-            self.before = result.group if pairs and self.rng.random() < 0.5 else None
+            self.before = result.group if two and GROUPS > 1 and self.rng.random() < 0.5 else None
             if self.before is None:
-                least = max(1 + two, SHARE)
-                found += [None] * (least - 1 + (self.rng.random() < 0.3) * int(self.rng.integers(1, 4)))
+                found += [None] * (two + (self.rng.random() < 0.3) * int(self.rng.integers(1, 4)))
         return found + [None] * 3
 
 
@@ -239,12 +231,10 @@ class Bench:
         dut.store_data_i.value = self.coming.pop(0)
         await ReadOnly()
         self.coming.append(_bits(self._read(), 8))
-        for turn in range(SHARE):
-            asking = self.past[ASK + turn]
-            if asking is not None and asking.value is not None:
-                part = asking.value[:, turn * SLICE : (turn + 1) * SLICE]
-                assert int(dut.stage_value_o.value) == _bits(part, 16), "values of a stage"
-                assert int(dut.stage_parameters_o.value) == asking.parameters, "parameters of a stage"
+        asking = self.past[9]
+        if asking is not None and asking.value is not None:
+            assert int(dut.stage_value_o.value) == _bits(asking.value, 16), "values of a stage"
+            assert int(dut.stage_parameters_o.value) == asking.parameters, "parameters of a stage"
         self._leaves(self.past[LATENCY])
         await RisingEdge(dut.clk_i)
 
@@ -253,19 +243,19 @@ class Bench:
         dut = self.dut
         low, high = (
             past if past and age in past.reads else None
-            for age, past in ((READ, self.past[READ]), (READ + 1, self.past[READ + 1]))
+            for age, past in ((3, self.past[3]), (4, self.past[4]))
         )
         assert int(dut.residual_re_o.value) == bool(low or high), "reads of the residual"
         groups = 1 << high.group if high else 0
         assert int(dut.residual_high_groups_o.value) == groups, "bank groups of the high plane"
         found = self.rng.integers(0, 256, (B, T))
         if low:
-            assert int(dut.residual_line_o.value) == low.reads[READ], "line of the residual"
-            found = self.store[low.reads[READ] % len(self.store)].copy()
+            assert int(dut.residual_line_o.value) == low.reads[3], "line of the residual"
+            found = self.store[low.reads[3] % len(self.store)].copy()
         if high:
-            assert int(dut.residual_high_line_o.value) == high.reads[READ + 1], "high line of the residual"
+            assert int(dut.residual_high_line_o.value) == high.reads[4], "high line of the residual"
             banks = slice(high.group * P, high.group * P + P)
-            found[banks] = self.store[high.reads[READ + 1] % len(self.store)][banks]
+            found[banks] = self.store[high.reads[4] % len(self.store)][banks]
         return found
 
     def _leaves(self, done: Result | None) -> None:
@@ -327,7 +317,7 @@ async def stages(dut: Any) -> None:
         await bench.cycle(None)
     assert bench.seen == BLOCKS * RESULTS
     wanted = {"low", "high"} | ({"residual"} if HAS_ADD else set())
-    wanted |= {"together"} if HAS_ADD and GROUPS > 1 and SHARE == 1 else set()
+    wanted |= {"together"} if HAS_ADD and GROUPS > 1 else set()
     wanted |= {"table"} if HAS_TABLE else set()
     wanted |= {"stage", "stage low", "stage high"} if OUTSIDE else set()
     wanted |= {"scores", "context", "wide"} if HAS_ATTENTION else set()

@@ -61,7 +61,7 @@ NORM = Figure(
         Wire("store", "scan", "store_data_i", "lines", bare=True),
         Wire("store", "apply", "store_data_i", "lines", bare=True),
         Wire("scan", "statistics.moments", "scan_x", "x"),
-        Wire("statistics.moments", "statistics.deviation", "turn_sums", "sums", bare=True),
+        Wire("statistics.moments", "statistics.deviation", "sums", "sums", bare=True),
         Wire("statistics.moments", "centres", "centre", "centre", sides="bt", bare=True),
         Wire("statistics.deviation", "product", "scale_r", "r, n", sides="bt", bare=True),
         Wire("centres", "product", "centre_next"),
