@@ -127,15 +127,17 @@ def test_what_the_machine_may_have_done_is_not_remembered(how: str, tmp_path: Pa
     assert outcomes.find("key") == Verdict("bench", "case")
 
 
-def test_what_the_evidence_holds_is_not_tried_again(tmp_path: Path) -> None:
+def test_what_the_evidence_holds_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another machine too; what this run has asked for, and no more, is written again."""
+    monkeypatch.setenv("FLOW_CACHE_DIR", str(tmp_path / "cache"))
     evidence = tmp_path / "mutation_rtl.json"
     known = {"old": ["bench", "case"], "lived": ["", ""], "gone": ["bits", ""]}
     evidence.write_text(json.dumps({"simulator": simulator(), "outcomes": known}))
     outcomes = Outcomes.of(evidence)
     assert (outcomes.find("old"), outcomes.find("lived")) == (Verdict("bench", "case"), Verdict(""))
     assert outcomes.find("new") is None
-    assert outcomes.met == {"old": ("bench", "case"), "lived": ("", "")}
+    outcomes.add("new", Verdict("bits", "other"))
+    assert outcomes.met == {"old": ("bench", "case"), "lived": ("", ""), "new": ("bits", "other")}
     assert Outcomes.of(tmp_path / "nothing.json").find("old") is None
     evidence.write_text(json.dumps({"simulator": {**simulator(), "verilator": "0"}, "outcomes": known}))
     assert Outcomes.of(evidence).find("old") is None
